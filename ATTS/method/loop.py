@@ -1,0 +1,42 @@
+"""The three-stage loop of ATTS, and a model alone. Nothing here but the method."""
+
+from ATTS.method.chain import Chain, Reader
+from ATTS.method.conformal import Judge
+from ATTS.method.types import ExitStatus, Stage
+
+
+async def atts(chain: Chain, draft: Reader, target: Reader, judge: Judge, turns: int) -> ExitStatus:
+    """Draft, score, decide, continue, until an answer stands in the chain or the turns run out.
+
+    No sample waits for another: the decision needs the chunk's own score and the calibration
+    scores, nothing else. A chunk that answers is not scored; a text that the draft ended without
+    an answer goes to the target unasked. Raises SampleError when a request fails for good.
+    """
+    for turn in range(turns):
+        drafted = await chain.extend(draft, turn, Stage.DRAFT)
+        if chain.answer is not None:
+            return ExitStatus.ANSWERED
+        stuck = drafted.ended or not drafted.output
+        if not stuck:
+            scored = await chain.score(target, turn, judge)
+            if not scored.rejected:
+                continue
+        continued = await chain.extend(target, turn, Stage.CONTINUE)
+        if chain.answer is not None:
+            return ExitStatus.ANSWERED
+        if continued.ended or not continued.output:
+            if continued.output or not stuck:
+                return ExitStatus.TARGET_ENDED
+            return ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
+    return ExitStatus.TURN_LIMIT
+
+
+async def alone(chain: Chain, model: Reader, turns: int) -> ExitStatus:
+    """One model writes the whole chain, chunk by chunk: the yardstick for every claim."""
+    for turn in range(turns):
+        written = await chain.extend(model, turn, Stage.DRAFT)
+        if chain.answer is not None:
+            return ExitStatus.ANSWERED
+        if written.ended or not written.output:
+            return ExitStatus.DRAFT_ENDED if written.output else ExitStatus.EMPTY_DRAFT
+    return ExitStatus.TURN_LIMIT

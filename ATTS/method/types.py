@@ -1,0 +1,100 @@
+"""What the loop needs from the world (small protocols) and what it says about a sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class ExitStatus(StrEnum):
+    """How a sample ended. Every sample has exactly one."""
+
+    ANSWERED = "answered"  # an answer stands in the chain
+    TURN_LIMIT = "turn_limit"  # the turns ran out without an answer
+    EMPTY_DRAFT = "empty_draft"  # the draft wrote nothing, and nobody had anything to add
+    DRAFT_ENDED = "draft_ended"  # the draft ended the text without an answer; nobody had anything to add
+    TARGET_ENDED = "target_ended"  # the target ended the text without an answer
+    CONTEXT_FULL = "context_full"  # the chain no longer fits a model's context
+    SCORE_FAILED = "score_failed"  # the target gave no usable log-probabilities for a chunk
+    SERVER_FAILED = "server_failed"  # a request failed for good
+    CANCELLED = "cancelled"  # the run was stopped while the sample was under way
+
+
+class SampleError(Exception):
+    """Ends one sample, not the run. ``status`` says how the sample is recorded."""
+
+    status = ExitStatus.SERVER_FAILED
+
+
+class ScoreFailed(SampleError):
+    status = ExitStatus.SCORE_FAILED
+
+
+class ContextFull(SampleError):
+    status = ExitStatus.CONTEXT_FULL
+
+
+class ServerFailed(SampleError):
+    status = ExitStatus.SERVER_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one request cost: tokens as the server counted them, seconds as the client saw them."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt tokens, those the server had in its prefix cache
+    completion_tokens: int = 0
+    queue_seconds: float = 0.0  # waiting for a free slot on this side
+    serve_seconds: float = 0.0  # from sending the request to having the whole answer, retries included
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a model wrote: ``ids`` without an end-of-text token; ``ended`` if it wrote one."""
+
+    ids: list[int]
+    ended: bool
+    usage: Usage
+
+
+class LanguageModel(Protocol):
+    """A served model."""
+
+    async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+        """Continues ``ids`` by at most ``max_tokens`` tokens. Raises SampleError."""
+        ...
+
+    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        """Natural log-probabilities of ``ids[start:]``, each given all before it. Raises SampleError."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back; ``decode(encode(text)) == text``."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class Stage(StrEnum):
+    """The stages of a turn, by the names that the published result files use."""
+
+    DRAFT = "small"
+    SCORE = "eval_ppl"
+    CONTINUE = "eval_generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One request of a sample, in order; together they are the sample's history."""
+
+    turn: int
+    stage: Stage
+    usage: Usage
+    output: str | None = None  # the text, for the two writing stages
+    ended: bool = False  # the author ended the text by itself
+    ppl: float | None = None
+    percentile: float | None = None
+    rejected: bool | None = None
