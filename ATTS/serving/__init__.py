@@ -1,0 +1,1 @@
+"""SGLang over HTTP: starting and watching servers, the client, tokenizers."""

@@ -1,0 +1,233 @@
+"""The SGLang client: ``/generate`` with token ids, for writing and for scoring."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from ATTS.method.types import ContextFull, Generated, ScoreFailed, ServerFailed, Usage
+from ATTS.problem import Problem
+from ATTS.serving import retry
+from ATTS.serving.retry import Transient
+
+# uvicorn closes a connection that was idle for 5 s; a reused one must be younger.
+KEEP_ALIVE_SECONDS = 3.0
+CONNECT_SECONDS = 10.0
+PROBE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server says of itself. ``None`` where it (or a router before it) says nothing."""
+
+    names: frozenset[str]  # served name, model path
+    model_path: str
+    tokenizer_path: str | None
+    context_length: int | None  # tokens of prompt and continuation together
+    version: str | None
+
+    @property
+    def returns_ids(self) -> bool:
+        """Releases from 0.4.4 on return ``output_ids``; older ones only inside log-probabilities."""
+        return self.version is not None and not self.version.startswith("0.4.")
+
+
+def new_session(timeout: float) -> aiohttp.ClientSession:
+    """One session for all servers; concurrency is limited by the callers, not by the pool."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS),
+    )
+
+
+async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str) -> ServerInfo:
+    """Asks the server at ``url`` who it is.
+
+    Raises Problem if nothing answers there, if it is still loading, if it isn't an SGLang
+    server, or if it serves another model than ``name``.
+    """
+    where = f"the {role} server at {url}"
+    try:
+        info = await _get(session, url, "/get_model_info") or await _get(session, url, "/model_info")
+        models = await _get(session, url, "/v1/models") or {}
+        server = await _get(session, url, "/server_info") or await _get(session, url, "/get_server_info") or {}
+    except Transient as error:
+        raise Problem(f"{where} is not ready ({error}); it may still be loading: wait and try again") from None
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise Problem(
+            f"no server answers at {url} ({retry.describe(error)}); start the {role} server there, for"
+            " example with scripts/launch_sglang_servers.sh, or give its port or URL"
+        ) from None
+    except (aiohttp.ClientError, ValueError) as error:
+        raise Problem(f"what answers at {url} is not an SGLang server: {retry.describe(error)}") from None
+    if not isinstance(info, dict) or "model_path" not in info:
+        raise Problem(f"what answers at {url} is not an SGLang server: it has no /get_model_info")
+    cards = [card for card in models.get("data", []) if isinstance(card, dict)]
+    names = {str(info["model_path"])} | {str(card["id"]) for card in cards if "id" in card}
+    if "served_model_name" in info:
+        names.add(str(info["served_model_name"]))
+    if name not in names:
+        raise Problem(f"{where} serves {' / '.join(sorted(names))}, not {name}: check ports and model names")
+    limits = [card.get("max_model_len") for card in cards]
+    limits += [server.get("context_length"), server.get("max_total_num_tokens")]
+    return ServerInfo(
+        names=frozenset(names),
+        model_path=str(info["model_path"]),
+        tokenizer_path=info.get("tokenizer_path"),
+        context_length=min((int(limit) for limit in limits if limit), default=None),
+        version=server.get("version"),
+    )
+
+
+async def _get(session: aiohttp.ClientSession, url: str, path: str) -> Any:
+    """The JSON at ``path``, or None where the server has no such page."""
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    async with session.get(url + path, timeout=timeout) as response:
+        if response.status in retry.TRANSIENT_STATUS:
+            raise Transient(f"status {response.status}")
+        if response.status != 200:
+            return None
+        return orjson.loads(await response.read())
+
+
+class SGLangModel:
+    """A served model (:class:`ATTS.method.types.LanguageModel`).
+
+    ``limit`` bounds the requests in flight; waiting for it counts as queueing and is never held
+    while a retry waits. Raises ContextFull before sending what can't fit, ServerFailed when one
+    request fails for good, Problem when the server has gone.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        role: str,
+        info: ServerInfo,
+        limit: asyncio.Semaphore,
+        retries: int,
+        top_p: float = 1.0,
+    ) -> None:
+        self.url = url
+        self.role = role
+        self.info = info
+        self._session = session
+        self._limit = limit
+        self._retries = retries
+        self._top_p = top_p
+
+    async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+        room = max_tokens
+        if self.info.context_length is not None:
+            room = min(max_tokens, self.info.context_length - len(ids) - 1)
+        if room < 1:
+            raise ContextFull(f"{len(ids)} tokens leave no room in the {self.role}'s {self.info.context_length}")
+        sampling = {"max_new_tokens": room, "temperature": temperature, "top_p": self._top_p}
+        body: dict[str, Any] = {"input_ids": list(ids), "sampling_params": sampling}
+        if not self.info.returns_ids:
+            body["return_logprob"] = True
+        reply, usage = await self._post(body)
+        try:
+            meta = reply["meta_info"]
+            written = reply.get("output_ids")
+            if written is None:
+                written = [entry[1] for entry in meta["output_token_logprobs"]]
+            finish = meta["finish_reason"]
+            ended = finish["type"] == "stop"
+            # Some releases count the end-of-text token among the ids, some don't.
+            if ended and written and written[-1] == finish.get("matched"):
+                written = written[:-1]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ServerFailed(f"the {self.role} server's reply lacks {error}") from None
+        if room < max_tokens and not ended and len(written) >= room:
+            raise ContextFull(f"the chain has filled the {self.role}'s context of {self.info.context_length} tokens")
+        return Generated(written, ended, usage)
+
+    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        """See LanguageModel. Position ``start - 1`` is asked for too and dropped: SGLang always
+        leaves the first one empty. The prefix cache serves everything before it."""
+        if self.info.context_length is not None and len(ids) + 1 >= self.info.context_length:
+            raise ContextFull(f"{len(ids)} tokens don't fit the {self.role}'s context of {self.info.context_length}")
+        body = {
+            "input_ids": list(ids),
+            "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
+            "return_logprob": True,
+            "logprob_start_len": start - 1,
+        }
+        reply, usage = await self._post(body)
+        try:
+            entries = reply["meta_info"]["input_token_logprobs"][1:]
+            scored, values = [entry[1] for entry in entries], [entry[0] for entry in entries]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ScoreFailed(f"the {self.role} server returned no log-probabilities ({error!r})") from None
+        if scored != list(ids[start:]):
+            raise ScoreFailed(f"the {self.role} server scored other tokens than it was sent")
+        return values, usage
+
+    async def _post(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
+        if not body["input_ids"] or min(body["input_ids"]) < 0:
+            raise ValueError("a prompt needs token ids >= 0: anything else takes an SGLang server down")
+        data = orjson.dumps(body)
+        queued = served = 0.0
+        try:
+            async for attempt in retry.policy(self._retries, f"{self.role} server at {self.url}"):
+                with attempt:
+                    asked = time.perf_counter()
+                    async with self._limit:
+                        sent = time.perf_counter()
+                        queued += sent - asked
+                        try:
+                            reply = await self._send(data)
+                        finally:
+                            served += time.perf_counter() - sent
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            if await self._gone():
+                raise Problem(
+                    f"the {self.role} server at {self.url} has gone ({retry.describe(error)}) and did not come"
+                    f" back over {self._retries} retries; restart it and give the same command again"
+                ) from error
+            raise ServerFailed(f"{self.role} server: {retry.describe(error)}") from error
+        except Transient as error:
+            raise ServerFailed(f"{self.role} server: {error}") from error
+        meta = reply.get("meta_info") or {}
+        return reply, Usage(
+            prompt_tokens=int(meta.get("prompt_tokens") or len(body["input_ids"])),
+            cached_tokens=int(meta.get("cached_tokens") or 0),
+            completion_tokens=int(meta.get("completion_tokens") or 0),
+            queue_seconds=queued,
+            serve_seconds=served,
+        )
+
+    async def _send(self, data: bytes) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        async with self._session.post(self.url + "/generate", data=data, headers=headers) as response:
+            raw = await response.read()
+            if response.status in retry.TRANSIENT_STATUS:
+                raise Transient(f"status {response.status}: {_excerpt(raw)}")
+            if response.status != 200:
+                raise ServerFailed(f"{self.role} server refused a request, status {response.status}: {_excerpt(raw)}")
+        try:
+            reply = orjson.loads(raw)
+        except ValueError:
+            raise Transient(f"a reply that is not JSON: {_excerpt(raw)}") from None
+        if not isinstance(reply, dict):
+            raise Transient(f"a reply that is not an object: {_excerpt(raw)}")
+        finish = (reply.get("meta_info") or {}).get("finish_reason") or {}
+        if isinstance(finish, dict) and finish.get("type") == "abort":
+            raise Transient(f"the server aborted the request: {finish.get('message', 'no reason given')}")
+        return reply
+
+    async def _gone(self) -> bool:
+        try:
+            await _get(self._session, self.url, "/get_model_info")
+        except (aiohttp.ClientError, TimeoutError, Transient, ValueError):
+            return True
+        return False
+
+
+def _excerpt(raw: bytes) -> str:
+    return raw[:300].decode("utf-8", "replace").strip() or "empty"

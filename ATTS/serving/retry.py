@@ -1,0 +1,45 @@
+"""Which failures are tried again, how often and how long apart. Each retry is logged k/n."""
+
+import logging
+from collections.abc import Callable
+
+import aiohttp
+import tenacity
+
+log = logging.getLogger(__name__)
+
+# 408, 429 and 5xx pass by themselves; any other 4xx is the request's own fault and stays.
+TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Transient(Exception):
+    """A failure that may pass: a busy or failing server, or a reply that is no reply."""
+
+
+RETRIED = (Transient, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+
+def policy(retries: int, what: str) -> tenacity.AsyncRetrying:
+    """Up to ``retries`` more attempts after the first, 0.5 s to 8 s apart, with jitter."""
+    return tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(RETRIED),
+        stop=tenacity.stop_after_attempt(retries + 1),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.5, max=8.0, jitter=0.5),
+        before_sleep=_logger(retries, what),
+        reraise=True,
+    )
+
+
+def _logger(retries: int, what: str) -> Callable[[tenacity.RetryCallState], None]:
+    def before_sleep(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("%s: %s; retry %d/%d", what, describe(error), state.attempt_number, retries)
+
+    return before_sleep
+
+
+def describe(error: BaseException | None) -> str:
+    """One line for people; time-outs have no text of their own."""
+    if isinstance(error, TimeoutError):
+        return "no answer within the time limit"
+    return str(error) or type(error).__name__

@@ -1,0 +1,282 @@
+"""Start and stop the two SGLang servers: ``python -m ATTS.serving.supervisor start|stop|ports``.
+
+``start`` returns when both are healthy and leaves them running; when one fails, or the time limit
+passes, or it is interrupted, it stops both and shows the end of the log. Each server leads a
+process group of its own, so stopping it leaves none of its children.
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ATTS import demo
+from ATTS.problem import Problem
+
+POLL_SECONDS = 1.0
+LINE_SECONDS = 15.0
+TERM_SECONDS = 8.0  # an idle server leaves within that; a busy one drains for over 30 s and is killed
+LOG_LINES = 25
+PID_FILES = ("small_model.pid", "eval_model.pid")
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to start one server."""
+
+    role: str  # "small_model" (draft) or "eval_model" (target); names the log and the PID file
+    model: str
+    port: int
+    host: str = "127.0.0.1"
+    device: str = "cuda"  # or "cpu"
+    devices: str = ""  # CUDA_VISIBLE_DEVICES
+    memory_fraction: float = 0.9
+    extra: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"
+
+    def command(self) -> list[str]:
+        """The launch command; a model's tensor parallelism is the number of its devices."""
+        words = [sys.executable, "-m", "sglang.launch_server"]
+        words += ["--model-path", demo.resolve(self.model), "--served-model-name", self.model]
+        words += ["--host", self.host, "--port", str(self.port)]
+        words += ["--mem-fraction-static", str(self.memory_fraction), "--watchdog-timeout", "600", "--enable-metrics"]
+        if self.device == "cpu":
+            words += ["--device", "cpu", "--dtype", "float32", "--attention-backend", "torch_native"]
+            words += ["--sampling-backend", "pytorch", "--grammar-backend", "none", "--disable-overlap-schedule"]
+            words += ["--sleep-on-idle"]  # without it an idle server burns a core
+        else:
+            words += ["--tensor-parallel-size", str(len(self.devices.split(",")))]
+        return [*words, *self.extra]
+
+    def surroundings(self) -> dict[str, str]:
+        """Environment of the server process: no proxy, since all traffic is on this machine."""
+        proxies = {"http_proxy", "https_proxy", "all_proxy"}
+        inherited = {name: value for name, value in os.environ.items() if name.lower() not in proxies}
+        if self.device == "cpu":
+            inherited |= {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
+            if Path(demo.resolve(self.model)).is_dir():
+                inherited["HF_HUB_OFFLINE"] = "1"
+        elif self.devices:
+            inherited["CUDA_VISIBLE_DEVICES"] = self.devices
+        return {**inherited, **self.environment}
+
+
+def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
+    """Starts ``servers`` and waits until all are healthy. Raises Problem, with none left running."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for server in servers:
+        _check_port(server)
+        running = _alive(folder / f"{server.role}.pid")
+        if running:
+            raise Problem(
+                f"{folder} already holds a running {server.role} server (process {running}); stop it with"
+                " scripts/stop_sglang_servers.sh, or give this one another SERVER_DIR"
+            )
+    with _stopped_on_failure(folder):
+        processes = {server.role: _spawn(server, folder) for server in servers}
+        _wait(servers, processes, folder, timeout)
+
+
+def stop(folder: Path) -> list[str]:
+    """Stops every server whose PID file is in ``folder``. Returns their names."""
+    stopped = []
+    for name in PID_FILES:
+        path = folder / name
+        group = _alive(path)
+        if group:
+            _stop_group(group)
+            stopped.append(path.stem)
+        path.unlink(missing_ok=True)
+    return stopped
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now; held together, so they differ."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _check_port(server: Server) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            raise Problem(
+                f"the {server.role} server can't listen on {server.host}:{server.port}: {error.strerror}; free the"
+                " port or choose another"
+            ) from None
+
+
+def _spawn(server: Server, folder: Path) -> subprocess.Popen[bytes]:
+    log = folder / f"{server.role}.log"
+    print(f"starting {server.role}: {server.model} on {server.url}, log {log}", file=sys.stderr, flush=True)
+    with log.open("wb") as output:
+        output.write(f"{shlex.join(server.command())}\n".encode())
+        output.flush()
+        process = subprocess.Popen(
+            server.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=server.surroundings(),
+            start_new_session=True,
+        )
+    (folder / f"{server.role}.pid").write_text(f"{process.pid}\n")
+    return process
+
+
+def _wait(
+    servers: Sequence[Server], processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, timeout: float
+) -> None:
+    started = spoken = time.monotonic()
+    waiting = {server.role: server for server in servers}
+    while waiting:
+        time.sleep(POLL_SECONDS)
+        seconds = time.monotonic() - started
+        for role, server in list(waiting.items()):
+            code = processes[role].poll()
+            if code is not None:
+                raise Problem(f"the {role} server ended with status {code} before it was ready.\n{_tail(folder, role)}")
+            if _healthy(server.url):
+                print(f"{role} is ready after {seconds:.0f} s", file=sys.stderr, flush=True)
+                del waiting[role]
+            elif seconds > timeout:
+                raise Problem(f"the {role} server was not ready within {timeout:.0f} s.\n{_tail(folder, role)}")
+        if waiting and time.monotonic() - spoken > LINE_SECONDS:
+            spoken = time.monotonic()
+            print(f"waiting for {', '.join(waiting)}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def _healthy(url: str) -> bool:
+    """/health generates a token, so 200 means that the model works; it takes a second."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/health", timeout=20) as reply:
+            return bool(reply.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _tail(folder: Path, role: str) -> str:
+    log = folder / f"{role}.log"
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in lines)])
+
+
+@contextlib.contextmanager
+def _stopped_on_failure(folder: Path) -> Iterator[None]:
+    """Whatever ends the block early, SIGTERM included, stops the servers first."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except BaseException:
+        stop(folder)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _alive(pid_file: Path) -> int | None:
+    """The process group of a PID file, if it is one of our servers; a number can have been reused."""
+    try:
+        group = int(pid_file.read_text())
+        words = Path(f"/proc/{group}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return group if b"sglang" in words else None
+
+
+def _stop_group(group: int) -> None:
+    """SIGTERM to the whole group, SIGKILL to what is left of it."""
+    for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, TERM_SECONDS)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(group, os.WNOHANG)
+            if not _group_exists(group):
+                return
+            time.sleep(0.1)
+
+
+def _group_exists(group: int) -> bool:
+    """Whether a process of the group is alive; one that only waits to be collected is not."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = status.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(pgrp) == group and state not in "ZX":
+            return True
+    return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    starting = commands.add_parser("start", help="start both servers and wait until they are healthy")
+    starting.add_argument("--timeout", type=float, default=600)
+    starting.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    starting.add_argument("--host", default="127.0.0.1")
+    for role in ("small_model", "eval_model"):
+        starting.add_argument(f"--{role}", required=True)
+        starting.add_argument(f"--{role}_port", type=int, required=True)
+        starting.add_argument(f"--{role}_devices", default="")
+        starting.add_argument(f"--{role}_memory_fraction", type=float, default=0.9)
+        starting.add_argument(f"--{role}_args", type=shlex.split, default=[])
+    for command in (starting, commands.add_parser("stop", help="stop the servers of a folder")):
+        command.add_argument("--folder", type=Path, required=True, help="where logs and PID files are")
+    commands.add_parser("ports", help="print two ports that are free now")
+    args = vars(parser.parse_args())
+    try:
+        if args["command"] == "ports":
+            print(*free_ports(2))
+            return
+        if args["command"] == "stop":
+            print(f"stopped: {', '.join(stop(args['folder'])) or 'none was running'}", file=sys.stderr)
+            return
+        servers = [
+            Server(
+                role=role,
+                model=args[role],
+                port=args[f"{role}_port"],
+                host=args["host"],
+                device=args["device"],
+                devices=args[f"{role}_devices"],
+                memory_fraction=args[f"{role}_memory_fraction"],
+                extra=args[f"{role}_args"],
+            )
+            for role in ("small_model", "eval_model")
+        ]
+        start(servers, args["folder"], args["timeout"])
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; no server is left running")
+
+
+if __name__ == "__main__":
+    main()

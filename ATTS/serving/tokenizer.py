@@ -1,0 +1,44 @@
+"""A model's tokenizer, from the hub, its cache, or a local folder."""
+
+from collections.abc import Sequence
+
+from transformers import AutoTokenizer
+
+from ATTS.problem import Problem
+
+_PROBE = "buys 12:\n\nWait, x = \\boxed{3}.\n\n  So"
+
+
+class ModelTokenizer:
+    """Encodes chunks of a chain so that they can be appended: no begin-of-text, no clean-up.
+
+    Raises Problem if the tokenizer can't be loaded or doesn't give a chunk's text back.
+    """
+
+    def __init__(self, source: str) -> None:
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            raise Problem(f"no tokenizer could be loaded from {source!r}: {error}") from error
+        if self.decode(self.encode(_PROBE)) != _PROBE:
+            raise Problem(
+                f"the tokenizer of {source!r} changes text at the start of a chunk, so chunks can't be"
+                " appended exactly; only tokenizers that give text back unchanged are supported"
+            )
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def prompt(self, user: str, system: str | None = None) -> list[int]:
+        """The chat template's ids up to where the assistant begins to write."""
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": user})
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.encode(text)  # the template's text holds any begin-of-text token already
+
+    def plain_prompt(self, text: str) -> list[int]:
+        """Ids of a text that starts a sequence, with a begin-of-text token if the model has one."""
+        return list(self._tokenizer.encode(text, add_special_tokens=True))
