@@ -1,0 +1,1 @@
+"""Runs: settings, the queue over samples, the result store, metrics, reports."""

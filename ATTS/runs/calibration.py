@@ -1,0 +1,177 @@
+"""Calibration arrays on disk: loading safely, saving with provenance, refusing what doesn't fit."""
+
+import io
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ATTS.problem import Problem
+from ATTS.runs import durable
+from ATTS.runs.settings import AsyncSettings, ConformalSettings
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationArray:
+    """Scores of shape (n,) (marginal) or (questions, samples) (conditional), and where they are from.
+
+    ``provenance`` is None for an array without its JSON file, such as a published one.
+    """
+
+    scores: Scores
+    digest: str
+    provenance: dict[str, Any] | None
+
+
+# What an array is made for; the loop asks for the same.
+PURPOSE = (
+    "small_model_name",
+    "eval_model_name",
+    "dataset_name",
+    "small_model_max_tokens",
+    "small_model_temperature",
+    "top_p",
+    "use_chat_template",
+    "calibration_split",
+)
+
+
+def purpose(settings: ConformalSettings | AsyncSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in PURPOSE}
+
+
+def provenance_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def digest(scores: Scores) -> str:
+    """Names the scores' content, whatever file they are in."""
+    return sha256(str(scores.shape).encode() + np.ascontiguousarray(scores, dtype="<f8").tobytes()).hexdigest()[:16]
+
+
+def save(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
+    """Writes the array and, beside it, the JSON file that says how it was made."""
+    buffer = io.BytesIO()
+    np.save(buffer, scores, allow_pickle=False)
+    durable.write(path, buffer.getvalue())
+    about = {**provenance, "shape": list(scores.shape), "digest": digest(scores)}
+    durable.write(provenance_path(path), json.dumps(about, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def load(path: Path, per_question: bool) -> CalibrationArray:
+    """Reads and checks an array. Raises Problem.
+
+    Marginal arrays have one dimension; conditional ones have a row a question, or are the published
+    pickled dictionary, which is read by an interpreter that can build numbers and lists and nothing
+    else.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise Problem(
+            f"calibration array {path} does not exist; make it with python -m"
+            f" ATTS.ref_conformal{'_per_question' if per_question else ''} (same models, data set and"
+            " settings), or name another with --ppl_array_path"
+        ) from None
+    except OSError as error:
+        raise Problem(f"calibration array {path} can't be read: {error}") from None
+    scores = _parse(path, raw)
+    expected = 2 if per_question else 1
+    if scores.ndim != expected:
+        kind = {1: "marginal (one set of scores)", 2: "per question (one row a question)"}
+        other = "ref_async" if per_question else "ref_async_per_question"
+        raise Problem(
+            f"{path} has shape {scores.shape}, which is {kind.get(scores.ndim, 'no calibration array')};"
+            f" {kind[expected]} is needed here" + (f", use {other}" if scores.ndim in kind else "")
+        )
+    if scores.size == 0:
+        raise Problem(f"{path} is empty")
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        raise Problem(
+            f"{path} holds {int(bad.sum())} scores of {scores.size} that are not finite: it was made by a"
+            " run whose scoring failed; make it again"
+        )
+    if (scores < 1 - 1e-6).any():
+        raise Problem(f"{path} holds scores below 1, the smallest perplexity there is (smallest: {scores.min():g})")
+    about = None
+    if provenance_path(path).is_file():
+        try:
+            about = json.loads(provenance_path(path).read_text())
+        except ValueError as error:
+            raise Problem(f"{provenance_path(path)} is not JSON: {error}") from None
+        if about.get("digest") != digest(scores):
+            raise Problem(
+                f"{path} is not the array that {provenance_path(path).name} beside it describes (digest"
+                f" {digest(scores)}, there {about.get('digest')})"
+            )
+    return CalibrationArray(scores, digest(scores), about)
+
+
+def _parse(path: Path, raw: bytes) -> Scores:
+    try:
+        array = np.load(io.BytesIO(raw), allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise Problem(f"{path} is an archive of arrays, not one array")
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise Problem(f"{path} is not a NumPy array: {error}") from None
+        array = _pickled_dictionary(path, raw)
+    except (OSError, EOFError) as error:
+        raise Problem(f"{path} is not a NumPy array: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise Problem(f"{path} holds {array.dtype}, not numbers")
+    return np.asarray(array, dtype=np.float64)
+
+
+def _pickled_dictionary(path: Path, raw: bytes) -> Scores:
+    """The published conditional form: {question number: [scores]} saved by np.save with pickle."""
+    stream = io.BytesIO(raw)
+    try:
+        version = np.lib.format.read_magic(stream)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        reader(stream)
+        content = _InertUnpickler(stream).load()
+        rows = {int(key): [float(value) for value in values] for key, values in content.content().items()}
+    except Exception as error:  # a damaged or hostile stream can fail anywhere
+        raise Problem(f"{path} is neither a NumPy array nor a published per-question one: {error}") from None
+    if sorted(rows) != list(range(len(rows))):
+        raise Problem(f"{path} lacks questions: it has {len(rows)} rows numbered up to {max(rows, default=-1)}")
+    lengths = {len(row) for row in rows.values()}
+    if len(lengths) > 1:
+        raise Problem(f"{path} has rows of different lengths: {sorted(lengths)}")
+    return np.array([rows[i] for i in range(len(rows))], dtype=np.float64)
+
+
+class _Inert:
+    """Stands for any class a stream names: takes whatever it is given and does nothing."""
+
+    def __init__(self, *args: Any) -> None:
+        self.args = args
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def content(self) -> Any:
+        """The only element of a 0-d object array, whose state is (version, shape, dtype, order, [object])."""
+        return self.state[4][0]
+
+    def __float__(self) -> float:
+        """A NumPy scalar: built from a dtype and eight bytes."""
+        return float(np.frombuffer(self.args[1], dtype="<f8")[0])
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Never imports or calls anything of the stream's choosing."""
+
+    def find_class(self, _module: str, _name: str) -> Any:
+        return _Inert

@@ -1,0 +1,51 @@
+"""What all front doors share: flags from a settings class, errors for people, Ctrl-C."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import tyro
+
+from ATTS.problem import Problem
+
+Settings = TypeVar("Settings")
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def parse(settings: type[Settings], description: str | None) -> Settings:
+    """Reads the command line into ``settings``; a flag that doesn't exist or doesn't fit exits with 2."""
+    return tyro.cli(
+        settings,
+        description=(description or "").strip().split("\n\n")[0],
+        config=(tyro.conf.FlagCreatePairsOff,),
+        use_underscores=True,
+    )
+
+
+def run(settings: type[Settings], description: str | None, command: Callable[[Settings], Awaitable[object]]) -> None:
+    """Parses, runs ``command`` and ends the process: 0, 2 for a Problem, 130 when interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    chosen = parse(settings, description)
+
+    async def main() -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await command(chosen)
+
+    try:
+        result = asyncio.run(main())
+    except Problem as problem:
+        sys.exit(fail(problem))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    print(result)
+
+
+def fail(problem: Problem) -> int:
+    print(f"error: {problem}", file=sys.stderr)
+    return BAD_INPUT

@@ -1,0 +1,197 @@
+"""Evaluation runs: settings in, a folder of samples and a summary out."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ATTS.method.chain import Chain
+from ATTS.method.conformal import CalibrationSet, Coin, Judge
+from ATTS.method.loop import alone, atts
+from ATTS.method.types import ExitStatus, SampleError
+from ATTS.problem import Problem
+from ATTS.runs import calibration, metrics, names, parties, provenance, questions
+from ATTS.runs.calibration import CalibrationArray
+from ATTS.runs.parties import Party
+from ATTS.runs.progress import Progress, say
+from ATTS.runs.queue import drain
+from ATTS.runs.records import Key, record
+from ATTS.runs.settings import AsyncSettings, BaselineSettings
+from ATTS.runs.store import ResultStore
+from ATTS.serving.client import new_session
+from ATTS.tasks.answers import find_answer
+from ATTS.tasks.datasets import Question
+from ATTS.tasks.llm import Extractor
+
+Loop = Callable[[Question], tuple[Chain, Coroutine[Any, Any, ExitStatus]]]
+
+
+async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
+    """ref_async and ref_async_per_question. Returns the result folder. Raises Problem."""
+    asked = questions.to_evaluate(settings)
+    array, judges = _judges(settings, per_question, asked)
+    folder = settings.output_dir or names.async_results(settings, per_question)
+    async with new_session(settings.request_timeout) as session:
+        draft = await parties.draft(session, settings, settings.small_model_concurrency)
+        target = await parties.target(session, settings, settings.eval_model_concurrency)
+
+        def loop(question: Question) -> tuple[Chain, Coroutine[Any, Any, ExitStatus]]:
+            d, t = draft.reader(question), target.reader(question)
+            chain = Chain(find_answer, d, t)
+            return chain, atts(chain, d, t, judges[question.index], settings.turns)
+
+        # A sample has one request under way at a time: so many keep both servers' slots full.
+        in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
+        command = "ref_async_per_question" if per_question else "ref_async"
+        await _run(settings, command, asked, loop, [draft, target], in_flight, folder, array)
+    return folder
+
+
+async def evaluate_alone(settings: BaselineSettings) -> Path:
+    """baseline: one model alone. Returns the result folder. Raises Problem."""
+    asked = questions.to_evaluate(settings)
+    folder = settings.output_dir or names.baseline_results(settings)
+    async with new_session(settings.request_timeout) as session:
+        model = await parties.draft(session, settings, settings.small_model_concurrency)
+
+        def loop(question: Question) -> tuple[Chain, Coroutine[Any, Any, ExitStatus]]:
+            reader = model.reader(question)
+            chain = Chain(find_answer, reader)
+            return chain, alone(chain, reader, settings.turns)
+
+        await _run(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
+    return folder
+
+
+async def _run(
+    settings: AsyncSettings | BaselineSettings,
+    command: str,
+    asked: Sequence[Question],
+    loop: Loop,
+    models: Sequence[Party],
+    in_flight: int,
+    folder: Path,
+    array: CalibrationArray | None,
+) -> None:
+    for model in models:
+        model.check(asked)
+    extractor = Extractor() if settings.extract_mode == "llm" else None
+    decisive = provenance.decisive(settings, command=command, calibration=array.digest if array else None)
+    digests = {"settings_digest": provenance.digest(decisive), "calibration_digest": array.digest if array else None}
+    about = {
+        "command": command,
+        "settings": provenance.resolved(settings),
+        "decisive": decisive,
+        "digest": digests["settings_digest"],
+        "calibration": array.provenance if array else None,
+        **provenance.surroundings(models),
+    }
+    keys = [Key(question, repeat, settings.repeats) for question in asked for repeat in range(settings.repeats)]
+    with ResultStore(folder, about, settings.force) as store:
+        owed = store.owed(keys)
+        if len(owed) < len(keys):
+            say(f"{len(keys) - len(owed)} of {len(keys)} samples are already in {folder}")
+        started = time.perf_counter()
+        with Progress(len(keys), len(keys) - len(owed), "sample") as progress:
+
+            async def work(key: Key) -> None:
+                progress.add(await _sample(key, loop, store, extractor, digests))
+
+            await drain(owed, work, in_flight)
+        clock = {"wall_seconds": time.perf_counter() - started, "samples_in_wall_seconds": len(owed)}
+        before = store.summary()
+        if not owed and before.get("samples") == len(keys):  # all was done: the clock of that run stands
+            clock = {name: before[name] for name in clock}
+        say("grading")
+        summary = {**await asyncio.to_thread(metrics.summarise, folder, keys), **clock}
+        store.save_summary(summary)
+    if extractor:
+        await extractor.close()
+    print(metrics.describe(summary))
+    if summary["owed"]:
+        raise Problem(
+            f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
+            " The same command tries them again"
+        )
+
+
+async def _sample(
+    key: Key, loop: Loop, store: ResultStore, extractor: Extractor | None, digests: dict[str, str | None]
+) -> str:
+    """Runs one sample to its end, whatever that is, and stores it. Returns its exit status."""
+    chain, ending = loop(key.question)
+    started = time.perf_counter()
+    reason = None
+    try:
+        status = await ending
+    except SampleError as error:
+        status, reason = error.status, str(error)
+    except (asyncio.CancelledError, Problem) as error:
+        status = ExitStatus.SERVER_FAILED if isinstance(error, Problem) else ExitStatus.CANCELLED
+        await store.save(record(key, chain, status, str(error) or None, time.perf_counter() - started, digests))
+        raise
+    seconds = time.perf_counter() - started  # the model that reads answers is not on the sample's clock
+    if extractor:
+        try:
+            chain.answer = await extractor.final_answer(key.question.problem, chain.text)
+        except Problem as error:
+            reason = f"{error}; the answer is the one found by regex"
+    await store.save(record(key, chain, status, reason, seconds, digests))
+    return status.value
+
+
+def _judges(
+    settings: AsyncSettings, per_question: bool, asked: Sequence[Question]
+) -> tuple[CalibrationArray | None, Mapping[int, Judge]]:
+    """What decides on each question, by the question's index, and the array it comes from. Raises
+    Problem if that was made for something else or can't support the rejection rate."""
+    if settings.takeover == "random":
+        coin = Coin(settings.rejection_rate, settings.seed)
+        return None, {question.index: coin for question in asked}
+    path = settings.ppl_array_path or names.calibration_array(settings, per_question)
+    array = calibration.load(path, per_question)
+    _check_provenance(settings, array, path, asked)
+    try:
+        if array.scores.ndim == 1:
+            common = CalibrationSet(array.scores, settings.rejection_rate)
+            return array, {question.index: common for question in asked}
+        rows = _rows(array, path, asked)
+        return array, {index: CalibrationSet(array.scores[row], settings.rejection_rate) for index, row in rows.items()}
+    except ValueError as error:
+        raise Problem(f"{path}: {error}") from None
+
+
+def _rows(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:
+    """Which row belongs to which question: by content where the array says it, else by number."""
+    ids = (array.provenance or {}).get("question_ids")
+    number = {name: row for row, name in enumerate(ids)} if ids else None
+    rows = {}
+    for question in asked:
+        row = number.get(question.id) if number is not None else question.index
+        if row is None or row >= len(array.scores):
+            raise Problem(
+                f"{path} has no scores for question {question.index}: it has {len(array.scores)} rows, one a"
+                " question; run ref_conformal_per_question with the same data set, seed and --max_problems"
+            )
+        rows[question.index] = row
+    return rows
+
+
+def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Path, asked: Sequence[Question]) -> None:
+    if array.provenance is None:
+        say(f"{path} has no {calibration.provenance_path(path).name} beside it: what it was made for can't be checked")
+        return
+    wanted = calibration.purpose(settings)
+    problems = provenance.differences(array.provenance["made_for"], wanted)
+    if settings.calibration_split and array.scores.ndim == 1:
+        shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
+        if shared:
+            problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
+    if problems and not settings.force:
+        raise Problem(
+            f"{path} was made for something else:\n  " + "\n  ".join(problems) + "\nmake one for these settings with"
+            " python -m ATTS.ref_conformal, name another with --ppl_array_path, or accept it with --force"
+        )
+    for difference in problems:
+        say(f"--force accepts {path} although {difference}")

@@ -1,0 +1,91 @@
+"""The models of a run, ready to take part in samples: server checked, tokenizer loaded."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import aiohttp
+
+from ATTS import demo
+from ATTS.method.chain import Reader
+from ATTS.method.prompts import SYSTEM
+from ATTS.problem import Problem
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, Common, ConformalSettings
+from ATTS.serving.client import SGLangModel, inspect
+from ATTS.serving.tokenizer import ModelTokenizer
+from ATTS.tasks.datasets import Question
+
+
+@dataclass(frozen=True)
+class Party:
+    """One model of a run. ``scores_with_template``: None for a model that doesn't score."""
+
+    model: SGLangModel
+    tokenizer: ModelTokenizer
+    max_tokens: int
+    temperature: float
+    system: str | None  # the system message when this model writes
+    scores_with_template: bool | None = None
+
+    def reader(self, question: Question) -> Reader:
+        """This model's view of a new chain for ``question``."""
+        writing, scoring = _prompts(self, question)
+        return Reader(self.model, self.tokenizer, writing, scoring, self.max_tokens, self.temperature)
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises Problem for a question whose prompt leaves no room for a chunk."""
+        context = self.model.info.context_length
+        if context is None:
+            return
+        for question in questions:
+            length = max(map(len, _prompts(self, question)))
+            if length + self.max_tokens >= context:
+                raise Problem(
+                    f"question {question.index} has a prompt of {length} tokens; with chunks of {self.max_tokens}"
+                    f" it does not fit the {self.model.role} server's context of {context} tokens: start that server"
+                    " with a longer context or use smaller chunks"
+                )
+
+
+@lru_cache(maxsize=256)  # the repeats of a question come together
+def _prompts(party: Party, question: Question) -> tuple[list[int], list[int]]:
+    """Token ids before the chain when the model writes and when it scores."""
+    writing = party.tokenizer.prompt(question.prompt, party.system)
+    if party.scores_with_template is None or party.scores_with_template:
+        return writing, writing
+    return writing, party.tokenizer.plain_prompt(question.prompt + "\n")
+
+
+async def draft(
+    session: aiohttp.ClientSession, settings: ConformalSettings | AsyncSettings | BaselineSettings, limit: int
+) -> Party:
+    """The model that writes first: with the system message, on every turn, so that its prompt never changes."""
+    name = settings.small_model_name
+    model = await _model(session, settings, "draft", settings.draft_url, name, limit)
+    tokens, temperature = settings.small_model_max_tokens, settings.small_model_temperature
+    return Party(model, _tokenizer(model, name), tokens, temperature, system=SYSTEM)
+
+
+async def target(session: aiohttp.ClientSession, settings: ConformalSettings | AsyncSettings, limit: int) -> Party:
+    """The model that scores and, in the loop, continues."""
+    name = settings.eval_model_name
+    model = await _model(session, settings, "target", settings.target_url, name, limit)
+    tokens, temperature = 1, 0.0  # calibration lets it score only
+    if isinstance(settings, AsyncSettings):
+        tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
+    return Party(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
+
+
+async def _model(
+    session: aiohttp.ClientSession, settings: Common, role: str, url: str, name: str, limit: int
+) -> SGLangModel:
+    info = await inspect(session, url, role, name)
+    return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), settings.max_retries, settings.top_p)
+
+
+def _tokenizer(model: SGLangModel, name: str) -> ModelTokenizer:
+    """From the folder the server reads if it is on this machine, else by the model's name."""
+    folder = model.info.tokenizer_path
+    return ModelTokenizer(folder if folder and Path(folder).is_dir() else demo.resolve(name))

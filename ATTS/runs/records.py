@@ -1,0 +1,78 @@
+"""What a result file holds: one sample, in the published layout plus what was missing there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ATTS.method.chain import Chain
+from ATTS.method.types import Event, ExitStatus, Stage
+from ATTS.tasks.answers import INVALID
+from ATTS.tasks.datasets import Question
+
+SCHEMA = 1
+# Statuses of work still owed: the sample did not fail by itself, so the same command tries it again.
+OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One sample of one question. ``index`` numbers the result file, as published."""
+
+    question: Question
+    repeat: int
+    repeats: int
+
+    @property
+    def index(self) -> int:
+        return self.question.index * self.repeats + self.repeat
+
+
+def record(
+    key: Key,
+    chain: Chain,
+    status: ExitStatus,
+    reason: str | None,
+    seconds: float,
+    digests: dict[str, str | None],
+) -> Record:
+    """The content of ``problem_XXXX.json``. ``seconds`` is the sample's wall time, waiting included."""
+    return {
+        "schema": SCHEMA,
+        "problem_index": key.index,
+        "question_index": key.question.index,
+        "question_id": key.question.id,
+        "repeat": key.repeat,
+        "exit_status": status.value,
+        "reason": reason,
+        "final_answer": chain.answer if chain.answer is not None else INVALID,
+        "reference_answer": key.question.answer,
+        "duration_seconds": seconds,
+        "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in Stage},
+        **digests,
+        "question": key.question.problem,
+        "full_history": [_entry(event) for event in chain.history],
+    }
+
+
+def _usage(history: list[Event], stage: Stage) -> dict[str, float]:
+    """Requests, tokens and seconds of one stage; queueing is waiting for a free slot on this side."""
+    used = [event.usage for event in history if event.stage is stage]
+    return {
+        "requests": len(used),
+        "prompt_tokens": sum(usage.prompt_tokens for usage in used),
+        "cached_tokens": sum(usage.cached_tokens for usage in used),
+        "written_tokens": sum(usage.completion_tokens for usage in used) if stage is not Stage.SCORE else 0,
+        "queue_seconds": sum(usage.queue_seconds for usage in used),
+        "serve_seconds": sum(usage.serve_seconds for usage in used),
+    }
+
+
+def _entry(event: Event) -> Record:
+    """One entry of ``full_history``, with the published keys first."""
+    entry: Record = {"turn": event.turn, "model": event.stage.value}
+    if event.stage is Stage.SCORE:
+        entry |= {"ppl": event.ppl, "percentile": event.percentile, "rejected": event.rejected}
+    else:
+        entry |= {"output": event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}
+    return entry | {"seconds": event.usage.serve_seconds, "queued": event.usage.queue_seconds}

@@ -1,0 +1,230 @@
+"""Settings of each front door: one frozen dataclass each, from which the flags are made.
+
+Names are those of the published flags: ``small_model`` is the draft and ``eval_model`` the target.
+Inside the package they are called draft and target; this file is where the names meet.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ATTS.tasks import datasets
+
+HOST = "127.0.0.1"
+
+
+def _default_data_dir() -> Path | None:
+    folder = os.environ.get("ATTS_DATA_DIR")
+    return Path(folder) if folder else None
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every run needs: a data set, a draft model and how to talk to its server."""
+
+    small_model_name: str
+    """Draft model: hub id, local folder, or the name its server was started with."""
+
+    dataset_name: str
+    """aime24, aime25, amc23 (or amc), math500, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
+
+    small_model_url: str | None = None
+    """URL of the draft server or of a router before several; overrides its port."""
+
+    small_model_max_tokens: int = 500
+    """Most tokens of one draft chunk."""
+
+    small_model_temperature: float = 0.8
+    """Sampling temperature of the draft; 0 is greedy."""
+
+    top_p: float = 1.0
+    """Nucleus sampling of all models; 1 is off."""
+
+    max_problems: int = 0
+    """Use the first so many questions; 0 = all (demo: 100)."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
+    else $ATTS_DATA_DIR; else the hub."""
+
+    seed: int = 0
+    """Draws demo problems and the calibration split. Sampling itself is not seeded: servers ignore it."""
+
+    max_retries: int = 3
+    """How often a failed request is tried again."""
+
+    request_timeout: float = 600.0
+    """Seconds until a request without an answer counts as failed."""
+
+    force: bool = False
+    """Accept a calibration array or a result folder made with other settings."""
+
+    def __post_init__(self) -> None:
+        if self.data_dir is None:
+            object.__setattr__(self, "data_dir", _default_data_dir())
+        object.__setattr__(self, "dataset_name", datasets.canonical(self.dataset_name))
+        require(self.small_model_max_tokens >= 1, "--small_model_max_tokens must be at least 1")
+        require(self.small_model_temperature >= 0, "--small_model_temperature must not be negative")
+        require(0 < self.top_p <= 1, "--top_p must lie in (0, 1]")
+        require(self.max_problems >= 0, "--max_problems must not be negative (0 = all)")
+        require(self.max_retries >= 0, "--max_retries must not be negative")
+        require(self.request_timeout > 0, "--request_timeout must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair(Common):
+    """What calibration and the loop share."""
+
+    eval_model_name: str
+    """Target model: hub id, local folder, or the name its server was started with."""
+
+    small_model_port: int = 40000
+    """Port of the draft server on this machine."""
+
+    eval_model_port: int = 40001
+    """Port of the target server on this machine."""
+
+    eval_model_url: str | None = None
+    """URL of the target server or of a router before several; overrides its port."""
+
+    use_chat_template: bool = False
+    """Score a chunk behind the target's chat template (_ct1) rather than behind the raw question (_ct0)."""
+
+    ppl_array_path: Path | None = None
+    """The calibration array; default: evaluation/ppls_... by the naming scheme."""
+
+    calibration_split: float = 0.0
+    """Keep this share of the questions, drawn by seed, for calibration only; 0 = calibrate on the
+    evaluated questions. demo always calibrates on problems of its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
+        require(self.draft_url != self.target_url, f"draft and target are both at {self.draft_url}")
+
+    @property
+    def draft_url(self) -> str:
+        return _url(self.small_model_url, self.small_model_port)
+
+    @property
+    def target_url(self) -> str:
+        return _url(self.eval_model_url, self.eval_model_port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConformalSettings(_Pair):
+    """Flags of ref_conformal and ref_conformal_per_question."""
+
+    sample_size: int = 16
+    """First chunks scored for every question."""
+
+    max_concurrent: int = 16
+    """Most requests in flight at each server."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
+        require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncSettings(_Pair):
+    """Flags of ref_async and ref_async_per_question."""
+
+    output_dir: Path | None = None
+    """Result folder; default: results/... by the naming scheme."""
+
+    repeats: int = 16
+    """Samples of every question."""
+
+    sample_size: int = 16
+    """Calibration samples a question; only names the default calibration array."""
+
+    turns: int = 15
+    """Most turns of a sample."""
+
+    evalator_max_tokens: int = 500
+    """Most tokens the target writes when it takes over."""
+
+    eval_model_temperature: float = 0.8
+    """Sampling temperature of the target; 0 is greedy."""
+
+    small_model_concurrency: int = 16
+    """Most requests in flight at the draft server."""
+
+    eval_model_concurrency: int = 4
+    """Most requests in flight at the target server."""
+
+    rejection_rate: float = 0.4
+    """Share of chunks to hand to the target: it takes over iff the percentile reaches 1 - rate."""
+
+    takeover: Literal["score", "random"] = "score"
+    """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
+
+    extract_mode: Literal["regex", "llm"] = "regex"
+    """How the final answer is read: by regex, or by an OpenAI-compatible model (OPENAI_API_KEY,
+    OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.repeats >= 1, "--repeats must be at least 1")
+        require(self.sample_size >= 1, "--sample_size must be at least 1")
+        require(self.turns >= 1, "--turns must be at least 1")
+        require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
+        require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
+        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
+        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+        require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSettings(Common):
+    """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
+
+    sglang_port: int = 40000
+    """Port of the server on this machine."""
+
+    output_dir: Path | None = None
+    """Result folder; default: results/<model>_<data set>_... by the naming scheme."""
+
+    repeats: int = 16
+    """Samples of every question."""
+
+    turns: int = 15
+    """Most turns of a sample."""
+
+    small_model_concurrency: int = 16
+    """Most requests in flight at the server."""
+
+    calibration_split: float = 0.0
+    """Leave out the questions that calibration with this split uses, to compare on the same ones."""
+
+    extract_mode: Literal["regex", "llm"] = "regex"
+    """How the final answer is read: by regex, or by an OpenAI-compatible model (OPENAI_API_KEY,
+    OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.repeats >= 1, "--repeats must be at least 1")
+        require(self.turns >= 1, "--turns must be at least 1")
+        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
+        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
+        _url(self.small_model_url, self.sglang_port)
+
+    @property
+    def draft_url(self) -> str:
+        return _url(self.small_model_url, self.sglang_port)
+
+
+def _url(url: str | None, port: int) -> str:
+    if url is None:
+        require(0 < port < 65536, f"{port} is not a port")
+        return f"http://{HOST}:{port}"
+    require(url.startswith(("http://", "https://")), f"{url!r} is not a URL: it must start with http:// or https://")
+    return url.rstrip("/")
