@@ -1,0 +1,13 @@
+"""Run the three-stage loop with one calibration set for the whole data set (marginal).
+
+python -m ATTS.ref_async --small_model_name demo-draft --eval_model_name demo-target --dataset_name demo
+"""
+
+from functools import partial
+
+from ATTS.runs import cli
+from ATTS.runs.evaluate import evaluate_async
+from ATTS.runs.settings import AsyncSettings
+
+if __name__ == "__main__":
+    cli.run(AsyncSettings, __doc__, partial(evaluate_async, per_question=False))

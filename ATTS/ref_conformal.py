@@ -1,0 +1,13 @@
+"""Score first chunks and save one calibration array for the whole data set (marginal).
+
+python -m ATTS.ref_conformal --small_model_name demo-draft --eval_model_name demo-target --dataset_name demo
+"""
+
+from functools import partial
+
+from ATTS.runs import cli
+from ATTS.runs.calibrate import calibrate
+from ATTS.runs.settings import ConformalSettings
+
+if __name__ == "__main__":
+    cli.run(ConformalSettings, __doc__, partial(calibrate, per_question=False))
