@@ -1,0 +1,181 @@
+"""The demo's problems: a running two-digit number, 4 to 8 events, one right chain of steps.
+
+A solution is a list of paragraphs::
+
+    January: buys 12, 47 + 12 = 59.
+
+    February: gives 35, 59 - 35 = 24.
+
+    ...
+
+The format is deterministic, so at every point of a chain there is exactly one right way to go on
+(or a correction, ``Wait, `` and a right step again). That makes "this chunk holds a wrong step" a
+fact that :func:`wrong_spans` computes, not a judgement.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ida", "Jon", "Kim", "Leo")
+THINGS = ("apples", "books", "cards", "coins", "eggs", "keys", "marbles", "pens", "shells", "stamps")
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August")
+GAINS = ("buys", "finds", "wins")
+LOSSES = ("sells", "loses", "gives")
+DOUBLES = "doubles"
+LOW, HIGH = 10, 99  # every running value has two digits
+CORRECTION = "Wait, "
+BREAK = "\n\n"
+
+
+@dataclass(frozen=True)
+class Event:
+    month: str
+    verb: str
+    amount: int = 0  # unused by "doubles"
+
+    @property
+    def phrase(self) -> str:
+        return f"{self.month}: {self.verb}" + ("" if self.verb == DOUBLES else f" {self.amount}")
+
+    def apply(self, value: int) -> int:
+        if self.verb == DOUBLES:
+            return 2 * value
+        return value + self.amount if self.verb in GAINS else value - self.amount
+
+    def step(self, value: int, result: int | None = None) -> str:
+        """The paragraph for this event from ``value``; ``result`` overrides the right one."""
+        sign = "-" if self.verb in LOSSES else "+"
+        other = value if self.verb == DOUBLES else self.amount
+        return f"{self.phrase}, {value} {sign} {other} = {self.apply(value) if result is None else result}."
+
+
+@dataclass(frozen=True)
+class Problem:
+    name: str
+    thing: str
+    start: int
+    events: tuple[Event, ...]
+
+    @property
+    def question(self) -> str:
+        diary = " ".join(f"{event.phrase}." for event in self.events)
+        return f"{self.name} has {self.start} {self.thing}. {diary} How many {self.thing} does {self.name} have?"
+
+    @property
+    def values(self) -> list[int]:
+        """The running value before the first event and after each one."""
+        values = [self.start]
+        for event in self.events:
+            values.append(event.apply(values[-1]))
+        return values
+
+    @property
+    def answer(self) -> str:
+        return str(self.values[-1])
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The right chain, one paragraph a step."""
+        steps = [event.step(value) for event, value in zip(self.events, self.values, strict=False)]
+        return steps + self.ending(self.answer)
+
+    def ending(self, value: object) -> list[str]:
+        return [
+            f"That was the last event, and what is left is {value}.",
+            f"The final answer is \\boxed{{{value}}}.",
+        ]
+
+    @property
+    def solution(self) -> str:
+        return BREAK.join(self.paragraphs)
+
+
+def draw(rng: random.Random) -> Problem:
+    """One problem; every running value lies in [LOW, HIGH]."""
+    value = start = rng.randint(LOW, HIGH)
+    events: list[Event] = []
+    for month in MONTHS[: rng.randint(4, 8)]:
+        kinds = []
+        if HIGH - value >= LOW:
+            kinds += list(GAINS)
+        if value - LOW >= LOW:
+            kinds += list(LOSSES)
+        if 2 * value <= HIGH:
+            kinds.append(DOUBLES)
+        verb = rng.choice(kinds)
+        if verb == DOUBLES:
+            event = Event(month, verb)
+        else:
+            event = Event(month, verb, rng.randint(LOW, HIGH - value if verb in GAINS else value - LOW))
+        events.append(event)
+        value = event.apply(value)
+    return Problem(rng.choice(NAMES), rng.choice(THINGS), start, tuple(events))
+
+
+def problems(split: str, seed: int = 0) -> Iterator[Problem]:
+    """Endless problems. Splits never share one: a problem belongs to the split its text hashes to."""
+    rng = random.Random(f"{split}:{seed}")
+    while True:
+        problem = draw(rng)
+        if split_of(problem) == split:
+            yield problem
+
+
+SPLITS = ("train", "train", "train", "train", "train", "train", "calibration", "test")
+
+
+def split_of(problem: Problem) -> str:
+    """Which split owns this problem: decided by its content alone, hence disjoint for any seeds."""
+    return random.Random(problem.question).choice(SPLITS)
+
+
+_PARSE = re.compile(r"(?P<name>[A-Z][a-z]+) has (?P<start>\d+) (?P<thing>[a-z]+)\. (?P<diary>.*?)\. How many")
+
+
+def parse(question: str) -> Problem:
+    """The problem of a question text. Raises ValueError for a text of another family."""
+    match = _PARSE.search(question)
+    if not match:
+        raise ValueError(f"not a demo question: {question[:80]!r}")
+    events = []
+    for phrase in match["diary"].split(". "):
+        month, verb, *amount = phrase.replace(":", "").split(" ")
+        events.append(Event(month, verb, int(amount[0]) if amount else 0))
+    return Problem(match["name"], match["thing"], int(match["start"]), tuple(events))
+
+
+def wrong_spans(problem: Problem, chain: str) -> list[tuple[int, int]]:
+    """Character ranges of ``chain`` that depart from the right text.
+
+    Paragraph by paragraph: right is the next right paragraph, or a correction (``Wait, `` and a
+    right paragraph already due), or a beginning of one that was broken off. A paragraph that
+    departs is wrong from its first wrong character to its full stop, so a step that builds on a
+    wrong value is wrong too, until a correction.
+    """
+    right = problem.paragraphs
+    due, start = 0, 0
+    spans = []
+    for paragraph in chain.split(BREAK):
+        end = start + len(paragraph)
+        if CORRECTION.startswith(paragraph):  # broken off in "Wait, ", or nothing at all
+            start = end + len(BREAK)
+            continue
+        body = paragraph.removeprefix(CORRECTION)
+        first_allowed = 0 if body != paragraph else due
+        allowed = right[first_allowed : due + 1]
+        if body in allowed:
+            due = first_allowed + len(allowed) - allowed[::-1].index(body)
+        else:
+            same = max((common_prefix(body, candidate + BREAK) for candidate in allowed), default=0)
+            if same < len(body):
+                spans.append((end - len(body) + same, max(end - body.endswith("."), end - len(body) + same + 1)))
+            due += body.endswith(".")
+        start = end + len(BREAK)
+    return spans
+
+
+def common_prefix(a: str, b: str) -> int:
+    """Length of the common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,96 @@
+"""The demo's problems: right chains are right, every departure is found, splits are disjoint."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ATTS.demo import family
+from ATTS.demo.family import BREAK, CORRECTION
+from ATTS.tasks.answers import find_answer
+
+seeds = st.integers(0, 10**9)
+
+
+def problem_of(seed: int) -> family.Problem:
+    return family.draw(random.Random(seed))
+
+
+@given(seeds)
+def test_a_question_gives_its_problem_back(seed: int) -> None:
+    problem = problem_of(seed)
+    assert family.parse(problem.question) == problem
+
+
+@given(seeds)
+def test_every_running_value_has_two_digits_and_the_answer_stands_in_the_box(seed: int) -> None:
+    problem = problem_of(seed)
+    assert 4 <= len(problem.events) <= 8
+    assert all(family.LOW <= value <= family.HIGH for value in problem.values)
+    assert find_answer(problem.solution, ended=True) == problem.answer
+
+
+@given(seeds, st.data())
+def test_every_beginning_of_the_right_chain_is_right(seed: int, data: st.DataObject) -> None:
+    problem = problem_of(seed)
+    cut = data.draw(st.integers(0, len(problem.solution)))
+    assert family.wrong_spans(problem, problem.solution[:cut]) == []
+
+
+@given(seeds, st.data())
+def test_a_changed_character_is_where_the_wrong_span_begins(seed: int, data: st.DataObject) -> None:
+    problem = problem_of(seed)
+    digits = [i for i, character in enumerate(problem.solution) if character.isdigit()]
+    spot = data.draw(st.sampled_from(digits))
+    other = data.draw(st.sampled_from([d for d in "0123456789" if d != problem.solution[spot]]))
+    chain = problem.solution[:spot] + other + problem.solution[spot + 1 :]
+    assert family.wrong_spans(problem, chain)[0][0] == spot
+
+
+@given(seeds, st.data())
+def test_a_correction_ends_what_is_wrong(seed: int, data: st.DataObject) -> None:
+    problem = problem_of(seed)
+    right = problem.paragraphs
+    i = data.draw(st.integers(0, len(problem.events) - 1))
+    wrong = problem.events[i].step(problem.values[i], problem.values[i + 1] + 100)
+    chain = BREAK.join([*right[:i], wrong, CORRECTION + right[i], *right[i + 1 :]])
+    spans = family.wrong_spans(problem, chain)
+    assert len(spans) == 1
+    assert chain[slice(*spans[0])] in wrong
+
+
+@given(seeds, st.data())
+def test_a_step_broken_off_by_a_right_correction_is_not_wrong(seed: int, data: st.DataObject) -> None:
+    problem = problem_of(seed)
+    right = problem.paragraphs
+    i = data.draw(st.integers(0, len(right) - 1))
+    cut = data.draw(st.integers(1, len(right[i]) - 1))
+    chain = BREAK.join([*right[:i], right[i][:cut], CORRECTION + right[i], *right[i + 1 :]])
+    assert family.wrong_spans(problem, chain) == []
+
+
+def test_steps_that_build_on_a_wrong_value_are_wrong_too() -> None:
+    problem = family.parse(
+        "Ada has 50 pens. January: buys 10. February: sells 20. March: buys 30. April: buys 5."
+        " How many pens does Ada have?"
+    )
+    chain = "January: buys 10, 50 + 10 = 61.\n\nFebruary: sells 20, 61 - 20 = 41."
+    assert [chain[a:b] for a, b in family.wrong_spans(problem, chain)] == ["1", "1 - 20 = 41"]
+
+
+def test_splits_share_no_problem_and_one_seed_draws_the_same_again() -> None:
+    drawn = {
+        split: [p.question for p in itertools.islice(family.problems(split, seed=3), 400)]
+        for split in ("train", "calibration", "test")
+    }
+    assert not set(drawn["train"]) & set(drawn["test"])
+    assert not set(drawn["calibration"]) & set(drawn["test"])
+    assert drawn["test"] == [p.question for p in itertools.islice(family.problems("test", seed=3), 400)]
+    assert drawn["test"] != [p.question for p in itertools.islice(family.problems("test", seed=4), 400)]
+
+
+def test_a_question_of_another_family_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a demo question"):
+        family.parse("What is 2 + 2?")
