@@ -1,0 +1,10 @@
+# The demo pair on CPU: two small models that come with the package.
+: "${DEVICE:=cpu}"
+: "${SMALL_MODEL:=demo-draft}"
+: "${EVAL_MODEL:=demo-target}"
+: "${SMALL_MODEL_MEM_FRACTION:=0.1}"
+: "${EVAL_MODEL_MEM_FRACTION:=0.1}"
+: "${SMALL_MODEL_ARGS:=--max-total-tokens 65536}"
+: "${EVAL_MODEL_ARGS:=--max-total-tokens 65536}"
+: "${SMALL_MODEL_MAX_TOKENS:=24}"
+: "${EVAL_MODEL_MAX_TOKENS:=24}"

@@ -1,0 +1,30 @@
+# Sourced by the scripts: variables and their defaults. The environment wins over a CONFIG file,
+# and that over the defaults here.
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+if [[ -n ${CONFIG:-} ]]; then
+    [[ -f $CONFIG ]] || { echo "error: CONFIG=$CONFIG does not exist" >&2; exit 2; }
+    source "$CONFIG" # its lines have the form : "${NAME:=value}", which leave a set variable alone
+fi
+
+: "${VENV:=$ROOT/.venv}"
+: "${PYTHON:=$VENV/bin/python}"
+if [[ ! -x $PYTHON ]]; then
+    echo "error: $PYTHON does not exist; run bash scripts/setup.sh first, or set PYTHON" >&2
+    exit 2
+fi
+
+: "${DEVICE:=cuda}"                                        # cuda or cpu
+: "${SMALL_MODEL:=deepseek-ai/DeepSeek-R1-Distill-Llama-8B}" # draft
+: "${EVAL_MODEL:=Qwen/QwQ-32B}"                            # target
+: "${SMALL_MODEL_DEVICE:=0}"                               # GPU of the draft
+: "${EVAL_MODEL_DEVICES:=1,2}"                             # GPUs of the target; their number is its tensor parallelism
+: "${SGLANG_HOST:=127.0.0.1}"
+: "${SMALL_MODEL_PORT:=40000}"
+: "${EVAL_MODEL_PORT:=40001}"
+: "${SMALL_MODEL_MEM_FRACTION:=0.9}"                       # --mem-fraction-static
+: "${EVAL_MODEL_MEM_FRACTION:=0.9}"
+: "${SMALL_MODEL_ARGS:=}"                                  # more flags for the draft server
+: "${EVAL_MODEL_ARGS:=}"                                   # and for the target server
+: "${WAIT_TIMEOUT:=600}"                                   # seconds until both must be healthy
+: "${SERVER_DIR:=results/servers}"                         # logs and PID files

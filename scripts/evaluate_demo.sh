@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Measure the demo pair on 500 fresh problems by chunk length, with random take-over beside it.
+#   PROBLEMS=500  SEED=1  CHUNKS="16 24 32"  OUT=results/evaluate_demo
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+DEVICE=cpu bash scripts/setup.sh
+export CONFIG=configs/demo.sh
+source scripts/common.sh
+: "${PROBLEMS:=500}" "${SEED:=1}" "${CHUNKS:=16 24 32}" "${OUT:=results/evaluate_demo}"
+
+read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.serving.supervisor ports)
+export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
+trap 'bash scripts/stop_sglang_servers.sh' EXIT
+trap 'exit 130' INT TERM
+bash scripts/launch_sglang_servers.sh
+"$PYTHON" -m ATTS.demo.evaluate --folder "$OUT" --problems "$PROBLEMS" --seed "$SEED" --chunks $CHUNKS \
+    --small_model_port "$SMALL_MODEL_PORT" --eval_model_port "$EVAL_MODEL_PORT"

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Start the draft and the target server and wait until both are healthy.
+# Every variable below can be set in the environment, or come from a file: CONFIG=configs/demo.sh
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+exec "$PYTHON" -m ATTS.serving.supervisor start \
+    --device "$DEVICE" --host "$SGLANG_HOST" --folder "$SERVER_DIR" --timeout "$WAIT_TIMEOUT" \
+    --small_model "$SMALL_MODEL" --small_model_port "$SMALL_MODEL_PORT" \
+    --small_model_devices "$SMALL_MODEL_DEVICE" --small_model_memory_fraction "$SMALL_MODEL_MEM_FRACTION" \
+    --small_model_args="$SMALL_MODEL_ARGS" \
+    --eval_model "$EVAL_MODEL" --eval_model_port "$EVAL_MODEL_PORT" \
+    --eval_model_devices "$EVAL_MODEL_DEVICES" --eval_model_memory_fraction "$EVAL_MODEL_MEM_FRACTION" \
+    --eval_model_args="$EVAL_MODEL_ARGS"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Install what the tests need and run all of them: bash scripts/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+TEST=1 DEVICE=cpu bash scripts/setup.sh
+exec "${VENV:-.venv}/bin/python" -m pytest "$@"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Train the demo pair again from a seed (about 25 minutes on two cores) into OUT (default: results/demo_models).
+#   SEED=0    OUT=ATTS/demo/models replaces the pair that ships with the package
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+DEVICE=${DEVICE:-cpu} bash scripts/setup.sh
+source scripts/common.sh
+exec "$PYTHON" -m ATTS.demo.train --seed "${SEED:-0}" --out "${OUT:-results/demo_models}"
