@@ -8,3 +8,4 @@
 : "${EVAL_MODEL_ARGS:=--max-total-tokens 65536}"
 : "${SMALL_MODEL_MAX_TOKENS:=24}"
 : "${EVAL_MODEL_MAX_TOKENS:=24}"
+: "${CONFIGS:=demo-draft demo-target demo demo-target demo-draft - - 20}"

@@ -1,7 +1,7 @@
 # Sourced by the four suites: runs `module` once for every row of CONFIGS, servers started and
 # stopped around each row. A row that fails is reported and the next one runs.
 #   SMALL EVAL DATASET EVAL_SHORT SMALL_SHORT SMALL_TOKENS EVAL_TOKENS TURNS
-# "-" in one of the last five takes the default. Calibration suites read the first six columns.
+# "-" in one of the last three takes the default. Calibration suites read the first six columns.
 
 : "${SAMPLE_SIZE:=16}"                         # repeats, and calibration samples a question
 : "${DEFAULT_TURNS:=15}"
@@ -21,18 +21,9 @@
 : "${EVALUATION_DIR:=evaluation}"
 : "${RESULTS_DIR:=results}"
 
-# The three families of pairs. CONFIGS in the environment: rows separated by newlines or semicolons.
-if [[ -z ${CONFIGS:-} ]]; then
-    rows=()
-    for dataset in math500 aime24 aime25 amc23 olympiad gpqa; do
-        rows+=("deepseek-ai/DeepSeek-R1-Distill-Llama-8B Qwen/QwQ-32B $dataset qwq_32B rllama_8B - - -")
-        rows+=("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B Qwen/QwQ-32B $dataset qwq_32B r1_1B - - -")
-        rows+=("Qwen/Qwen2.5-7B-Instruct Qwen/QwQ-32B $dataset qwq_32B qwen_7B - - -")
-        rows+=("meta-llama/Llama-3.1-8B-Instruct simplescaling/s1.1-32B $dataset s1.1_32B llama_8B - - -")
-    done
-else
-    mapfile -t rows < <(tr ';' '\n' <<<"$CONFIGS" | sed '/^[[:space:]]*\(#.*\)\?$/d')
-fi
+# CONFIGS in the environment: rows separated by newlines or semicolons.
+if [[ -z ${CONFIGS:-} ]]; then source "$ROOT/configs/pairs.sh"; fi
+mapfile -t rows < <(tr ';' '\n' <<<"$CONFIGS" | sed '/^[[:space:]]*\(#.*\)\?$/d')
 
 run_suite() { # conformal|async  marginal|per_question
     local kind=$1 mode=$2 failed=() row

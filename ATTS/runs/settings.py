@@ -110,11 +110,11 @@ class _Pair(Common):
 
     @property
     def draft_url(self) -> str:
-        return _url(self.small_model_url, self.small_model_port)
+        return _url("--small_model_url", self.small_model_url, "--small_model_port", self.small_model_port)
 
     @property
     def target_url(self) -> str:
-        return _url(self.eval_model_url, self.eval_model_port)
+        return _url("--eval_model_url", self.eval_model_url, "--eval_model_port", self.eval_model_port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,16 +215,17 @@ class BaselineSettings(Common):
         require(self.turns >= 1, "--turns must be at least 1")
         require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
         require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
-        _url(self.small_model_url, self.sglang_port)
+        _ = self.draft_url  # raises if it is none
 
     @property
     def draft_url(self) -> str:
-        return _url(self.small_model_url, self.sglang_port)
+        return _url("--small_model_url", self.small_model_url, "--sglang_port", self.sglang_port)
 
 
-def _url(url: str | None, port: int) -> str:
+def _url(url_flag: str, url: str | None, port_flag: str, port: int) -> str:
+    """Where a server is. Raises ValueError naming the flag at fault."""
     if url is None:
-        require(0 < port < 65536, f"{port} is not a port")
+        require(0 < port < 65536, f"{port_flag} {port} is not a port")
         return f"http://{HOST}:{port}"
-    require(url.startswith(("http://", "https://")), f"{url!r} is not a URL: it must start with http:// or https://")
+    require(url.startswith(("http://", "https://")), f"{url_flag} {url!r} must start with http:// or https://")
     return url.rstrip("/")
