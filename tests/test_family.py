@@ -73,10 +73,10 @@ def test_a_step_broken_off_by_a_right_correction_is_not_wrong(seed: int, data: s
 
 def test_steps_that_build_on_a_wrong_value_are_wrong_too() -> None:
     problem = family.parse(
-        "Ada has 50 pens. January: buys 10. February: sells 20. March: buys 30. April: buys 5."
-        " How many pens does Ada have?"
+        "Ada has 50 pens.\nJanuary 10 bought.\nFebruary 20 sold.\nMarch 30 won.\nApril 15 found.\n"
+        "How many pens does Ada have?"
     )
-    chain = "January: buys 10, 50 + 10 = 61.\n\nFebruary: sells 20, 61 - 20 = 41."
+    chain = "January 10 bought, 50 + 10 = 61.\n\nFebruary 20 sold, 61 - 20 = 41."
     assert [chain[a:b] for a, b in family.wrong_spans(problem, chain)] == ["1", "1 - 20 = 41"]
 
 

@@ -2,9 +2,9 @@
 
 A solution is a list of paragraphs::
 
-    January: buys 12, 47 + 12 = 59.
+    January 12 bought, 47 + 12 = 59.
 
-    February: gives 35, 59 - 35 = 24.
+    February 35 sold, 59 - 35 = 24.
 
     ...
 
@@ -21,9 +21,8 @@ from dataclasses import dataclass
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ida", "Jon", "Kim", "Leo")
 THINGS = ("apples", "books", "cards", "coins", "eggs", "keys", "marbles", "pens", "shells", "stamps")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August")
-GAINS = ("buys", "finds", "wins")
-LOSSES = ("sells", "loses", "gives")
-DOUBLES = "doubles"
+GAINS = ("bought", "found", "won")
+LOSSES = ("sold", "lost", "given")
 LOW, HIGH = 10, 99  # every running value has two digits
 CORRECTION = "Wait, "
 BREAK = "\n\n"
@@ -32,23 +31,20 @@ BREAK = "\n\n"
 @dataclass(frozen=True)
 class Event:
     month: str
+    amount: int
     verb: str
-    amount: int = 0  # unused by "doubles"
 
     @property
     def phrase(self) -> str:
-        return f"{self.month}: {self.verb}" + ("" if self.verb == DOUBLES else f" {self.amount}")
+        return f"{self.month} {self.amount} {self.verb}"
 
     def apply(self, value: int) -> int:
-        if self.verb == DOUBLES:
-            return 2 * value
         return value + self.amount if self.verb in GAINS else value - self.amount
 
     def step(self, value: int, result: int | None = None) -> str:
         """The paragraph for this event from ``value``; ``result`` overrides the right one."""
-        sign = "-" if self.verb in LOSSES else "+"
-        other = value if self.verb == DOUBLES else self.amount
-        return f"{self.phrase}, {value} {sign} {other} = {self.apply(value) if result is None else result}."
+        sign = "+" if self.verb in GAINS else "-"
+        return f"{self.phrase}, {value} {sign} {self.amount} = {self.apply(value) if result is None else result}."
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Problem:
 
     @property
     def question(self) -> str:
-        diary = " ".join(f"{event.phrase}." for event in self.events)
-        return f"{self.name} has {self.start} {self.thing}. {diary} How many {self.thing} does {self.name} have?"
+        diary = "\n".join(f"{event.phrase}." for event in self.events)
+        return f"{self.name} has {self.start} {self.thing}.\n{diary}\nHow many {self.thing} does {self.name} have?"
 
     @property
     def values(self) -> list[int]:
@@ -97,18 +93,9 @@ def draw(rng: random.Random) -> Problem:
     value = start = rng.randint(LOW, HIGH)
     events: list[Event] = []
     for month in MONTHS[: rng.randint(4, 8)]:
-        kinds = []
-        if HIGH - value >= LOW:
-            kinds += list(GAINS)
-        if value - LOW >= LOW:
-            kinds += list(LOSSES)
-        if 2 * value <= HIGH:
-            kinds.append(DOUBLES)
+        kinds = [*GAINS] * (HIGH - value >= LOW) + [*LOSSES] * (value - LOW >= LOW)
         verb = rng.choice(kinds)
-        if verb == DOUBLES:
-            event = Event(month, verb)
-        else:
-            event = Event(month, verb, rng.randint(LOW, HIGH - value if verb in GAINS else value - LOW))
+        event = Event(month, rng.randint(LOW, HIGH - value if verb in GAINS else value - LOW), verb)
         events.append(event)
         value = event.apply(value)
     return Problem(rng.choice(NAMES), rng.choice(THINGS), start, tuple(events))
@@ -131,7 +118,9 @@ def split_of(problem: Problem) -> str:
     return random.Random(problem.question).choice(SPLITS)
 
 
-_PARSE = re.compile(r"(?P<name>[A-Z][a-z]+) has (?P<start>\d+) (?P<thing>[a-z]+)\. (?P<diary>.*?)\. How many")
+_PARSE = re.compile(
+    r"(?P<name>[A-Z][a-z]+) has (?P<start>\d+) (?P<thing>[a-z]+)\.\n(?P<diary>.*?)\.\nHow many", re.DOTALL
+)
 
 
 def parse(question: str) -> Problem:
@@ -140,9 +129,9 @@ def parse(question: str) -> Problem:
     if not match:
         raise ValueError(f"not a demo question: {question[:80]!r}")
     events = []
-    for phrase in match["diary"].split(". "):
-        month, verb, *amount = phrase.replace(":", "").split(" ")
-        events.append(Event(month, verb, int(amount[0]) if amount else 0))
+    for phrase in match["diary"].split(".\n"):
+        month, amount, verb = phrase.split(" ")
+        events.append(Event(month, int(amount), verb))
     return Problem(match["name"], match["thing"], int(match["start"]), tuple(events))
 
 

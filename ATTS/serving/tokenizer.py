@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from ATTS.problem import Problem
 
-_PROBE = "buys 12:\n\nWait, x = \\boxed{3}.\n\n  So"
+_PROBE = "bought 12:\n\nWait, x = \\boxed{3}.\n\n  So"
 
 
 class ModelTokenizer:

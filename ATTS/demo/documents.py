@@ -1,0 +1,192 @@
+"""What the demo pair is trained on: its tokenizer, and documents in the form that the servers see."""
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from ATTS.demo import family
+from ATTS.demo.family import BREAK, CORRECTION, Problem
+from ATTS.method import prompts
+
+END, PAD = "<|end|>", "<|pad|>"
+SPECIAL = [END, PAD, "<|system|>", "<|user|>", "<|assistant|>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if not (loop.last and continue_final_message) %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+VOCABULARY = 576
+# A digit, a paragraph break, a word or a run of signs with the spaces around it. No look-ahead: a text
+# cut between two tokens encodes to the same ones, so both models see the same chain wherever a chunk ends.
+WORDS = r"\d|\n\n| ?[A-Za-z]+ ?| ?[^\sA-Za-z\d]+ ?|\s+"
+IGNORE = -100  # a label where there is nothing to learn
+
+
+def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE of 576 tokens in which digits and paragraph breaks stand alone."""
+    rng = random.Random(seed)
+    corpus = []
+    for problem in itertools.islice(family.problems("train", seed), 3000):
+        corpus += [prompts.SYSTEM, prompts.maths(problem.question), problem.solution]
+        corpus.append(CORRECTION + rng.choice(problem.paragraphs))
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(  # type: ignore[no-untyped-call]
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+RIGHT, SLIP, ASTRAY, NOTICED = "right", "slip", "astray", "noticed"
+SLIPS = {"result": 70, "operand": 10, "amount": 8, "verb": 4, "skip": 4, "stop": 4}  # and their weights
+DRILLED_SLIPS = {"result": 70, "amount": 15, "verb": 15}
+
+
+@dataclass
+class Document:
+    """One training text; every list has an entry a token, IGNORE where there is nothing to learn."""
+
+    ids: list[int]
+    labels: list[int]  # the token itself where it is to be written
+    slips: list[int]  # 1 where a step contradicts what stands before it, 0 where it doesn't
+    astray: list[int]  # 1 from such a step on until it is noticed, else 0
+
+    def add(self, kind: str, ids: list[int], learned: bool) -> None:
+        self.ids += ids
+        self.labels += ids if learned else [IGNORE] * len(ids)
+        self.slips += [0] * len(ids) if kind is not SLIP else [1] + [IGNORE] * (len(ids) - 1)
+        self.astray += [int(kind in (SLIP, ASTRAY))] * len(ids)
+
+
+class Writer:
+    """Writes training documents: one chain behind its prompt."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, error_rate: float, corrects: bool, seed: int) -> None:
+        """``error_rate`` is the probability of a wrong stretch before a paragraph. One who ``corrects``
+        is to write "Wait, " behind it, and knows prompts with and without template and system message."""
+        self._core = tokenizer.backend_tokenizer
+        self._tokenizer = tokenizer
+        texts = [tokenizer.decode([i]) for i in range(len(tokenizer))]
+        self._lengths = [len(text) for text in texts]
+        self._months = {i for i, text in enumerate(texts) if text.strip() in family.MONTHS}
+        self._digits = {i for i, text in enumerate(texts) if text.isdigit()}
+        self._comma = texts.index(", ")
+        self._error_rate, self._corrects = error_rate, corrects
+        self._rng = random.Random(seed)
+
+    def document(self, problem: Problem) -> Document:
+        """A problem and its chain."""
+        paragraphs = (self._paragraph(problem, i, SLIPS) for i in range(len(problem.paragraphs) - 1))
+        answer = [*self._encode(problem.paragraphs[-1]), self._tokenizer.eos_token_id]
+        document = self._start(self._prompt(prompts.maths(problem.question)))
+        for kind, ids in [*itertools.chain.from_iterable(paragraphs), (RIGHT, answer)]:
+            document.add(kind, ids, self._learned(kind))
+        return document
+
+    def drill(self, problem: Problem) -> Document:
+        """Single steps of a problem in any order and from any value, so that nothing but the month says
+        which event is meant. Month and value can't be known and are not to be learned."""
+        document = self._start(self._encode(problem.question + "\n"))
+        for event in self._rng.sample(problem.events, len(problem.events)):
+            change = event.apply(0)
+            value = self._rng.randint(max(family.LOW, family.LOW - change), min(family.HIGH, family.HIGH - change))
+            step = replace(problem, start=value, events=(event,))
+            for kind, ids in self._paragraph(step, 0, DRILLED_SLIPS):
+                document.add(kind, ids, self._learned(kind))
+        ids = document.ids
+        for i in range(2, len(ids)):
+            in_value = ids[i] in self._digits and (
+                ids[i - 1] == self._comma or (ids[i - 2] == self._comma and ids[i - 1] in self._digits)
+            )
+            if in_value or ids[i] in self._months:
+                document.labels[i] = IGNORE
+        return document
+
+    def _start(self, prompt: list[int]) -> Document:
+        nothing = [IGNORE] * len(prompt)
+        return Document(prompt, [*nothing], [*nothing], [*nothing])
+
+    def _learned(self, kind: str) -> bool:
+        return kind is RIGHT or (kind is NOTICED and self._corrects)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._core.encode(text, add_special_tokens=False).ids)
+
+    def _prompt(self, user: str) -> list[int]:
+        """The three forms in which a question reaches a server: two chats and the raw text."""
+        form = self._rng.random() if self._corrects else 0.0
+        if form > 0.7:
+            return self._encode(user + "\n")
+        messages = [{"role": "user", "content": user}]
+        if form < 0.3:
+            messages.insert(0, {"role": "system", "content": prompts.SYSTEM})
+        return self._encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _paragraph(self, problem: Problem, index: int, slips: dict[str, int]) -> Iterator[tuple[str, list[int]]]:
+        """A paragraph of the chain in pieces: right, or first a wrong stretch and that it is noticed."""
+        right = problem.paragraphs[index]
+        if self._rng.random() < self._error_rate:
+            wrong, *others = self._wrong_stretch(problem, index, slips)
+            same = family.common_prefix(wrong, right)
+            ids = self._encode(wrong + BREAK)
+            ends = itertools.accumulate(self._lengths[token] for token in ids)
+            first = next(k for k, end in enumerate(ends) if end > same)  # the first wrong token
+            yield RIGHT, ids[:first]
+            yield SLIP, ids[first:]
+            yield ASTRAY, self._encode("".join(paragraph + BREAK for paragraph in others))
+            yield NOTICED, self._encode(CORRECTION)
+        yield RIGHT, self._encode(right + BREAK)
+
+    def _wrong_stretch(self, problem: Problem, index: int, slips: dict[str, int]) -> list[str]:
+        """One to three whole paragraphs of a sloppy solver from ``index`` on: a slip, then true to it.
+
+        Whole ones, although a draft's chunk may end anywhere: the target is taught to let a step run
+        to its end and to correct it there, which it learns far more reliably than to break it off.
+        """
+        rng = self._rng
+        events, value = problem.events[index:], problem.values[index]
+        slip = rng.choices([*slips], [*slips.values()])[0]
+        if slip == "stop" or not events:
+            return [problem.ending(value if events else self._near(value))[0]]
+        if slip == "skip" and len(events) > 1:
+            events = events[1:]
+        first, *others = events
+        result = None
+        if slip == "operand":
+            value = self._near(value)
+        elif slip == "amount":
+            first = replace(first, amount=self._near(first.amount))
+        elif slip == "verb":
+            first = replace(first, verb=rng.choice([v for v in family.GAINS + family.LOSSES if v != first.verb]))
+        elif slip == "result" or not others:
+            result = self._near(first.apply(value))
+        written = [first.step(value, result)]
+        value = first.apply(value) if result is None else result
+        for event in others[: rng.choices((0, 1, 2), (5, 3, 2))[0]]:
+            written.append(event.step(value))
+            value = event.apply(value)
+        return written
+
+    def _near(self, value: int) -> int:
+        """A plausible slip of a two-digit number."""
+        rng = self._rng
+        slips = [*range(-9, 10), -1, 1, -1, 1, -10, 10, -10, 10, rng.randint(-40, 40)]
+        return int(rng.choice([abs(value + slip) for slip in slips if abs(value + slip) != value]))
