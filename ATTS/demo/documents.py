@@ -2,7 +2,6 @@
 
 import itertools
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -55,7 +54,6 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-RIGHT, SLIP, ASTRAY, NOTICED = "right", "slip", "astray", "noticed"
 SLIPS = {"result": 70, "operand": 10, "amount": 8, "verb": 4, "skip": 4, "stop": 4}  # and their weights
 DRILLED_SLIPS = {"result": 70, "amount": 15, "verb": 15}
 
@@ -69,11 +67,11 @@ class Document:
     slips: list[int]  # 1 where a step contradicts what stands before it, 0 where it doesn't
     astray: list[int]  # 1 from such a step on until it is noticed, else 0
 
-    def add(self, kind: str, ids: list[int], learned: bool) -> None:
+    def add(self, ids: list[int], learned: bool = True, slip: int = 0, astray: int = 0) -> None:
         self.ids += ids
         self.labels += ids if learned else [IGNORE] * len(ids)
-        self.slips += [0] * len(ids) if kind is not SLIP else [1] + [IGNORE] * (len(ids) - 1)
-        self.astray += [int(kind in (SLIP, ASTRAY))] * len(ids)
+        self.slips += [slip] * len(ids)
+        self.astray += [astray] * len(ids)
 
 
 class Writer:
@@ -94,11 +92,10 @@ class Writer:
 
     def document(self, problem: Problem) -> Document:
         """A problem and its chain."""
-        paragraphs = (self._paragraph(problem, i, SLIPS) for i in range(len(problem.paragraphs) - 1))
-        answer = [*self._encode(problem.paragraphs[-1]), self._tokenizer.eos_token_id]
         document = self._start(self._prompt(prompts.maths(problem.question)))
-        for kind, ids in [*itertools.chain.from_iterable(paragraphs), (RIGHT, answer)]:
-            document.add(kind, ids, self._learned(kind))
+        for i in range(len(problem.paragraphs) - 1):
+            self._add_paragraph(document, problem, i, SLIPS)
+        document.add([*self._encode(problem.paragraphs[-1]), self._tokenizer.eos_token_id])
         return document
 
     def drill(self, problem: Problem) -> Document:
@@ -108,9 +105,7 @@ class Writer:
         for event in self._rng.sample(problem.events, len(problem.events)):
             change = event.apply(0)
             value = self._rng.randint(max(family.LOW, family.LOW - change), min(family.HIGH, family.HIGH - change))
-            step = replace(problem, start=value, events=(event,))
-            for kind, ids in self._paragraph(step, 0, DRILLED_SLIPS):
-                document.add(kind, ids, self._learned(kind))
+            self._add_paragraph(document, replace(problem, start=value, events=(event,)), 0, DRILLED_SLIPS)
         ids = document.ids
         for i in range(2, len(ids)):
             in_value = ids[i] in self._digits and (
@@ -123,9 +118,6 @@ class Writer:
     def _start(self, prompt: list[int]) -> Document:
         nothing = [IGNORE] * len(prompt)
         return Document(prompt, [*nothing], [*nothing], [*nothing])
-
-    def _learned(self, kind: str) -> bool:
-        return kind is RIGHT or (kind is NOTICED and self._corrects)
 
     def _encode(self, text: str) -> list[int]:
         return list(self._core.encode(text, add_special_tokens=False).ids)
@@ -140,20 +132,28 @@ class Writer:
             messages.insert(0, {"role": "system", "content": prompts.SYSTEM})
         return self._encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
-    def _paragraph(self, problem: Problem, index: int, slips: dict[str, int]) -> Iterator[tuple[str, list[int]]]:
-        """A paragraph of the chain in pieces: right, or first a wrong stretch and that it is noticed."""
+    def _add_paragraph(self, document: Document, problem: Problem, index: int, slips: dict[str, int]) -> None:
+        """A paragraph of the right chain, now and then behind a wrong stretch and that it is noticed.
+
+        The wrong token itself, and going on behind it to another paragraph, are never learned; to carry
+        a wrong step to its end is, because a draft's chunk can end inside one.
+        """
         right = problem.paragraphs[index]
         if self._rng.random() < self._error_rate:
             wrong, *others = self._wrong_stretch(problem, index, slips)
             same = family.common_prefix(wrong, right)
             ids = self._encode(wrong + BREAK)
             ends = itertools.accumulate(self._lengths[token] for token in ids)
-            first = next(k for k, end in enumerate(ends) if end > same)  # the first wrong token
-            yield RIGHT, ids[:first]
-            yield SLIP, ids[first:]
-            yield ASTRAY, self._encode("".join(paragraph + BREAK for paragraph in others))
-            yield NOTICED, self._encode(CORRECTION)
-        yield RIGHT, self._encode(right + BREAK)
+            first = next(k for k, end in enumerate(ends) if end > same)  # the wrong token
+            document.add(ids[:first])
+            document.add(ids[first : first + 1], learned=False, slip=1, astray=1)
+            document.add(ids[first + 1 :], slip=IGNORE, astray=1)
+            for paragraph in others:
+                ids = self._encode(paragraph + BREAK)
+                document.add(ids[:1], learned=False, astray=1)
+                document.add(ids[1:], astray=1)
+            document.add(self._encode(CORRECTION), learned=self._corrects)
+        document.add(self._encode(right + BREAK))
 
     def _wrong_stretch(self, problem: Problem, index: int, slips: dict[str, int]) -> list[str]:
         """One to three whole paragraphs of a sloppy solver from ``index`` on: a slip, then true to it.

@@ -78,7 +78,13 @@ async def chunk_length(
 ) -> dict[str, Any]:
     """The loop with chunks of ``length`` tokens, by score and at random."""
     array = args.folder / f"calibration_{length}.npy"
-    calibration = {**pair, "max_problems": 100, "small_model_max_tokens": length, "ppl_array_path": array}
+    calibration = {
+        **pair,
+        "max_problems": 100,
+        "sample_size": 4,
+        "small_model_max_tokens": length,
+        "ppl_array_path": array,
+    }
     await calibrate(ConformalSettings(**calibration), per_question=False)
     loop = {
         **pair,

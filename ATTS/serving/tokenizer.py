@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from transformers import AutoTokenizer
-
 from ATTS.problem import Problem
 
 _PROBE = "bought 12:\n\nWait, x = \\boxed{3}.\n\n  So"
@@ -16,6 +14,8 @@ class ModelTokenizer:
     """
 
     def __init__(self, source: str) -> None:
+        from transformers import AutoTokenizer  # brings torch along: seconds that no mistyped flag should cost
+
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
