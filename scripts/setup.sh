@@ -32,7 +32,7 @@ if [[ -f $stamp ]] && grep -q "$wanted" "$stamp"; then exit 0; fi
 
 if [[ ! -x $VENV/bin/python ]]; then
     python=""
-    for candidate in ${PYTHON:-} python3.11 python3 python3.12 python3.10; do
+    for candidate in ${PYTHON:-} python3.11 python3 python3.12; do
         if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
             python=$candidate
             break

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the demo pair again from a seed (about 25 minutes on two cores) into OUT (default: results/demo_models).
+# Train the demo pair again from a seed into OUT (default: results/demo_models); made for two cores.
 #   SEED=0    OUT=ATTS/demo/models replaces the pair that ships with the package
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -2,9 +2,9 @@
 
 Both models learn the chains of :mod:`ATTS.demo.family` in exactly the form the servers see them:
 prompt, chunk boundaries anywhere, and chains with wrong stretches followed by a correction. A wrong
-stretch is context only and never a training target, so neither model is taught to err; the target
-also learns to write ``Wait, `` as soon as it holds the pen behind one, the draft only to go on
-behind a correction that stands there.
+token is never a training target, so neither model is taught to err; to carry a wrong step to its end
+is, because a chunk can end inside one. The target also learns to write ``Wait, `` at the end of that
+step, the draft only to go on behind a correction that stands there.
 """
 
 import argparse

@@ -78,6 +78,33 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Samples(Common):
+    """What runs that write samples share."""
+
+    output_dir: Path | None = None
+    """Result folder; default: results/... by the naming scheme."""
+
+    repeats: int = 16
+    """Samples of every question."""
+
+    turns: int = 15
+    """Most turns of a sample."""
+
+    small_model_concurrency: int = 16
+    """Most requests in flight at the server of the model that writes first."""
+
+    extract_mode: Literal["regex", "llm"] = "regex"
+    """How the final answer is read: by regex, or by an OpenAI-compatible model (OPENAI_API_KEY,
+    OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.repeats >= 1, "--repeats must be at least 1")
+        require(self.turns >= 1, "--turns must be at least 1")
+        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Pair(Common):
     """What calibration and the loop share."""
 
@@ -134,29 +161,17 @@ class ConformalSettings(_Pair):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsyncSettings(_Pair):
+class AsyncSettings(_Pair, _Samples):
     """Flags of ref_async and ref_async_per_question."""
-
-    output_dir: Path | None = None
-    """Result folder; default: results/... by the naming scheme."""
-
-    repeats: int = 16
-    """Samples of every question."""
 
     sample_size: int = 16
     """Calibration samples a question; only names the default calibration array."""
-
-    turns: int = 15
-    """Most turns of a sample."""
 
     evalator_max_tokens: int = 500
     """Most tokens the target writes when it takes over."""
 
     eval_model_temperature: float = 0.8
     """Sampling temperature of the target; 0 is greedy."""
-
-    small_model_concurrency: int = 16
-    """Most requests in flight at the draft server."""
 
     eval_model_concurrency: int = 4
     """Most requests in flight at the target server."""
@@ -167,53 +182,27 @@ class AsyncSettings(_Pair):
     takeover: Literal["score", "random"] = "score"
     """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
 
-    extract_mode: Literal["regex", "llm"] = "regex"
-    """How the final answer is read: by regex, or by an OpenAI-compatible model (OPENAI_API_KEY,
-    OPENAI_BASE_URL, OPENAI_MODEL)."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.repeats >= 1, "--repeats must be at least 1")
         require(self.sample_size >= 1, "--sample_size must be at least 1")
-        require(self.turns >= 1, "--turns must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
         require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
-        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
         require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
         require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings(Common):
+class BaselineSettings(_Samples):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
     sglang_port: int = 40000
     """Port of the server on this machine."""
 
-    output_dir: Path | None = None
-    """Result folder; default: results/<model>_<data set>_... by the naming scheme."""
-
-    repeats: int = 16
-    """Samples of every question."""
-
-    turns: int = 15
-    """Most turns of a sample."""
-
-    small_model_concurrency: int = 16
-    """Most requests in flight at the server."""
-
     calibration_split: float = 0.0
     """Leave out the questions that calibration with this split uses, to compare on the same ones."""
 
-    extract_mode: Literal["regex", "llm"] = "regex"
-    """How the final answer is read: by regex, or by an OpenAI-compatible model (OPENAI_API_KEY,
-    OPENAI_BASE_URL, OPENAI_MODEL)."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.repeats >= 1, "--repeats must be at least 1")
-        require(self.turns >= 1, "--turns must be at least 1")
-        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
         require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
         _ = self.draft_url  # raises if it is none
 
