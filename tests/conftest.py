@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ATTS.serving.supervisor import free_ports
+
+settings.register_profile("no files", database=None)
+settings.load_profile("no files")
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ATTS_TEST_DATA", ROOT.parent / "shared" / "data"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.method.chain import Chain, Reader
+from ATTS.method.chain import REPLACEMENT, Chain, Reader
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.loop import alone, atts
 from ATTS.method.types import ContextFull, ExitStatus, Generated, SampleError, ScoreFailed, ServerFailed, Stage, Usage
@@ -130,7 +130,10 @@ def test_a_failed_score_is_neither_accepted_nor_rejected() -> None:
         run(Scripted(["one "]), Scripted(logprobs=[None]))
 
 
-@given(st.lists(st.tuples(st.text(min_size=1, max_size=12), st.booleans()), min_size=1, max_size=12))
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters=REPLACEMENT), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
 def test_every_prompt_extends_the_last_one_and_scores_exactly_the_newest_chunk(turns: list[tuple[str, bool]]) -> None:
     """For any texts and decisions: append-only ids, the first token of the chunk scored, nothing else."""
     draft = Scripted([text.replace("$", "s") for text, _ in turns])

@@ -16,7 +16,7 @@ def test_a_suite_reports_a_failing_row_and_runs_the_next_one(tmp_path: Path) -> 
     draft, target = free_ports(2)
     rows = "\n".join(
         [
-            "demo-draft demo-target nonsense target draft 16 16 6",
+            "/no/such/model demo-target demo target draft 16 16 6",
             "# a comment",
             "demo-draft demo-target demo target draft 16 16 6",
         ]
@@ -41,8 +41,9 @@ def test_a_suite_reports_a_failing_row_and_runs_the_next_one(tmp_path: Path) -> 
         timeout=400,
     )
     assert done.returncode == 1, done.stderr
+    assert "the model of the small_model server, /no/such/model, does not exist" in done.stderr
     assert "2 rows, 1 failed" in done.stderr
-    assert "failed: demo-draft demo-target nonsense" in done.stderr
+    assert "failed: /no/such/model" in done.stderr
     assert np.load(tmp_path / "evaluation/ppls_demo_target_draft_s2_t16_temp0.8_ct1.npy").shape == (6,)
     environment["CONFIGS"] = rows.splitlines()[-1]
     done = subprocess.run(

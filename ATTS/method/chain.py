@@ -49,7 +49,8 @@ class Chain:
 
         The author keeps the ids it wrote; the others encode the chunk's text. A chunk that stops
         inside a character (a byte-level token limit can) loses those last bytes: the text must be
-        something that others can read, and the next author writes them again.
+        something that others can read, and the next author writes them again. (A tokenizer shows such
+        bytes as U+FFFD, so a chunk that truly ends in that character loses it, too.)
         """
         written = await author.model.generate([*author.prompt, *author.ids], author.max_tokens, author.temperature)
         ids = list(written.ids)

@@ -79,6 +79,7 @@ def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
     """Starts ``servers`` and waits until all are healthy. Raises Problem, with none left running."""
     folder.mkdir(parents=True, exist_ok=True)
     for server in servers:
+        _check_model(server)
         _check_port(server)
         running = _alive(folder / f"{server.role}.pid")
         if running:
@@ -111,6 +112,12 @@ def free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _check_model(server: Server) -> None:
+    path = Path(demo.resolve(server.model))
+    if (path.is_absolute() or server.model.startswith(".")) and not path.exists():
+        raise Problem(f"the model of the {server.role} server, {server.model}, does not exist")
 
 
 def _check_port(server: Server) -> None:
