@@ -98,3 +98,13 @@ class Event:
     ppl: float | None = None
     percentile: float | None = None
     rejected: bool | None = None
+
+
+class Transcript(Protocol):
+    """What a loop leaves behind of one sample, whatever way it came to its end."""
+
+    history: list[Event]
+    answer: str | None
+
+    @property
+    def text(self) -> str: ...

@@ -1,16 +1,18 @@
 """Evaluation runs: settings in, a folder of samples and a summary out."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ATTS.method.chain import Chain
 from ATTS.method.conformal import CalibrationSet, Coin, Judge
 from ATTS.method.loop import alone, atts
-from ATTS.method.types import ExitStatus, SampleError
+from ATTS.method.types import ExitStatus, SampleError, Transcript
 from ATTS.problem import Problem
+from ATTS.published import Author, PublishedChain, find_answer_not_balanced, published
 from ATTS.runs import calibration, metrics, names, parties, provenance, questions
 from ATTS.runs.calibration import CalibrationArray
 from ATTS.runs.parties import Party
@@ -24,7 +26,8 @@ from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
-Loop = Callable[[Question], tuple[Chain, Coroutine[Any, Any, ExitStatus]]]
+Loop = Callable[[Question], tuple[Transcript, Coroutine[Any, Any, ExitStatus]]]
+FIND_ANSWER = {"regex": find_answer, "nongreedy": find_answer_not_balanced, "llm": find_answer}
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -36,10 +39,17 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         draft = await parties.draft(session, settings, settings.small_model_concurrency)
         target = await parties.target(session, settings, settings.eval_model_concurrency)
 
-        def loop(question: Question) -> tuple[Chain, Coroutine[Any, Any, ExitStatus]]:
+        answers = FIND_ANSWER[settings.extract_mode or "regex"]
+
+        def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
+            judge = judges[question.index]
+            if settings.compat == "published":
+                first, second = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (draft, target))
+                told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
+                return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(find_answer, d, t)
-            return chain, atts(chain, d, t, judges[question.index], settings.turns)
+            chain = Chain(answers, d, t)
+            return chain, atts(chain, d, t, judge, settings.turns)
 
         # A sample has one request under way at a time: so many keep both servers' slots full.
         in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
@@ -55,9 +65,11 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     async with new_session(settings.request_timeout) as session:
         model = await parties.draft(session, settings, settings.small_model_concurrency)
 
-        def loop(question: Question) -> tuple[Chain, Coroutine[Any, Any, ExitStatus]]:
+        answers = FIND_ANSWER[settings.extract_mode or "regex"]
+
+        def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
             reader = model.reader(question)
-            chain = Chain(find_answer, reader)
+            chain = Chain(answers, reader)
             return chain, alone(chain, reader, settings.turns)
 
         await _run(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
@@ -98,7 +110,8 @@ async def _run(
             async def work(key: Key) -> None:
                 progress.add(await _sample(key, loop, store, extractor, digests))
 
-            await drain(owed, work, in_flight)
+            for batch in _batches(owed, barrier=isinstance(settings, AsyncSettings) and settings.compat is not None):
+                await drain(batch, work, in_flight)
         clock = {"wall_seconds": time.perf_counter() - started, "samples_in_wall_seconds": len(owed)}
         before = store.summary()
         if not owed and before.get("samples") == len(keys):  # all was done: the clock of that run stands
@@ -114,6 +127,15 @@ async def _run(
             f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
             " The same command tries them again"
         )
+
+
+def _batches(owed: Sequence[Key], barrier: bool) -> Iterator[Sequence[Key]]:
+    """All samples at once, or (as published) one question's after the other's."""
+    if not barrier:
+        yield owed
+        return
+    for _, batch in itertools.groupby(owed, key=lambda key: key.question.index):
+        yield list(batch)
 
 
 async def _sample(

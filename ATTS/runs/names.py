@@ -44,8 +44,8 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
         f"_sct{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
         f"_smc{s.small_model_concurrency}_emc{s.eval_model_concurrency}"
     )
-    control = "_random" if s.takeover == "random" else ""
-    return Path("results") / f"{name}{_mode(settings, per_question)}{control}"
+    variant = ("_random" if s.takeover == "random" else "") + (f"_{s.compat}" if s.compat else "")
+    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}"
 
 
 def baseline_results(settings: BaselineSettings) -> Path:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ATTS.method.chain import Chain
-from ATTS.method.types import Event, ExitStatus, Stage
+from ATTS.method.types import Event, ExitStatus, Stage, Transcript
 from ATTS.tasks.answers import INVALID
 from ATTS.tasks.datasets import Question
 
@@ -30,7 +29,7 @@ class Key:
 
 def record(
     key: Key,
-    chain: Chain,
+    chain: Transcript,
     status: ExitStatus,
     reason: str | None,
     seconds: float,

@@ -93,12 +93,15 @@ class _Samples(Common):
     small_model_concurrency: int = 16
     """Most requests in flight at the server of the model that writes first."""
 
-    extract_mode: Literal["regex", "llm"] = "regex"
-    """How the final answer is read: by regex, or by an OpenAI-compatible model (OPENAI_API_KEY,
-    OPENAI_BASE_URL, OPENAI_MODEL)."""
+    extract_mode: Literal["regex", "nongreedy", "llm"] | None = None
+    """How answers are read: by regex with balanced braces (the default), up to the first closing brace
+    (nongreedy, as the published runs did), or at the end of a chain by an OpenAI-compatible model (llm:
+    OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.extract_mode is None:
+            object.__setattr__(self, "extract_mode", "regex")
         require(self.repeats >= 1, "--repeats must be at least 1")
         require(self.turns >= 1, "--turns must be at least 1")
         require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
@@ -182,7 +185,13 @@ class AsyncSettings(_Pair, _Samples):
     takeover: Literal["score", "random"] = "score"
     """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
 
+    compat: Literal["published"] | None = None
+    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
+    --extract_mode nongreedy unless another is given."""
+
     def __post_init__(self) -> None:
+        if self.compat == "published" and self.extract_mode is None:
+            object.__setattr__(self, "extract_mode", "nongreedy")
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")

@@ -33,7 +33,12 @@ class ServerInfo:
     @property
     def returns_ids(self) -> bool:
         """Releases from 0.4.4 on return ``output_ids``; older ones only inside log-probabilities."""
-        return self.version is not None and not self.version.startswith("0.4.")
+        return self.version is not None and not self.continues_always
+
+    @property
+    def continues_always(self) -> bool:
+        """Older releases continue a chat's final assistant message without being asked to."""
+        return self.version is not None and self.version.startswith("0.4.")
 
 
 def new_session(timeout: float) -> aiohttp.ClientSession:
@@ -130,7 +135,7 @@ class SGLangModel:
         body: dict[str, Any] = {"input_ids": list(ids), "sampling_params": sampling}
         if not self.info.returns_ids:
             body["return_logprob"] = True
-        reply, usage = await self._post(body)
+        reply, usage = await self._generate(body)
         try:
             meta = reply["meta_info"]
             written = reply.get("output_ids")
@@ -158,7 +163,7 @@ class SGLangModel:
             "return_logprob": True,
             "logprob_start_len": start - 1,
         }
-        reply, usage = await self._post(body)
+        reply, usage = await self._generate(body)
         try:
             entries = reply["meta_info"]["input_token_logprobs"][1:]
             scored, values = [entry[1] for entry in entries], [entry[0] for entry in entries]
@@ -168,9 +173,13 @@ class SGLangModel:
             raise ScoreFailed(f"the {self.role} server scored other tokens than it was sent")
         return values, usage
 
-    async def _post(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
+    async def _generate(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
         if not body["input_ids"] or min(body["input_ids"]) < 0:
             raise ValueError("a prompt needs token ids >= 0: anything else takes an SGLang server down")
+        return await self.post("/generate", body)
+
+    async def post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
+        """Sends one request, and again if it fails in a way that may pass. Raises ServerFailed, Problem."""
         data = orjson.dumps(body)
         queued = served = 0.0
         try:
@@ -181,7 +190,7 @@ class SGLangModel:
                         sent = time.perf_counter()
                         queued += sent - asked
                         try:
-                            reply = await self._send(data)
+                            reply = await self._send(path, data)
                         finally:
                             served += time.perf_counter() - sent
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
@@ -193,18 +202,18 @@ class SGLangModel:
             raise ServerFailed(f"{self.role} server: {retry.describe(error)}") from error
         except Transient as error:
             raise ServerFailed(f"{self.role} server: {error}") from error
-        meta = reply.get("meta_info") or {}
+        meta = reply.get("meta_info") or reply.get("usage") or {}
         return reply, Usage(
-            prompt_tokens=int(meta.get("prompt_tokens") or len(body["input_ids"])),
+            prompt_tokens=int(meta.get("prompt_tokens") or len(body.get("input_ids") or ())),
             cached_tokens=int(meta.get("cached_tokens") or 0),
             completion_tokens=int(meta.get("completion_tokens") or 0),
             queue_seconds=queued,
             serve_seconds=served,
         )
 
-    async def _send(self, data: bytes) -> dict[str, Any]:
+    async def _send(self, path: str, data: bytes) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        async with self._session.post(self.url + "/generate", data=data, headers=headers) as response:
+        async with self._session.post(self.url + path, data=data, headers=headers) as response:
             raw = await response.read()
             if response.status in retry.TRANSIENT_STATUS:
                 raise Transient(f"status {response.status}: {_excerpt(raw)}")

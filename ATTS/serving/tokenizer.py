@@ -1,6 +1,6 @@
 """A model's tokenizer, from the hub, its cache, or a local folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ATTS.problem import Problem
 
@@ -36,9 +36,26 @@ class ModelTokenizer:
         """The chat template's ids up to where the assistant begins to write."""
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": user})
+        return self.template(messages)
+
+    def template(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The chat template's ids for ``messages`` and the beginning of an answer to them."""
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.encode(text)  # the template's text holds any begin-of-text token already
 
     def plain_prompt(self, text: str) -> list[int]:
         """Ids of a text that starts a sequence, with a begin-of-text token if the model has one."""
         return list(self._tokenizer.encode(text, add_special_tokens=True))
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The text of a whole prompt, special tokens included."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    @property
+    def size(self) -> int:
+        return len(self._tokenizer)
+
+    @property
+    def end(self) -> int:
+        """The end-of-text token."""
+        return int(self._tokenizer.eos_token_id)

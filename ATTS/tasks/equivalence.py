@@ -43,11 +43,8 @@ def _tidy(text: str) -> str:
 
 def _check(reference: str, answer: str) -> bool:
     """Runs in a worker. Its time limit is the pool's, which kills; the library's own is off."""
-    import logging
-
     import math_verify
 
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     gold = math_verify.parse(f"${_tidy(reference)}$", parsing_timeout=None)
     given = math_verify.parse(f"${_tidy(answer)}$", parsing_timeout=None)
     return bool(math_verify.verify(gold, given, timeout_seconds=None))
@@ -101,7 +98,11 @@ class Grader:
 
 
 def _warm_up() -> None:
-    """Imports what a check needs before its clock runs."""
+    """Imports what a check needs before its clock runs, and silences a warning that the library's own
+    time limit is off."""
+    import logging
+
     import math_verify
 
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     math_verify.parse("$1$", parsing_timeout=None)

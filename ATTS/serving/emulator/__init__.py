@@ -1,0 +1,29 @@
+"""SGLang servers without models, for tests, benchmarks and capacity planning.
+
+They speak SGLang's HTTP as measured on two releases (:mod:`release`, :mod:`requests`,
+:mod:`replies`), say what a :mod:`content` makes them say, or a :mod:`recorded` run, take the time
+that an :mod:`engine` with continuous batching would take, and fail by plan (:mod:`faults`).
+"""
+
+from ATTS.serving.emulator.content import Ask, Babble, Content, Scripted, Written
+from ATTS.serving.emulator.engine import Timing
+from ATTS.serving.emulator.faults import Fault, Kind
+from ATTS.serving.emulator.recorded import Recorded
+from ATTS.serving.emulator.release import RELEASES, Release
+from ATTS.serving.emulator.server import Served, Server
+
+__all__ = [
+    "RELEASES",
+    "Ask",
+    "Babble",
+    "Content",
+    "Fault",
+    "Kind",
+    "Recorded",
+    "Release",
+    "Scripted",
+    "Served",
+    "Server",
+    "Timing",
+    "Written",
+]

@@ -1,0 +1,42 @@
+"""Where the SGLang releases differ over HTTP, as measured on real servers of both."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What an emulated server imitates. The defaults are those of the current release."""
+
+    version: str
+    returns_ids: bool = True  # `output_ids` in the replies of /generate
+    has_server_info: bool = True  # /server_info and /model_info
+    continues_always: bool = False  # chat: a final assistant message is continued without being asked to
+    zero_writes_one: bool = False  # max_new_tokens 0 still writes a token
+    scores_nothing: bool = True  # log-probabilities from the end of the prompt on: an empty list, else 400
+    unknown_sampling: int = 400  # status for a sampling parameter that doesn't exist
+    empty_input: int = 400  # for input_ids [] and for missing messages
+    not_json: int = 400
+    not_an_object: int = 400
+    checks_temperature: bool = True  # a negative one is refused
+
+
+RELEASES = {
+    release.version: release
+    for release in (
+        Release("0.5.23"),
+        Release(
+            "0.4.3.post4",
+            returns_ids=False,
+            has_server_info=False,
+            continues_always=True,
+            zero_writes_one=True,
+            scores_nothing=False,
+            unknown_sampling=500,
+            empty_input=500,
+            not_json=422,
+            not_an_object=500,
+            checks_temperature=False,
+        ),
+    )
+}
+CURRENT = RELEASES["0.5.23"]
