@@ -42,7 +42,7 @@ class Recipe:
     corrects: bool  # learns to write "Wait, " behind one; else only to go on behind that
 
 
-DRAFT = Recipe(48, 3, 6, 4e-3, 600, 16, 1100, 8, error_rate=0.3, corrects=False)
+DRAFT = Recipe(48, 3, 6, 4e-3, 600, 16, 1000, 8, error_rate=0.3, corrects=False)
 TARGET = Recipe(96, 6, 6, 2e-3, 800, 16, 4000, 8, error_rate=0.3, corrects=True)
 
 
