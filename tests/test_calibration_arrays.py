@@ -57,7 +57,7 @@ def test_a_hostile_pickle_executes_nothing(tmp_path: Path) -> None:
 
     for content in (Hostile(), {0: [Hostile()]}):
         path = tmp_path / "hostile.npy"
-        np.save(path, np.array(content, dtype=object), allow_pickle=True)
+        np.save(path, np.array(content, dtype=object))
         with pytest.raises(Problem):
             calibration.load(path, per_question=True)
         assert not witness.exists()

@@ -1,8 +1,8 @@
 """The published driver, request by request and decision by decision: ``--compat published``.
 
-Everything it does differently from this project's method stands in this folder, and only its two
-entrances, :class:`PublishedChain` and :func:`published`, are used elsewhere. What each difference
-is worth is told in docs/FIDELITY.md.
+Everything it does differently with a sample stands in this folder; what is imported here is all that
+is used elsewhere. That one question's samples run at a time is the queue's part
+(:mod:`ATTS.runs.evaluate`). What each difference is worth is told in docs/FIDELITY.md.
 """
 
 from ATTS.published.chain import Author, PublishedChain, find_answer_not_balanced

@@ -46,6 +46,7 @@ class Server:
 
     @property
     def url(self) -> str:
+        """Where this machine reaches it: "every address", if someone chose that, is none to ask at."""
         return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"
 
     def command(self) -> list[str]:

@@ -34,7 +34,7 @@ class Timing:
         if self.max_running < 0 or self.cache_tokens < 0:
             raise ValueError("max_running and cache_tokens must not be negative")
 
-    def step(self, running: int, context: int) -> float:
+    def step(self, running: int, context: float) -> float:
         per_token = self.step_seconds_per_kilotoken * context / 1000
         return self.step_seconds + self.step_seconds_per_request * running + per_token
 
@@ -74,7 +74,7 @@ class RadixCache:
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    context: int  # tokens of the prompt
+    context: float  # tokens of the prompt and of what is written
     prefill: int  # of them, those to compute
     left: float  # tokens still to write
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -143,7 +143,7 @@ class Engine:
             pass
         for job in batch:
             job.left -= steps
-            job.context += round(steps)
+            job.context += steps
         self._finish()
 
     def _finish(self) -> None:
