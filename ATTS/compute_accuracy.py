@@ -4,11 +4,15 @@ python -m ATTS.compute_accuracy --output_dir results/... [--dataset_name math500
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ATTS.problem import Problem
-from ATTS.runs import cli, metrics
+from ATTS.runs import calibration, cli, metrics
+from ATTS.runs.metrics import percent
+from ATTS.runs.records import Record
 from ATTS.runs.settings import require
 from ATTS.runs.store import SETTINGS, samples
 from ATTS.tasks import datasets
@@ -30,6 +34,9 @@ class AccuracySettings:
     data_dir: Path | None = None
     """Folder with local copies of the data sets; else the hub."""
 
+    ppl_array_path: Path | None = None
+    """Calibration array that the run is said to have used: every percentile is computed again from it."""
+
     json: bool = False
     """Print JSON."""
 
@@ -46,6 +53,9 @@ async def grade(settings: AccuracySettings) -> str:
     about = settings.output_dir / SETTINGS
     made = json.loads(about.read_text())["settings"] if about.is_file() else {}
     repeats = settings.repeats or made.get("repeats", 16)
+    result: dict[str, Any] = {}
+    if settings.ppl_array_path:
+        result["percentiles_reproduced"] = belongs(settings.ppl_array_path, found, repeats)
     last = found[-1]["problem_index"]
     if settings.dataset_name:
         questions = datasets.load(
@@ -64,16 +74,37 @@ async def grade(settings: AccuracySettings) -> str:
         references = [s["reference_answer"] for s in found]
     else:
         raise Problem(f"{settings.output_dir} holds samples without a reference answer: give --dataset_name")
-    result = metrics.accuracy(found, references, repeats)
+    result |= metrics.accuracy(found, references, repeats) | metrics.work(found)
     result["samples"], result["missing"] = len(found), result["questions"] * repeats - len(found)
-    if settings.json:
-        return json.dumps(result, indent=1)
-    return (
-        f"mean accuracy {metrics.percent(result['mean_accuracy'])} ({metrics.percent(result['low'])} -"
-        f" {metrics.percent(result['high'])}, 95 %), pass@{repeats} {metrics.percent(result[f'pass_at_{repeats}'])},"
-        f" majority {metrics.percent(result['majority'])}; {result['questions']} questions, {result['samples']} samples"
-        f" ({result['missing']} missing, {result['unanswered']} without an answer, {result['undecided']} undecided)"
-    )
+    return json.dumps(result, indent=1) if settings.json else text(result, repeats)
+
+
+def belongs(path: Path, found: Sequence[Record], repeats: int) -> int:
+    """Number of percentiles that the array gives again, all of them. Raises Problem if it gives others."""
+    again = calibration.recompute(calibration.load(path, per_question=None).scores, found, repeats)
+    if again.difference is not None:
+        raise Problem(
+            f"{path} is not the array that these samples were decided with: it gives {again.equal} of"
+            f" {again.recorded} recorded percentiles; {again.difference}"
+        )
+    return again.recorded
+
+
+def text(result: Mapping[str, Any], repeats: int) -> str:
+    lines = [
+        f"mean accuracy {percent(result['mean_accuracy'])} ({percent(result['low'])} - {percent(result['high'])},"
+        f" 95 %), pass@{repeats} {percent(result[f'pass_at_{repeats}'])}, majority {percent(result['majority'])};"
+        f" {result['questions']} questions, {result['samples']} samples ({result['missing']} missing,"
+        f" {result['unanswered']} without an answer, {result['undecided']} undecided)"
+    ]
+    if result["scored"]:
+        lines.append(
+            f"rejected {percent(result['rejection_rate'])} of {result['scored']} scored chunks; {result['turns']:.2f}"
+            " turns a sample"
+        )
+    if "percentiles_reproduced" in result:
+        lines.append(f"the calibration array gives all {result['percentiles_reproduced']} recorded percentiles again")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

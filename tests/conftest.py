@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from ATTS.serving.supervisor import free_ports
 
-settings.register_profile("no files", database=None)
+settings.register_profile("no files", database=None, deadline=None)  # and no clock: machines are shared
 settings.load_profile("no files")
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,7 @@
 import io
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ATTS.method.types import Stage
 from ATTS.problem import Problem
 from ATTS.runs import durable
+from ATTS.runs.records import Record
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 
 Scores = NDArray[np.float64]
@@ -66,8 +68,8 @@ def save(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
     durable.write(provenance_path(path), json.dumps(about, indent=2, sort_keys=True).encode() + b"\n")
 
 
-def load(path: Path, per_question: bool) -> CalibrationArray:
-    """Reads and checks an array. Raises Problem.
+def load(path: Path, per_question: bool | None) -> CalibrationArray:
+    """Reads and checks an array; ``per_question`` None takes either kind. Raises Problem.
 
     Marginal arrays have one dimension; conditional ones have a row a question, or are the published
     pickled dictionary, which is read by an interpreter that can build numbers and lists and nothing
@@ -84,13 +86,13 @@ def load(path: Path, per_question: bool) -> CalibrationArray:
     except OSError as error:
         raise Problem(f"calibration array {path} can't be read: {error}") from None
     scores = _parse(path, raw)
-    expected = 2 if per_question else 1
-    if scores.ndim != expected:
-        kind = {1: "marginal (one set of scores)", 2: "per question (one row a question)"}
-        other = "ref_async" if per_question else "ref_async_per_question"
+    kind = {1: "marginal (one set of scores)", 2: "per question (one row a question)"}
+    if scores.ndim not in kind:
+        raise Problem(f"{path} has shape {scores.shape}, which is no calibration array")
+    if per_question is not None and scores.ndim != 1 + per_question:
         raise Problem(
-            f"{path} has shape {scores.shape}, which is {kind.get(scores.ndim, 'no calibration array')};"
-            f" {kind[expected]} is needed here" + (f", use {other}" if scores.ndim in kind else "")
+            f"{path} has shape {scores.shape}, which is {kind[scores.ndim]}; {kind[1 + per_question]} is needed here,"
+            f" use {'ref_async' if per_question else 'ref_async_per_question'}"
         )
     if scores.size == 0:
         raise Problem(f"{path} is empty")
@@ -114,6 +116,38 @@ def load(path: Path, per_question: bool) -> CalibrationArray:
                 f" {digest(scores)}, there {about.get('digest')})"
             )
     return CalibrationArray(scores, digest(scores), about)
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """How many of the recorded percentiles an array gives again, and the first that it doesn't."""
+
+    recorded: int
+    equal: int
+    difference: str | None
+
+
+def recompute(scores: Scores, samples: Iterable[Record], repeats: int) -> Recomputed:
+    """Compares percentiles, ``#{s_i < s} / n``, with those in the samples: another array gives others."""
+    rows = np.sort(scores)  # along the last axis
+    recorded = equal = 0
+    difference = None
+    for sample in samples:
+        question = sample["problem_index"] // repeats
+        for entry in sample["full_history"]:
+            if entry["model"] != Stage.SCORE.value or entry.get("ppl") is None or entry.get("percentile") is None:
+                continue
+            recorded += 1
+            row = rows if rows.ndim == 1 else rows[question] if question < len(rows) else rows[0, :0]
+            percentile = np.searchsorted(row, entry["ppl"]) / len(row) if len(row) else None
+            if percentile == entry["percentile"]:
+                equal += 1
+            elif difference is None:
+                difference = (
+                    f"sample {sample['problem_index']}, turn {entry['turn']}: recorded {entry['percentile']},"
+                    f" recomputed {percentile}"
+                )
+    return Recomputed(recorded, equal, difference)
 
 
 def _parse(path: Path, raw: bytes) -> Scores:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.method.types import ExitStatus
+from ATTS.method.types import ExitStatus, Stage
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.store import samples
 from ATTS.tasks.answers import INVALID
@@ -16,6 +16,7 @@ from ATTS.tasks.equivalence import Grader, Verdict
 
 RESAMPLES = 2000
 STAGES = ("draft", "score", "continue")
+AUTHORS = {"draft": "draft", "target": "continue"}  # and the stage in which they write
 
 
 def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
@@ -83,27 +84,43 @@ def _majority(group: Sequence[tuple[Record, bool]]) -> bool:
 
 
 def work(found: Sequence[Record]) -> dict[str, Any]:
-    """Take-overs, tokens by author and seconds by stage, over samples of this project's layout."""
-    total = {
-        stage: {name: sum(s["usage"][stage][name] for s in found) for name in found[0]["usage"][stage]}
-        for stage in STAGES
-        if found
-    }
-    scored = [entry for s in found for entry in s["full_history"] if entry["model"] == "eval_ppl"]
-    drafts = total["draft"]["requests"] if found else 0
-    written = {"draft": 0, "target": 0}
-    if found:
-        written = {"draft": total["draft"]["written_tokens"], "target": total["continue"]["written_tokens"]}
+    """Take-overs, tokens by author and seconds by stage.
+
+    Published samples tell the turns and decisions only; tokens and seconds are then None.
+    """
+    entries = Counter(entry["model"] for s in found for entry in s["full_history"])
+    drafts = entries[Stage.DRAFT.value]
+    decided = [rejected for s in found for rejected in rejections(s["full_history"])]
+    stages = written = None
+    if all("usage" in s for s in found):
+        stages = {
+            stage: {name: sum(s["usage"][stage][name] for s in found) for name in found[0]["usage"][stage]}
+            for stage in STAGES
+            if found
+        }
+        written = {role: stages[stage]["written_tokens"] if stages else 0 for role, stage in AUTHORS.items()}
     return {
-        "by_status": dict(Counter(s["exit_status"] for s in found)),
+        "by_status": dict(Counter(status(s) for s in found)),
         "turns": _ratio(drafts, len(found)),
-        "scored": len(scored),
-        "rejection_rate": _ratio(sum(entry["rejected"] for entry in scored), len(scored)),
-        "takeover_rate": _ratio(total["continue"]["requests"] if found else 0, drafts),
+        "scored": len(decided),
+        "rejection_rate": _ratio(sum(decided), len(decided)),
+        "takeover_rate": _ratio(entries[Stage.CONTINUE.value], drafts),
         "written_tokens": written,
-        "target_share": _ratio(written["target"], sum(written.values())),
-        "stages": total,
+        "target_share": _ratio(written["target"], sum(written.values())) if written else None,
+        "stages": stages,
     }
+
+
+def rejections(history: Sequence[Record]) -> list[bool]:
+    """Each scored chunk's decision. Published entries don't tell it: there the target wrote in the same turn."""
+    continued = {entry["turn"] for entry in history if entry["model"] == Stage.CONTINUE.value}
+    return [e.get("rejected", e["turn"] in continued) for e in history if e["model"] == Stage.SCORE.value]
+
+
+def status(sample: Record) -> str:
+    """Why a sample ended; all that a published one tells is whether there was an answer."""
+    ended = ExitStatus.ANSWERED.value if answered(sample) else "unanswered"
+    return str(sample.get("exit_status", ended))
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -1,0 +1,92 @@
+"""Result folders and arrays of the published system, graded and checked where they lie."""
+
+import asyncio
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ATTS.compute_accuracy import AccuracySettings, grade
+from ATTS.problem import Problem
+from ATTS.runs.store import samples
+
+ARRAYS = {
+    "ct1": "ppls_math500_qwq_32B_rllama_8B_s16_t500_temp0.8_ct1__397d5a21.npy",
+    "nonct": "ppls_math500_qwq_32B_rllama_8B_s16_t500_temp0.8__ec846181.npy",
+}
+
+
+def graded(**flags: Any) -> dict[str, Any]:
+    return dict(json.loads(asyncio.run(grade(AccuracySettings(json=True, **flags)))))
+
+
+@pytest.fixture(scope="module", params=sorted(ARRAYS))
+def published(
+    request: pytest.FixtureRequest, traces: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """A recorded run in the files that the published driver writes: its keys and no others."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with gzip.open(traces / f"traces_math500_{request.param}.jsonl.gz", "rt") as lines:
+        for line in lines:
+            sample = json.loads(line)
+            history: list[dict[str, Any]] = []
+            for number, turn in enumerate(sample["turns"]):
+                history.append({"turn": number, "model": "small", "output": turn["draft_text"]})
+                if turn["ppl"] is not None:
+                    history.append(
+                        {"turn": number, "model": "eval_ppl", "ppl": turn["ppl"], "percentile": turn["percentile"]}
+                    )
+                if turn["target_text"] is not None:
+                    history.append({"turn": number, "model": "eval_generate", "output": turn["target_text"]})
+            write(folder, sample["index"], sample["final_answer"], history)
+    return request.param, folder
+
+
+def write(folder: Path, index: int, answer: str, history: list[dict[str, Any]]) -> None:
+    content = {"problem_index": index, "final_answer": answer, "duration_seconds": 1.0, "full_history": history}
+    (folder / f"problem_{index:04d}.json").write_text(json.dumps({**content, "question": "?"}))
+
+
+def test_a_published_folder_is_graded_and_its_array_recognised(
+    published: tuple[str, Path], published_arrays: Path, hub: Path
+) -> None:
+    """Rejections as the recording has them: a percentile of 0.6 or more."""
+    name, folder = published
+    result = graded(
+        output_dir=folder, dataset_name="math500", data_dir=hub, ppl_array_path=published_arrays / ARRAYS[name]
+    )
+    scored = [e for s in samples(folder) for e in s["full_history"] if e["model"] == "eval_ppl"]
+    assert result["percentiles_reproduced"] == result["scored"] == len(scored)
+    assert result["rejection_rate"] == sum(e["percentile"] >= 0.6 for e in scored) / len(scored)
+    assert (result["samples"], result["missing"], result["questions"]) == (1120, 0, 70)
+    assert 0.7 < result["mean_accuracy"] < 0.85
+    assert result["stages"] is None
+
+
+def test_an_array_that_does_not_belong_to_the_results_is_noticed(
+    published: tuple[str, Path], published_arrays: Path, hub: Path
+) -> None:
+    name, folder = published
+    for path in sorted(published_arrays.glob("ppls_math500_qwq_32B_rllama_8B_*.npy")):
+        if path.name == ARRAYS[name]:
+            continue
+        with pytest.raises(Problem, match="is not the array that these samples were decided with"):
+            graded(output_dir=folder, dataset_name="math500", data_dir=hub, ppl_array_path=path)
+
+
+def test_infinity_gaps_and_more_than_ten_thousand_files(tmp_path: Path) -> None:
+    """Names sort as numbers: question 625 is that of samples 10,000 to 10,015; Infinity is a perplexity."""
+    data = tmp_path / "questions.jsonl"
+    data.write_text("".join(json.dumps({"problem": str(q), "answer": str(q)}) + "\n" for q in range(640)))
+    folder = tmp_path / "results"
+    folder.mkdir()
+    scored = {"turn": 0, "model": "eval_ppl", "ppl": float("inf"), "percentile": 1.0}
+    for index in range(0, 640 * 16, 5):
+        write(folder, index, str(index // 16), [{"turn": 0, "model": "small", "output": "x"}, scored])
+    assert "Infinity" in (folder / "problem_10000.json").read_text()
+    result = graded(output_dir=folder, dataset_name=str(data))
+    assert result["mean_accuracy"] == 1.0
+    assert (result["questions"], result["samples"], result["missing"]) == (640, 2048, 640 * 16 - 2048)
+    assert [s["problem_index"] for s in samples(folder)] == list(range(0, 640 * 16, 5))
