@@ -174,6 +174,34 @@ def test_a_batch_takes_as_long_as_its_steps_and_a_full_server_lets_others_queue(
     assert run_engine(prefill, 3, 1) >= 0.3
 
 
+def test_a_stream_keeps_its_place_until_its_last_token() -> None:
+    """One place in the batch: the second stream begins behind the first one's end, and a third, given up
+    in the middle, makes way for the fourth."""
+
+    async def run() -> None:
+        engine = Engine(Timing(step_seconds=0.001, max_running=1))
+        told: list[tuple[str, int]] = []
+
+        async def read(name: str, tokens: int, most: int) -> None:
+            async with contextlib.aclosing(engine.stream(1, 0, tokens)) as counts:
+                async for count in counts:
+                    told.append((name, count))
+                    if count == most:
+                        break
+
+        await asyncio.gather(read("a", 4, 4), read("b", 3, 3), read("c", 1000, 2), read("d", 0, 0))
+        counts = {name: [count for other, count in told if other == name] for name in "abcd"}
+        assert counts["a"][-1] == 4
+        assert counts["b"][-1] == 3
+        assert counts["c"][-1] == 2
+        assert counts["d"] == [0]
+        assert all(seen == sorted(set(seen)) for seen in counts.values())
+        assert [name for name, _ in told] == sorted(name for name, _ in told)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
 def test_a_request_that_is_given_up_leaves_room_for_the_next() -> None:
     async def run() -> None:
         engine = Engine(Timing(step_seconds=1.0, max_running=1))

@@ -3,8 +3,11 @@
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+
+NOTHING = 1e-9  # of a token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +80,26 @@ class _Job:
     context: float  # tokens of the prompt and of what is written
     prefill: int  # of them, those to compute
     left: float  # tokens still to write
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    every: float  # tokens between two tellings
+    untold: float = field(init=False)  # tokens to write until the next one
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        self.untold = self.every
+
+    def write(self, tokens: float) -> None:
+        self.context += tokens
+        self.left -= tokens
+        self.untold -= tokens
+        if self.untold <= NOTHING:
+            self.untold = self.every
+            self.told.set()
 
 
 class Engine:
-    """One server's scheduler. Between two events (a request comes, goes or is finished) the batch is
-    constant, so it sleeps through all steps in between at once."""
+    """One server's scheduler. Between two events (a request comes, goes, is finished or streams a
+    token) the batch is constant, so it sleeps through all steps in between at once."""
 
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
@@ -94,16 +111,31 @@ class Engine:
 
     async def serve(self, prompt: int, uncached: int, tokens: int) -> None:
         """Returns when a request with ``prompt`` tokens, ``uncached`` of them new, has written ``tokens``."""
+        async with aclosing(self.stream(prompt, uncached, tokens, every=math.inf)) as counts:
+            async for _ in counts:
+                pass
+
+    async def stream(self, prompt: int, uncached: int, tokens: int, every: float = 1) -> AsyncGenerator[int, None]:
+        """As :meth:`serve`; yields the number of tokens written, when ``every`` more are, and at the end.
+
+        To close the generator is to abort the request.
+        """
         if self.timing.speed == 0:
+            for count in range(1, tokens) if every == 1 else ():
+                yield count
             await asyncio.sleep(0)
+            yield tokens
             return
-        job = _Job(prompt, uncached, tokens)
+        job = _Job(prompt, uncached, tokens, every)
         self.queued.append(job)
         self._changed.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         try:
-            await job.done
+            while not job.finished:
+                await job.told.wait()
+                job.told.clear()
+                yield tokens - math.ceil(job.left - NOTHING)
         finally:  # finished, or its client has left
             for jobs in (self.queued, self.running):
                 if job in jobs:
@@ -125,12 +157,12 @@ class Engine:
             self._finish()
 
     async def _decode(self) -> None:
-        """Decode until the next request is finished, or the batch changes."""
+        """Decode until the next request is finished or tells a token, or the batch changes."""
         self._finish()
         if not self.running:
             return
         step = self.timing.step(len(self.running), sum(job.context for job in self.running))
-        steps = min(job.left for job in self.running)
+        steps = min(min(job.left, job.untold) for job in self.running)
         self._changed.clear()
         batch = list(self.running)
         loop = asyncio.get_running_loop()
@@ -142,16 +174,15 @@ class Engine:
         except TimeoutError:
             pass
         for job in batch:
-            job.left -= steps
-            job.context += steps
+            job.write(steps)
         self._finish()
 
     def _finish(self) -> None:
         for job in list(self.running):
-            if job.left <= 1e-9:
+            if job.left <= NOTHING:
                 self.running.remove(job)
-                if not job.done.done():
-                    job.done.set_result(None)
+                job.finished = True
+                job.told.set()
 
     async def _sleep(self, seconds: float) -> None:
         if seconds:

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -205,12 +206,12 @@ class Server:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
         written = list(reply.ids)
-        new = len(reply.request.ids) - reply.cached
-        for count in range(1, len(written) + 1) if written else (0,):
-            await self._engine.serve(len(reply.request.ids) + count - 1, new if count <= 1 else 0, min(count, 1))
-            told = reply.after(count, self.tokenizer)
-            await response.write(b"data: " + json.dumps(piece(told)).encode() + b"\n\n")
-            reply.told = len(told.text)
+        prompt = len(reply.request.ids)
+        async with aclosing(self._engine.stream(prompt, prompt - reply.cached, len(written))) as counts:
+            async for count in counts:
+                told = reply.after(count, self.tokenizer)
+                await response.write(b"data: " + json.dumps(piece(told)).encode() + b"\n\n")
+                reply.told = len(told.text)
         await response.write(b"data: [DONE]\n\n")
         self._engine.cache.insert([*reply.request.ids, *written])
         return response
