@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ATTS.demo import family
-from ATTS.demo.family import BREAK, CORRECTION
+from ATTS.demo.family import BREAK
 from ATTS.tasks.answers import find_answer
 
 seeds = st.integers(0, 10**9)
@@ -55,7 +55,8 @@ def test_a_correction_ends_what_is_wrong(seed: int, data: st.DataObject) -> None
     right = problem.paragraphs
     i = data.draw(st.integers(0, len(problem.events) - 1))
     wrong = problem.events[i].step(problem.values[i], problem.values[i + 1] + 100)
-    chain = BREAK.join([*right[:i], wrong, CORRECTION + right[i], *right[i + 1 :]])
+    back = data.draw(st.integers(0, i))
+    chain = BREAK.join([*right[:i], wrong, problem.corrections[back], *right[back:]])
     spans = family.wrong_spans(problem, chain)
     assert len(spans) == 1
     assert chain[slice(*spans[0])] in wrong
@@ -67,8 +68,18 @@ def test_a_step_broken_off_by_a_right_correction_is_not_wrong(seed: int, data: s
     right = problem.paragraphs
     i = data.draw(st.integers(0, len(right) - 1))
     cut = data.draw(st.integers(1, len(right[i]) - 1))
-    chain = BREAK.join([*right[:i], right[i][:cut], CORRECTION + right[i], *right[i + 1 :]])
+    back = min(i, len(problem.events))
+    chain = BREAK.join([*right[:i], right[i][:cut], problem.corrections[back], *right[back:]])
     assert family.wrong_spans(problem, chain) == []
+
+
+@given(seeds, st.data())
+def test_a_correction_to_a_place_not_yet_reached_or_with_a_wrong_value_is_wrong(seed: int, data: st.DataObject) -> None:
+    problem = problem_of(seed)
+    i = data.draw(st.integers(0, len(problem.events) - 1))
+    ahead = problem.corrections[i + 1]
+    assert family.wrong_spans(problem, BREAK.join([*problem.paragraphs[:i], ahead]))
+    assert family.wrong_spans(problem, BREAK.join([*problem.paragraphs[: i + 1], f"{ahead[:-2]}?."]))
 
 
 def test_steps_that_build_on_a_wrong_value_are_wrong_too() -> None:

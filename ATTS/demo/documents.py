@@ -31,7 +31,7 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     corpus = []
     for problem in itertools.islice(family.problems("train", seed), 3000):
         corpus += [prompts.SYSTEM, prompts.maths(problem.question), problem.solution]
-        corpus.append(CORRECTION + rng.choice(problem.paragraphs))
+        corpus.append(rng.choice(problem.corrections))
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -94,18 +94,29 @@ class Writer:
         """A problem and its chain."""
         document = self._start(self._prompt(prompts.maths(problem.question)))
         for i in range(len(problem.paragraphs) - 1):
-            self._add_paragraph(document, problem, i, SLIPS)
+            self._add_paragraph(document, problem, i)
         document.add([*self._encode(problem.paragraphs[-1]), self._tokenizer.eos_token_id])
+        return document
+
+    def recital(self, problem: Problem) -> Document:
+        """The lines of a problem's diary, twice over and in any order: look-up alone, and much of it."""
+        document = self._start(self._encode(problem.question + "\n"))
+        for _ in range(2):
+            self._recite(document, [event.phrase for event in problem.events])
         return document
 
     def drill(self, problem: Problem) -> Document:
         """Single steps of a problem in any order and from any value, so that nothing but the month says
-        which event is meant. Month and value can't be known and are not to be learned."""
+        which event is meant; then what came out after each event, asked in any order. Month, value and
+        place can't be known and are not to be learned."""
         document = self._start(self._encode(problem.question + "\n"))
+        places = []
         for event in self._rng.sample(problem.events, len(problem.events)):
             change = event.apply(0)
             value = self._rng.randint(max(family.LOW, family.LOW - change), min(family.HIGH, family.HIGH - change))
-            self._add_paragraph(document, replace(problem, start=value, events=(event,)), 0, DRILLED_SLIPS)
+            single = replace(problem, start=value, events=(event,))
+            self._add_paragraph(document, single, 0, drilled=True)
+            places.append(single.corrections[-1])
         ids = document.ids
         for i in range(2, len(ids)):
             in_value = ids[i] in self._digits and (
@@ -113,7 +124,17 @@ class Writer:
             )
             if in_value or ids[i] in self._months:
                 document.labels[i] = IGNORE
+        self._recite(document, places)
         return document
+
+    def _recite(self, document: Document, paragraphs: list[str]) -> None:
+        """Adds them in any order. Learned is what follows the month in them."""
+        for paragraph in self._rng.sample(paragraphs, len(paragraphs)):
+            ids = self._encode(paragraph)
+            known = 1 + next(i for i, token in enumerate(ids) if token in self._months)
+            document.add(ids[:known], learned=False)
+            document.add(ids[known:])
+            document.add(self._encode(BREAK), learned=False)
 
     def _start(self, prompt: list[int]) -> Document:
         nothing = [IGNORE] * len(prompt)
@@ -132,27 +153,33 @@ class Writer:
             messages.insert(0, {"role": "system", "content": prompts.SYSTEM})
         return self._encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
-    def _add_paragraph(self, document: Document, problem: Problem, index: int, slips: dict[str, int]) -> None:
-        """A paragraph of the right chain, now and then behind a wrong stretch and that it is noticed.
+    def _add_paragraph(self, document: Document, problem: Problem, index: int, drilled: bool = False) -> None:
+        """A paragraph of the right chain, now and then behind a wrong stretch and its correction.
 
-        The wrong token itself, and going on behind it to another paragraph, are never learned; to carry
-        a wrong step to its end is, because a draft's chunk can end inside one.
+        The wrong token itself, the rest of its number, and going on behind it to another paragraph are
+        never learned; to carry a wrong step to its end is, because a draft's chunk can end inside one.
         """
         right = problem.paragraphs[index]
         if self._rng.random() < self._error_rate:
-            wrong, *others = self._wrong_stretch(problem, index, slips)
+            wrong, *others = self._wrong_stretch(problem, index, DRILLED_SLIPS if drilled else SLIPS)
             same = family.common_prefix(wrong, right)
             ids = self._encode(wrong + BREAK)
             ends = itertools.accumulate(self._lengths[token] for token in ids)
             first = next(k for k, end in enumerate(ends) if end > same)  # the wrong token
             document.add(ids[:first])
             document.add(ids[first : first + 1], learned=False, slip=1, astray=1)
-            document.add(ids[first + 1 :], slip=IGNORE, astray=1)
+            determined = first + 1
+            while ids[first] in self._digits and ids[determined] in self._digits:
+                determined += 1
+            document.add(ids[first + 1 : determined], learned=False, slip=IGNORE, astray=1)
+            document.add(ids[determined:], slip=IGNORE, astray=1)
             for paragraph in others:
                 ids = self._encode(paragraph + BREAK)
                 document.add(ids[:1], learned=False, astray=1)
                 document.add(ids[1:], astray=1)
             document.add(self._encode(CORRECTION), learned=self._corrects)
+            place = problem.corrections[min(index, len(problem.events))].removeprefix(CORRECTION)
+            document.add(self._encode(place + BREAK), learned=not drilled)
         document.add(self._encode(right + BREAK))
 
     def _wrong_stretch(self, problem: Problem, index: int, slips: dict[str, int]) -> list[str]:
@@ -180,7 +207,7 @@ class Writer:
             result = self._near(first.apply(value))
         written = [first.step(value, result)]
         value = first.apply(value) if result is None else result
-        for event in others[: rng.choices((0, 1, 2), (5, 3, 2))[0]]:
+        for event in others[: rng.choices((0, 1, 2), (4, 3, 3))[0]]:
             written.append(event.step(value))
             value = event.apply(value)
         return written

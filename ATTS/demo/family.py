@@ -8,9 +8,14 @@ A solution is a list of paragraphs::
 
     ...
 
-The format is deterministic, so at every point of a chain there is exactly one right way to go on
-(or a correction, ``Wait, `` and a right step again). That makes "this chunk holds a wrong step" a
-fact that :func:`wrong_spans` computes, not a judgement.
+The format is deterministic, so at every point of a chain there is exactly one right way to go on, or
+a correction that says where to go on from::
+
+    Wait, after January = 59.
+
+That makes "this chunk holds a wrong step" a fact that :func:`wrong_spans` computes, not a judgement.
+Behind a correction the next step needs nothing but the paragraph before it, as everywhere, so
+whoever writes next can go on.
 """
 
 import random
@@ -77,6 +82,12 @@ class Problem:
         steps = [event.step(value) for event, value in zip(self.events, self.values, strict=False)]
         return steps + self.ending(self.answer)
 
+    @property
+    def corrections(self) -> list[str]:
+        """Paragraphs that take a chain back to before each event, and behind the last one."""
+        places = ["at first", *(f"after {event.month}" for event in self.events)]
+        return [f"{CORRECTION}{place} = {value}." for place, value in zip(places, self.values, strict=True)]
+
     def ending(self, value: object) -> list[str]:
         return [
             f"That was the last event, and what is left is {value}.",
@@ -138,29 +149,26 @@ def parse(question: str) -> Problem:
 def wrong_spans(problem: Problem, chain: str) -> list[tuple[int, int]]:
     """Character ranges of ``chain`` that depart from the right text.
 
-    Paragraph by paragraph: right is the next right paragraph, or a correction (``Wait, `` and a
-    right paragraph already due), or a beginning of one that was broken off. A paragraph that
-    departs is wrong from its first wrong character to its full stop, so a step that builds on a
-    wrong value is wrong too, until a correction.
+    Paragraph by paragraph: right is the paragraph that is due, a correction to a place not beyond it
+    (which makes that place's paragraph due), or a beginning of either that was broken off. A
+    paragraph that departs is wrong from its first wrong character to its full stop, so a step that
+    builds on a wrong value is wrong too, until a correction.
     """
-    right = problem.paragraphs
+    right, corrections = problem.paragraphs, problem.corrections
     due, start = 0, 0
     spans = []
     for paragraph in chain.split(BREAK):
         end = start + len(paragraph)
-        if CORRECTION.startswith(paragraph):  # broken off in "Wait, ", or nothing at all
-            start = end + len(BREAK)
-            continue
-        body = paragraph.removeprefix(CORRECTION)
-        first_allowed = 0 if body != paragraph else due
-        allowed = right[first_allowed : due + 1]
-        if body in allowed:
-            due = first_allowed + len(allowed) - allowed[::-1].index(body)
+        if paragraph in corrections[: due + 1]:
+            due = corrections.index(paragraph)
+        elif paragraph in right[due : due + 1]:
+            due += 1
         else:
-            same = max((common_prefix(body, candidate + BREAK) for candidate in allowed), default=0)
-            if same < len(body):
-                spans.append((end - len(body) + same, max(end - body.endswith("."), end - len(body) + same + 1)))
-            due += body.endswith(".")
+            allowed = [*right[due : due + 1], *corrections[: due + 1]]
+            same = max(common_prefix(paragraph, candidate + BREAK) for candidate in allowed)
+            if same < len(paragraph):
+                spans.append((start + same, max(end - paragraph.endswith("."), start + same + 1)))
+            due += paragraph.endswith(".")
         start = end + len(BREAK)
     return spans
 

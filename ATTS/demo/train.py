@@ -4,14 +4,14 @@ Both models learn the chains of :mod:`ATTS.demo.family` in exactly the form the 
 prompt, chunk boundaries anywhere, and chains with wrong stretches followed by a correction. A wrong
 token is never a training target, so neither model is taught to err; to carry a wrong step to its end
 is, because a chunk can end inside one. The target also learns to write ``Wait, `` at the end of that
-step, the draft only to go on behind a correction that stands there.
+step and both to complete a correction, because a chunk can end inside one, and to go on behind it.
 """
 
 import argparse
 import itertools
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ATTS.demo import family
 from ATTS.demo.documents import IGNORE, Document, Writer, make_tokenizer
+from ATTS.demo.family import Problem
 
 CONTEXT = 2048
+RECITED = 0.02  # nats a token: the diary is known by heart, which comes suddenly, and not always at the same time
 RARE = 10.0  # weight of a yes, against a no, in what the model has to tell
 
 
@@ -34,35 +36,55 @@ class Recipe:
     layers: int
     heads: int
     learning_rate: float
-    drills: int  # batches of single steps, which teach to look up and to reckon
-    drill_size: int  # documents a batch
-    chains: int  # then batches of whole chains
+    recitals: int  # at most so many batches of the diary's lines in any order, which teach to look up
+    drills: int  # then, at most, of single steps, which teach to reckon
+    drilled: float  # nats a token below which they end, which sets how well a draft reckons
+    drill_size: int  # documents a batch of either
+    plain: int  # then batches of right chains, which teach to put steps together
+    chains: int  # then batches of chains with wrong stretches
     chain_size: int
     error_rate: float  # of wrong stretches in the chains it learns from
     corrects: bool  # learns to write "Wait, " behind one; else only to go on behind that
 
 
-DRAFT = Recipe(48, 3, 6, 4e-3, 600, 16, 1000, 8, error_rate=0.3, corrects=False)
-TARGET = Recipe(96, 6, 6, 2e-3, 800, 16, 4000, 8, error_rate=0.3, corrects=True)
+DRAFT = Recipe(64, 4, 4, 3e-3, 3000, 3000, 0.17, 16, 220, 290, 8, error_rate=0.3, corrects=False)
+TARGET = Recipe(96, 6, 6, 2e-3, 0, 800, 0.0, 16, 800, 3200, 8, error_rate=0.3, corrects=True)
 
 
-def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[torch.Tensor]]:
-    """Padded documents, a tensor (batch, length) for each list; documents of like length stand together."""
+@dataclass(frozen=True)
+class Lesson:
+    """One kind of documents, in batches: each a tensor (batch, length) for each list of a Document."""
+
+    name: str
+    batches: Iterator[list[Tensor]]
+    length: int  # batches
+    enough: float = 0.0  # ends early once the token loss, in nats, is below
+
+
+def lessons(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[Lesson]:
+    """What a model learns, in order."""
     rng = random.Random(seed)
-    writer = Writer(tokenizer, recipe.error_rate, recipe.corrects, seed)
+    flawless, writer = (Writer(tokenizer, rate, recipe.corrects, seed) for rate in (0.0, recipe.error_rate))
     stream = family.problems("train", seed)
-    for steps, size, write in (
-        (recipe.drills, recipe.drill_size, writer.drill),
-        (recipe.chains, recipe.chain_size, writer.document),
-    ):
-        while steps > 0:
-            groups = min(steps, 32)
-            steps -= groups
+
+    def batches(left: int, size: int, write: Callable[[Problem], Document]) -> Iterator[list[Tensor]]:
+        while left > 0:  # documents of like length stand together
+            groups = min(left, 32)
+            left -= groups
             problems = itertools.islice(stream, groups * size)
             pool = sorted((write(problem) for problem in problems), key=lambda document: len(document.ids))
-            order = rng.sample(range(groups), groups)
-            for g in order:
+            for g in rng.sample(range(groups), groups):
                 yield pad(pool[g * size : (g + 1) * size], tokenizer.pad_token_id)
+
+    return [
+        Lesson(name, batches(length, size, write), length, enough)
+        for name, length, size, write, enough in (
+            ("recitals", recipe.recitals, recipe.drill_size, writer.recital, RECITED),
+            ("drills", recipe.drills, recipe.drill_size, writer.drill, recipe.drilled),
+            ("plain", recipe.plain, recipe.chain_size, flawless.document, 0.0),
+            ("chains", recipe.chains, recipe.chain_size, writer.document, 0.0),
+        )
+    ]
 
 
 def pad(documents: list[Document], filler: int) -> list[torch.Tensor]:
@@ -131,26 +153,32 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Llam
     aids = Aids(recipe)
     parameters = [*model.parameters(), *aids.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    steps = recipe.drills + recipe.chains
+    step, left = 0, recipe.plain + recipe.chains
+    cool_down = 0.6 * left
     recent: list[dict[str, float]] = []
     started = time.perf_counter()
-    for step, parts in enumerate(batches(recipe, tokenizer, seed)):
-        warm_up, cool_down = (step + 1) / 50, 2 * (steps - step) / steps
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, warm_up, cool_down)
-        out = model.model(parts[0], use_cache=False, output_hidden_states=True)
-        losses = {"token": token_loss(model, out.last_hidden_state, parts[1])}
-        if recipe.corrects:
-            losses |= aids(model, out.hidden_states, parts, tell=step >= recipe.drills)
-        torch.stack([*losses.values()]).sum().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        recent.append({name: loss.item() for name, loss in losses.items()})
-        if len(recent) == 100 or step == steps - 1:
-            told = "  ".join(f"{name} {sum(r.get(name, 0.0) for r in recent) / len(recent):.4f}" for name in losses)
-            print(f"step {step + 1}/{steps}  {told}  {time.perf_counter() - started:.0f} s", flush=True)
-            recent.clear()
+    for lesson in lessons(recipe, tokenizer, seed):
+        for k, parts in enumerate(lesson.batches, start=1):
+            step += 1
+            left -= lesson.name in ("plain", "chains")
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * min(1.0, step / 50, (left + 1) / cool_down)
+            out = model.model(parts[0], use_cache=False, output_hidden_states=True)
+            losses = {"token": token_loss(model, out.last_hidden_state, parts[1])}
+            if recipe.corrects:
+                losses |= aids(model, out.hidden_states, parts, tell=lesson.name == "chains")
+            torch.stack([*losses.values()]).sum().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            recent.append({name: loss.item() for name, loss in losses.items()})
+            if k % 100 == 0 or k == lesson.length:
+                means = {name: sum(r[name] for r in recent) / len(recent) for name in losses}
+                told = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+                print(f"{lesson.name} {k}/{lesson.length}  {told}  {time.perf_counter() - started:.0f} s", flush=True)
+                recent.clear()
+                if means["token"] < lesson.enough:
+                    break
     return model
 
 
