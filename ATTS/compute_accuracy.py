@@ -82,6 +82,8 @@ async def grade(settings: AccuracySettings) -> str:
 def belongs(path: Path, found: Sequence[Record], repeats: int) -> int:
     """Number of percentiles that the array gives again, all of them. Raises Problem if it gives others."""
     again = calibration.recompute(calibration.load(path, per_question=None).scores, found, repeats)
+    if not again.recorded:
+        raise Problem(f"these samples record no percentile, so {path} can't be checked against them")
     if again.difference is not None:
         raise Problem(
             f"{path} is not the array that these samples were decided with: it gives {again.equal} of"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ATTS.compute_accuracy import AccuracySettings, grade
@@ -69,9 +70,9 @@ def test_an_array_that_does_not_belong_to_the_results_is_noticed(
     published: tuple[str, Path], published_arrays: Path, hub: Path
 ) -> None:
     name, folder = published
-    for path in sorted(published_arrays.glob("ppls_math500_qwq_32B_rllama_8B_*.npy")):
-        if path.name == ARRAYS[name]:
-            continue
+    others = [p for p in published_arrays.glob("ppls_math500_qwq_32B_rllama_8B_*.npy") if p.name != ARRAYS[name]]
+    assert len(others) == 3
+    for path in others:
         with pytest.raises(Problem, match="is not the array that these samples were decided with"):
             graded(output_dir=folder, dataset_name="math500", data_dir=hub, ppl_array_path=path)
 
@@ -90,3 +91,18 @@ def test_infinity_gaps_and_more_than_ten_thousand_files(tmp_path: Path) -> None:
     assert result["mean_accuracy"] == 1.0
     assert (result["questions"], result["samples"], result["missing"]) == (640, 2048, 640 * 16 - 2048)
     assert [s["problem_index"] for s in samples(folder)] == list(range(0, 640 * 16, 5))
+
+
+def test_an_array_without_the_questions_row_and_samples_without_a_score_are_named(tmp_path: Path) -> None:
+    data = tmp_path / "questions.jsonl"
+    data.write_text("".join(json.dumps({"problem": str(q), "answer": str(q)}) + "\n" for q in range(3)))
+    array = tmp_path / "array.npy"
+    np.save(array, np.full((2, 4), 1.5))
+    write(tmp_path, 0, "0", [{"turn": 0, "model": "small", "output": "x"}])
+    with pytest.raises(Problem, match="record no percentile"):
+        graded(output_dir=tmp_path, dataset_name=str(data), ppl_array_path=array)
+    write(tmp_path, 16, "1", [{"turn": 0, "model": "eval_ppl", "ppl": 2.0, "percentile": 1.0}])
+    assert graded(output_dir=tmp_path, dataset_name=str(data), ppl_array_path=array)["percentiles_reproduced"] == 1
+    write(tmp_path, 32, "2", [{"turn": 0, "model": "eval_ppl", "ppl": 2.0, "percentile": 1.0}])
+    with pytest.raises(Problem, match=r"1 of 2 recorded percentiles; .* no row for its question 2"):
+        graded(output_dir=tmp_path, dataset_name=str(data), ppl_array_path=array)

@@ -44,11 +44,39 @@ class Recipe:
     chains: int  # then batches of chains with wrong stretches
     chain_size: int
     error_rate: float  # of wrong stretches in the chains it learns from
-    corrects: bool  # learns to write "Wait, " behind one; else only to go on behind that
+    corrects: bool  # learns to begin a correction; else only to complete one and to go on behind it
 
 
-DRAFT = Recipe(64, 4, 4, 3e-3, 3000, 3000, 0.17, 16, 220, 290, 8, error_rate=0.3, corrects=False)
-TARGET = Recipe(96, 6, 6, 2e-3, 0, 800, 0.0, 16, 800, 3200, 8, error_rate=0.3, corrects=True)
+DRAFT = Recipe(
+    width=64,
+    layers=4,
+    heads=4,
+    learning_rate=3e-3,
+    recitals=3000,
+    drills=3000,
+    drilled=0.17,
+    drill_size=16,
+    plain=220,
+    chains=290,
+    chain_size=8,
+    error_rate=0.3,
+    corrects=False,
+)
+TARGET = Recipe(
+    width=96,
+    layers=6,
+    heads=6,
+    learning_rate=2e-3,
+    recitals=0,
+    drills=800,
+    drilled=0.0,
+    drill_size=16,
+    plain=800,
+    chains=3200,
+    chain_size=8,
+    error_rate=0.3,
+    corrects=True,
+)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import io
 import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -127,9 +127,11 @@ class Recomputed:
     difference: str | None
 
 
-def recompute(scores: Scores, samples: Iterable[Record], repeats: int) -> Recomputed:
+def recompute(scores: Scores, samples: Sequence[Record], repeats: int) -> Recomputed:
     """Compares percentiles, ``#{s_i < s} / n``, with those in the samples: another array gives others."""
     rows = np.sort(scores)  # along the last axis
+    if rows.ndim == 1:
+        rows = np.broadcast_to(rows, (max((s["problem_index"] for s in samples), default=0) // repeats + 1, len(rows)))
     recorded = equal = 0
     difference = None
     for sample in samples:
@@ -138,15 +140,15 @@ def recompute(scores: Scores, samples: Iterable[Record], repeats: int) -> Recomp
             if entry["model"] != Stage.SCORE.value or entry.get("ppl") is None or entry.get("percentile") is None:
                 continue
             recorded += 1
-            row = rows if rows.ndim == 1 else rows[question] if question < len(rows) else rows[0, :0]
-            percentile = np.searchsorted(row, entry["ppl"]) / len(row) if len(row) else None
-            if percentile == entry["percentile"]:
-                equal += 1
-            elif difference is None:
-                difference = (
-                    f"sample {sample['problem_index']}, turn {entry['turn']}: recorded {entry['percentile']},"
-                    f" recomputed {percentile}"
-                )
+            if question < len(rows):
+                percentile = np.searchsorted(rows[question], entry["ppl"]) / rows.shape[1]
+                equal += percentile == entry["percentile"]
+                given = f"from the array {percentile}"
+            else:
+                percentile, given = None, f"the array has no row for its question {question}"
+            if percentile != entry["percentile"] and difference is None:
+                place = f"sample {sample['problem_index']}, turn {entry['turn']}"
+                difference = f"{place}: recorded {entry['percentile']}, {given}"
     return Recomputed(recorded, equal, difference)
 
 

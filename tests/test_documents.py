@@ -1,0 +1,71 @@
+"""What the demo pair is trained on: never to err, and only what can be known."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from ATTS import demo
+from ATTS.demo import family
+from ATTS.demo.documents import IGNORE, Document, Writer
+
+TOKENIZER = PreTrainedTokenizerFast.from_pretrained(demo.MODELS["target"])
+seeds = st.integers(0, 10**9)
+
+
+def written(seed: int, corrects: bool, kind: str, error_rate: float = 0.5) -> tuple[family.Problem, Document]:
+    problem = next(family.problems("train", seed))
+    document: Document = getattr(Writer(TOKENIZER, error_rate, corrects, seed), kind)(problem)
+    return problem, document
+
+
+def learned(document: Document) -> list[str]:
+    return [TOKENIZER.decode([label]) for label in document.labels if label != IGNORE]
+
+
+@given(seeds, st.booleans(), st.sampled_from(["document", "drill", "recital"]))
+def test_a_wrong_token_is_never_learned_and_every_other_label_is_the_token_itself(
+    seed: int, corrects: bool, kind: str
+) -> None:
+    _, document = written(seed, corrects, kind)
+    for token, label, slip in zip(document.ids, document.labels, document.slips, strict=True):
+        assert label in (IGNORE, token)
+        assert slip != 1 or label == IGNORE
+
+
+@given(seeds)
+def test_a_flawless_chain_is_learned_whole(seed: int) -> None:
+    problem, document = written(seed, True, "document", error_rate=0.0)
+    assert "".join(learned(document)) == problem.solution + TOKENIZER.eos_token
+    assert not any(slip == 1 for slip in document.slips)
+
+
+@pytest.mark.parametrize("corrects", [True, False])
+def test_only_one_who_corrects_learns_to_begin_a_correction(corrects: bool) -> None:
+    documents = [written(seed, corrects, "document")[1] for seed in range(20)]
+    begun = sum(TOKENIZER.decode([token]) == "Wait" for document in documents for token in document.ids)
+    taught = sum(word == "Wait" for document in documents for word in learned(document))
+    assert begun > 20
+    assert taught == (begun if corrects else 0)
+
+
+@given(seeds)
+def test_a_recital_teaches_each_event_twice_and_nothing_else(seed: int) -> None:
+    problem, document = written(seed, False, "recital")
+    told = "".join(learned(document))
+    lines = [f"{event.amount} {event.verb}" for event in problem.events]
+    assert len(told) == 2 * sum(map(len, lines))
+    assert all(told.count(line) >= 2 for line in lines)
+
+
+@given(seeds)
+def test_a_drill_teaches_no_month_and_asks_for_what_came_out_after_each_event(seed: int) -> None:
+    problem, document = written(seed, False, "drill")
+    assert not set(family.MONTHS) & {word.strip() for word in learned(document)}
+    text = TOKENIZER.decode(document.ids)
+    asked = text.split(family.BREAK)[-len(problem.events) - 1 : -1]
+    assert {line.split(" = ")[0] for line in asked} == {f"Wait, after {event.month}" for event in problem.events}
+    for line in asked:
+        month, value = line.removeprefix("Wait, after ").removesuffix(".").split(" = ")
+        steps = [s for s in text.split("\n") if s.startswith(month) and "=" in s]
+        assert steps[-1].endswith(f" = {value}.")
