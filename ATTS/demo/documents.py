@@ -56,6 +56,11 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 SLIPS = {"result": 70, "operand": 10, "amount": 8, "verb": 4, "skip": 4, "stop": 4}  # and their weights
 DRILLED_SLIPS = {"result": 70, "amount": 15, "verb": 15}
+# A draft often errs again right behind a correction, and in the same way: without such chains the target
+# names the wrong result, which then stands twice, as the place to go on from.
+AGAIN = 0.4  # probability of one more wrong stretch behind a correction
+DIFFERENTLY = 0.5  # and that it is another one
+MISNAMED = 0.1  # of a correction that a chunk's end tore, and whose value the draft then got wrong
 
 
 @dataclass
@@ -154,33 +159,47 @@ class Writer:
         return self._encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _add_paragraph(self, document: Document, problem: Problem, index: int, drilled: bool = False) -> None:
-        """A paragraph of the right chain, now and then behind a wrong stretch and its correction.
+        """A paragraph of the right chain, now and then behind wrong stretches, each with its correction.
 
         The wrong token itself, the rest of its number, and going on behind it to another paragraph are
         never learned; to carry a wrong step to its end is, because a draft's chunk can end inside one.
         """
         right = problem.paragraphs[index]
-        if self._rng.random() < self._error_rate:
-            wrong, *others = self._wrong_stretch(problem, index, DRILLED_SLIPS if drilled else SLIPS)
-            same = family.common_prefix(wrong, right)
-            ids = self._encode(wrong + BREAK)
-            ends = itertools.accumulate(self._lengths[token] for token in ids)
-            first = next(k for k, end in enumerate(ends) if end > same)  # the wrong token
-            document.add(ids[:first])
-            document.add(ids[first : first + 1], learned=False, slip=1, astray=1)
-            determined = first + 1
-            while ids[first] in self._digits and ids[determined] in self._digits:
-                determined += 1
-            document.add(ids[first + 1 : determined], learned=False, slip=IGNORE, astray=1)
-            document.add(ids[determined:], slip=IGNORE, astray=1)
-            for paragraph in others:
+        at = min(index, len(problem.events))
+        value, place = problem.values[at], problem.corrections[at].removeprefix(CORRECTION)
+        wrong: list[str] = []
+        error_rate = self._error_rate
+        while self._rng.random() < error_rate:
+            if not wrong or self._rng.random() < DIFFERENTLY:
+                wrong = self._wrong_stretch(problem, index, DRILLED_SLIPS if drilled else SLIPS)
+            self._add_slip(document, wrong[0], right)
+            for paragraph in wrong[1:]:
                 ids = self._encode(paragraph + BREAK)
                 document.add(ids[:1], learned=False, astray=1)
                 document.add(ids[1:], astray=1)
+            if not drilled and self._rng.random() < MISNAMED:
+                document.add(self._encode(CORRECTION), learned=self._corrects)
+                self._add_slip(document, place.replace(str(value), str(self._near(value))), place)
             document.add(self._encode(CORRECTION), learned=self._corrects)
-            place = problem.corrections[min(index, len(problem.events))].removeprefix(CORRECTION)
             document.add(self._encode(place + BREAK), learned=not drilled)
+            if drilled:
+                break
+            error_rate = AGAIN
         document.add(self._encode(right + BREAK))
+
+    def _add_slip(self, document: Document, wrong: str, right: str) -> None:
+        """A wrong paragraph. Learned is what it shares with the right one, and how it ends."""
+        same = family.common_prefix(wrong, right)
+        ids = self._encode(wrong + BREAK)
+        ends = itertools.accumulate(self._lengths[token] for token in ids)
+        first = next(k for k, end in enumerate(ends) if end > same)  # the wrong token
+        document.add(ids[:first])
+        document.add(ids[first : first + 1], learned=False, slip=1, astray=1)
+        determined = first + 1
+        while ids[first] in self._digits and ids[determined] in self._digits:
+            determined += 1
+        document.add(ids[first + 1 : determined], learned=False, slip=IGNORE, astray=1)
+        document.add(ids[determined:], slip=IGNORE, astray=1)
 
     def _wrong_stretch(self, problem: Problem, index: int, slips: dict[str, int]) -> list[str]:
         """One to three whole paragraphs of a sloppy solver from ``index`` on: a slip, then true to it.

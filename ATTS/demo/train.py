@@ -72,9 +72,9 @@ TARGET = Recipe(
     drilled=0.0,
     drill_size=16,
     plain=800,
-    chains=3200,
+    chains=3000,
     chain_size=8,
-    error_rate=0.3,
+    error_rate=0.25,
     corrects=True,
 )
 
