@@ -1,5 +1,6 @@
 """Compares two answers by algebra, with the math-verify library, in a process of its own (see workers.py)."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -7,6 +8,7 @@ import os
 import re
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from ATTS.tasks import notation
@@ -25,7 +27,9 @@ def equal(reference: str, answer: str) -> bool:
     if vectors != (reference, answer) and _verify(*vectors):
         return True
     alternatives = _split(answer)  # "11/2, 5.5": several forms of one answer
-    return len(alternatives) > 1 and len(_split(reference)) == 1 and all(_verify(reference, one) for one in alternatives)
+    if len(alternatives) == 1 or len(_split(reference)) > 1:
+        return False
+    return all(_verify(reference, one) for one in alternatives)
 
 
 def _verify(reference: str, answer: str) -> bool:
@@ -43,10 +47,9 @@ def _parse(text: str) -> list[Any]:
     """Sympy's objects and, behind them, the text itself. The library's own removal of units is off, because it
     takes the ``m`` of ``6m`` for metres, and so is its search for any number in a text that it can't read."""
     import math_verify
-    from latex2sympy2_extended import NormalizationConfig
 
-    how = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
-    latex = math_verify.LatexExtractionConfig(normalization_config=how)
+    default = math_verify.LatexExtractionConfig().normalization_config
+    latex = math_verify.LatexExtractionConfig(normalization_config=dataclasses.replace(default, units=False))
     return list(math_verify.parse(f"${text}$", extraction_config=[latex], parsing_timeout=None))
 
 
@@ -98,8 +101,10 @@ def main() -> None:
 
 
 def _bound_memory() -> None:
-    with open("/proc/self/statm") as sizes:
-        used = int(sizes.read().split()[0]) * resource.getpagesize()
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux, where alone the bound can be set
+        return
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -15,7 +15,9 @@ _BRACES = re.compile(r"\\+(?P<box>boxed|fbox)\s*\{|\\[^\\]|[{}]")
 # \boxed 5: no more than a number or one letter, or "in \boxed format" would be an answer
 _BARE = re.compile(r"\\boxed(?:\s*([-+]?\d+(?:[.,/]\d+)*)|\s+([A-J]))(?![\w{])")
 # What models put into a box when they speak of boxes.
-_PLACEHOLDER = re.compile(r"(?:[\s.?_…-]|\\[lc]?dots|\\_)*|(?:\\text\{)?\s*(?:your |final |the )*answer\s*(?:here)?\}?", re.I)
+_PLACEHOLDER = re.compile(
+    r"(?:[\s.?_…-]|\\[lc]?dots|\\_)*|(?:\\text\{)?\s*(?:your |final |the )*answer\s*(?:here)?\}?", re.I
+)
 # Between two boxes of one list: "and", "or" or a comma, in and out of maths, perhaps "x_2 =".
 _DRESS = re.compile(r"\\[()\[\],;:! ]|\\q?quad\b|\\(?:text|mathrm|textbf)\b|[\s$*{}~]|\b[A-Za-z](?:_\{?\w\}?)?\s*=")
 _SEPARATOR = re.compile(r"[,;]?(?:and|or)|[,;]")
@@ -77,9 +79,11 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
             opened.append(None)
         elif match[0] == "}" and opened and (box := opened.pop()):
             found.append(Box(text[box[1] : match.start()].strip(), box[0], match.end()))
-    for match in _BARE.finditer(text):
-        if ended or not re.fullmatch(r"[.,/]?\s*", text[match.end() : match.end() + 3]):
-            found.append(Box(match[1] or match[2], match.start(), match.end()))
+    found += [
+        Box(match[1] or match[2], match.start(), match.end())
+        for match in _BARE.finditer(text)
+        if ended or not re.fullmatch(r"[.,/]?\s*", text[match.end() : match.end() + 3])
+    ]
     return [box for box in _without_nested(found) if not _PLACEHOLDER.fullmatch(box.content)]
 
 
@@ -126,7 +130,7 @@ def after_think(find: FindAnswer) -> FindAnswer:
     """
 
     def found(text: str, ended: bool) -> str | None:
-        thoughts, mark, rest = text.rpartition(END_OF_THINKING)
+        _, mark, rest = text.rpartition(END_OF_THINKING)
         if mark:
             return find(rest, ended)
         return find(text, ended) if ended and THINK not in text else None

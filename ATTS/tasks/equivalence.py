@@ -15,7 +15,7 @@ _INTEGER = re.compile(r"[-+]?\d{1,300}")
 # What algebra would write out in full and never finish.
 _MONSTROUS = re.compile(
     r"\^ ?\{? ?-?\d{5}"  # exponents from 10,000 on
-    r"|\^ ?\{? ?\(?\d+ ?\^ ?\{? ?\d\d"  # powers of powers: 2^{2^{10}} and up
+    r"|\^ ?\{? ?\(?\d+ ?\^ ?\{? ?(?:\d\d|[6-9])"  # powers of powers: 2^{3^6} and up
     r"|\^[^,+=&]*\^[^,+=&]*\^"  # towers
     r"|[a-zA-Z][^(]*\) ?\^ ?\{? ?\d{3}"  # (x + y)^{100} and up
     r"|\d{5,}[ })]*!|! ?!"  # factorials

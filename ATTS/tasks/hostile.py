@@ -32,7 +32,8 @@ def _soup(rng: random.Random) -> str:
 
 
 def _nested(rng: random.Random) -> str:
-    opening, closing = rng.choice((("{", "}"), ("(", ")"), (r"\frac{1}{", "}"), (r"\sqrt{", "}"), (r"\left(", r"\right)")))
+    brackets = (("{", "}"), ("(", ")"), (r"\frac{1}{", "}"), (r"\sqrt{", "}"), (r"\left(", r"\right)"))
+    opening, closing = rng.choice(brackets)
     depth = rng.choice((5, 11, 20, 100, 5000))
     return opening * depth + "x" + closing * rng.choice((depth, depth - 1, depth + 1, 0))
 
@@ -84,8 +85,8 @@ def _endless(rng: random.Random) -> str:
 
 
 def _broken(rng: random.Random) -> str:
-    whole = rng.choice((r"\frac{1}{2}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\left( 3, \frac{\pi}{2} \right]", "x=5"))
-    text = list(whole)
+    wholes = (r"\frac{1}{2}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\left( 3, \frac{\pi}{2} \right]", "x=5")
+    text = list(rng.choice(wholes))
     for _ in range(rng.randint(1, 5)):
         place = rng.randrange(len(text))
         text[place] = rng.choice((*_PIECES, "", text[place] * 3))

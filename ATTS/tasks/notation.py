@@ -10,13 +10,14 @@ ROUNDED_DIGITS = 6  # from so many digits on a decimal may stand for a fraction 
 LARGEST_EXPONENT = 300  # of a power of ten that is still written out
 
 # Symbols that models write in place of LaTeX.
-_SYMBOLS = str.maketrans(
-    {
-        "−": "-", "–": "-", "—": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ",
-        "°": "^\\circ ", "≤": "\\le ", "≥": "\\ge ", "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∅": "\\emptyset ",
-        "⟨": "\\langle ", "⟩": "\\rangle ", "’": "'",
-    }
-)  # fmt: skip
+_SYMBOLS = {
+    ord(symbol): latex
+    for symbol, latex in (
+        *(("\u2212", "-"), ("\u2013", "-"), ("\u2014", "-"), ("\u00d7", "\\times "), ("\u00b7", "\\cdot ")),
+        *(("\u00f7", "/"), ("π", "\\pi "), ("∞", "\\infty "), ("°", "^\\circ "), ("≤", "\\le "), ("≥", "\\ge ")),
+        *(("\u222a", "\\cup "), ("∈", "\\in "), ("±", "\\pm "), ("∅", "\\emptyset "), ("\u2019", "'")),
+    )
+}
 _REWRITTEN = [
     (re.compile(pattern), by)
     for pattern, by in (
@@ -27,6 +28,7 @@ _REWRITTEN = [
         (r"(?<!\\)\\[,;: ]|~|\\q?quad\b|\s", " "),
         (r"\\[dt]frac", r"\\frac"),
         (r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|texttt|operatorname)\b", r"\\text"),
+        (r"(\\text\s*\{[^{}]*)$", r"\1}"),  # cut, as the published expression does
         (r"\\text\s*\{\s*([a-z])\s*\}", r"\1"),
         (r"\\(?:boxed|fbox)\s*\{([^{}]*)\}", r"\1"),
         (r"(?<=\w),? (?:\\text ?\{ ?)?(?:in )?base[- ](\w+) ?\}?$", r"_{\1}"),
@@ -77,18 +79,26 @@ _FRACTION = re.compile(
 )
 _RATIO = re.compile(rf"(?P<sign>[-+]?) ?(?:(?P<whole>\d+) )?(?P<a>{_NUMBER}) ?/ ?(?P<b>{_NUMBER})")
 _SCIENTIFIC = re.compile(
-    rf"(?P<sign>[-+]?) ?(?:(?P<value>{_NUMBER}) ?(?:\\times|\\cdot|\*) ?)?10 ?\^ ?\{{? ?(?P<power>[-+]? ?\d{{1,4}}) ?\}}?"
+    rf"(?P<sign>[-+]?) ?(?:(?P<value>{_NUMBER}) ?(?:\\times|\\cdot|\*) ?)?10 ?\^ ?"
+    r"(?:\{ ?(?P<power>[-+]? ?\d{1,4}) ?\}|(?P<digit>\d))"
 )
 _PERCENT = re.compile(r" ?(?:\\?%|\\text ?\{ ?(?:\\?%|percent) ?\}|percent)$")
 _UNIT = re.compile(
-    r" ?(?P<of>(?:\^\\circ|\\cent|¢|\\text ?\{[^{}\d]*\}|(?<=[\d }])[A-Za-z]+\.?(?:[ /][A-Za-z]+\.?)*)(?: ?\^ ?\{?[23]\}?)?)$"
+    r" ?(?P<of>(?:\^\\circ|\\cent|¢|\\text ?\{[^{}\d]*\}|(?<=[\d }])[A-Za-z]+\.?(?:[ /][A-Za-z]+\.?)*)"
+    r"(?: ?\^ ?\{?[23]\}?)?)$"
 )
 # Words behind a number that belong to its value, or that join it to another one.
-_NOT_UNITS = frozenset(
-    "hundred thousand million billion trillion dozen half pi sqrt infinity or and mod choose sin cos tan log ln".split()
+_NOT_UNITS = {
+    *("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "pi", "sqrt", "infinity"),
+    *("or", "and", "mod", "choose", "sin", "cos", "tan", "log", "ln"),
+}
+_BASED = re.compile(
+    r"\(?(?P<digits>[0-9A-F]+(?:\.[0-9A-F]+)?)\)? ?_ ?(?:\{ ?)?(?:\\text ?\{ ?)?(?P<base>\d+|[a-z]+)[ }]*", re.I
 )
-_BASED = re.compile(r"\(?(?P<digits>[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\)? ?_ ?(?:\{ ?)?(?:\\text ?\{ ?)?(?P<base>\d+|[a-z]+)[ }]*")
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "sixteen": 16}
+_BASES = {
+    name: base
+    for base, name in enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=2)
+} | {"twelve": 12, "sixteen": 16}
 _LETTER = re.compile(rf"(?:option|choice|answer)?:? ?\(? ?([{LETTERS}])(?:\)|[.:]|$)(?![\d)]).*", re.I | re.S)
 _TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*")
@@ -184,7 +194,7 @@ def without_unit(text: str) -> str:
 def _is_unit(written: str, before: str) -> bool:
     """Whether letters behind a number are a unit and not variables, as in ``2ab``."""
     name = re.sub(r" ?\^.*", "", _TEXT.sub(r"\1", written)).strip().lower()
-    if name.split(" ")[0] in _NOT_UNITS or not name and not written.startswith("^"):
+    if name.split(" ")[0] in _NOT_UNITS or (not name and not written.startswith("^")):
         return False
     if not written[0].isalpha() or (name.rstrip(".") in _UNITS and (len(name) > 1 or before.endswith(" "))):
         return True
@@ -215,7 +225,7 @@ def _value(text: str) -> Fraction | None:
         whole = Fraction(groups["whole"] or 0)
         return _signed(groups["sign"], whole + top / bottom)
     if match := _SCIENTIFIC.fullmatch(text):
-        power = int(match["power"].replace(" ", ""))
+        power = int((match["power"] or match["digit"]).replace(" ", ""))
         if abs(power) > LARGEST_EXPONENT:
             return None
         return _signed(match["sign"], _decimal(match["value"] or "1") * Fraction(10) ** power)
@@ -240,5 +250,5 @@ def same_number(reference: Number, answer: Number) -> bool:
     if reference.percent != answer.percent and (wanted == given / 100 or wanted / 100 == given):
         return True
     if reference.digits is None and answer.digits is not None and answer.digits >= ROUNDED_DIGITS and wanted:
-        return abs(given / wanted - 1) <= Fraction(1, 2) / 10 ** (answer.digits - 1)
+        return bool(abs(given / wanted - 1) <= Fraction(1, 2) / 10 ** (answer.digits - 1))
     return False

@@ -25,7 +25,8 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._all = [_Worker() for _ in range(count)]
-        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()  # first in, first out: a fresh one gets time to start
+        # First in, first out: a worker that was started anew gets time to be ready.
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._all:
             self._free.put(worker)
 
