@@ -103,7 +103,7 @@ def _without_nested(boxes: list[Box]) -> list[Box]:
 
 def _unboxed(content: str) -> str:
     """``x = \\boxed{0}`` without its box."""
-    return re.sub(r"\\+(?:boxed|fbox)\s*\{([^{}]*)\}", r"\1", content)
+    return re.sub(r"\\+(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", content)
 
 
 def _is_separator(between: str) -> bool:

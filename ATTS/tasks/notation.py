@@ -30,7 +30,7 @@ _REWRITTEN = [
         (r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|texttt|operatorname)\b", r"\\text"),
         (r"(\\text\s*\{[^{}]*)$", r"\1}"),  # cut, as the published expression does
         (r"\\text\s*\{\s*([a-z])\s*\}", r"\1"),
-        (r"\\(?:boxed|fbox)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}", r"\1"),
         (r"(?<=\w),? (?:\\text ?\{ ?)?(?:in )?base[- ](\w+) ?\}?$", r"_{\1}"),
         (r"(?<=\d)\{,\}(?=\d{3})", ","),
         (r"\\ang\s*\{([^{}]*)\}", r"\1^\\circ"),
