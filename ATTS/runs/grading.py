@@ -94,9 +94,9 @@ async def by_llm(
 ) -> tuple[list[Graded], dict[str, Any]]:
     """The same samples with a language model's verdicts, and a report of what it said.
 
-    ``everywhere``: it decides on all answers; else only where algebra says different or undecided. Both
-    are asked the published question too, whether any of a question's answers is right. Every different
-    answer of a question is asked about once. Raises Problem.
+    ``everywhere``: it decides on all answers; else only where algebra says different or undecided. It is
+    asked the published question too, whether any of a question's answers is right (else only where algebra
+    found none). Every different answer of a question is asked about once. Raises Problem.
     """
     asked = {
         (s.question, str(s.answer)): (problem, s)
@@ -106,9 +106,14 @@ async def by_llm(
     groups: dict[int, list[Graded]] = {}
     for sample in graded:
         groups.setdefault(sample.question, []).append(sample)
-    anyone = {number: list(dict.fromkeys(s.answer for s in g if s.answer is not None)) for number, g in groups.items()}
+    sure = set() if everywhere else {number for number, group in groups.items() if any(s.right for s in group)}
+    anyone = {
+        number: list(dict.fromkeys(s.answer for s in group if s.answer is not None))
+        for number, group in groups.items()
+        if number not in sure
+    }
     verdicts: dict[tuple[int, str], Verdict] = {}
-    any_right = 0
+    any_right = len(sure)
 
     async def ask(item: tuple[int, str]) -> None:
         problem, sample = asked[item]

@@ -36,11 +36,25 @@ def _verify(reference: str, answer: str) -> bool:
     import math_verify
 
     gold, given = _parse(reference), _parse(answer)
+    if _is_symbol(gold) != _is_symbol(given):
+        return _simplifies_to_zero(gold, given)
     return bool(
         math_verify.verify(
             gold, given, float_rounding=_places(gold), allow_set_relation_comp=True, timeout_seconds=None
         )
     )
+
+
+def _is_symbol(parsed: list[Any]) -> bool:
+    return bool(parsed) and getattr(parsed[0], "is_Symbol", False)
+
+
+def _simplifies_to_zero(gold: list[Any], given: list[Any]) -> bool:
+    """The library compares a single letter with letters only; ``x`` is ``2x / 2`` all the same."""
+    import sympy
+
+    both = [one for one in (*gold[:1], *given[:1]) if isinstance(one, sympy.Expr)]
+    return len(both) == 2 and bool(sympy.simplify(both[0] - both[1]) == 0)
 
 
 def _parse(text: str) -> list[Any]:

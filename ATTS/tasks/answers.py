@@ -103,7 +103,8 @@ def _without_nested(boxes: list[Box]) -> list[Box]:
 
 def _unboxed(content: str) -> str:
     """``x = \\boxed{0}`` without its box."""
-    return re.sub(r"\\+(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", content)
+    bare = re.sub(r"\\+(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", content)
+    return bare if bare == content else _unboxed(bare)
 
 
 def _is_separator(between: str) -> bool:
