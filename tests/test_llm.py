@@ -143,7 +143,8 @@ def test_with_both_judges_the_model_looks_only_where_algebra_says_no_and_a_rerun
     def reply(message: str, _: int) -> Reply:
         return "Match" if "seven apples" in message else "Mismatch"
 
-    (folder / "problem_0000.json").write_text((folder / "problem_0000.json").read_text().replace(r"\\frac{1\"", '0.5"'))
+    first_sample = folder / "problem_0000.json"
+    first_sample.write_text(json.dumps({**json.loads(first_sample.read_text()), "final_answer": "0.5"}))
     with serve(reply) as endpoint:
         flags = ("--output_dir", "results", *FLAGS, "--judge", "both")
         first = door("compute_accuracy", *flags, cwd=folder.parent, **endpoint.environment)
@@ -151,9 +152,9 @@ def test_with_both_judges_the_model_looks_only_where_algebra_says_no_and_a_rerun
         asked = len(endpoint.asked)
         again = door("compute_accuracy", *flags, cwd=folder.parent, **endpoint.environment)
     result, repeated = json.loads(first.stdout), json.loads(again.stdout)
-    assert asked == len(endpoint.asked) == 2 + 2  # 0.4 and 7, and both questions as published
+    assert asked == len(endpoint.asked) == 2 + 1  # 0.4 and 7, and the second question as published
     assert result["mean_accuracy"] == repeated["mean_accuracy"] == 0.5
-    assert result["judge"]["any_of_all"] == 0.5
+    assert result["judge"]["any_of_all"] == 1.0
     assert result["judge"]["disagreements"] == [
         {
             "question_index": 1,
@@ -164,8 +165,8 @@ def test_with_both_judges_the_model_looks_only_where_algebra_says_no_and_a_rerun
             "samples": 1,
         }
     ]
-    assert (result["judge"]["requests"], result["judge"]["prompt_tokens"]) == (4, 400)
-    assert (repeated["judge"]["requests"], repeated["judge"]["cached"]) == (0, 4)
+    assert (result["judge"]["requests"], result["judge"]["prompt_tokens"]) == (3, 300)
+    assert (repeated["judge"]["requests"], repeated["judge"]["cached"]) == (0, 3)
     written = [path.read_text() for path in folder.parent.rglob("*") if path.is_file()]
     assert not any(KEY in text for text in (*written, first.stdout, first.stderr))
 
@@ -203,9 +204,8 @@ def test_answers_read_again_by_a_model_keep_what_was_read_before_and_go_on_after
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["mean_accuracy"] == 0.5
     after = samples()
-    assert (
-        [s["final_answer"] for s in after] == [s["final_answer_llm"] for s in after] == ["1/2", "1/2", "7", "invalid"]
-    )
+    assert [s["final_answer"] for s in after] == ["1/2", "1/2", "7", "invalid"]
+    assert [s["final_answer_llm"] for s in after] == ["1/2", "1/2", "7", "invalid"]
     assert [s["final_answer_runtime"] for s in after] == AT_RUN_TIME
     assert [s["final_answer_regex"] for s in after] == [r"\frac{1}{2}", "0.4", "7", "invalid"]
     for sample, old in zip(after, before, strict=True):
