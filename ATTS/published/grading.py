@@ -27,6 +27,7 @@ from ATTS.tasks.equivalence import Grader, Verdict, compare_quickly
 from ATTS.tasks.workers import CHECK_SECONDS, Workers
 
 REPEATS = 16
+WORKERS = 2
 GRACE = 1.0  # seconds by which a check may outlast its limit
 Sample = dict[str, Any]
 
@@ -90,17 +91,17 @@ def speed(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Checks a second with two workers, their start left out: as runs are graded (a pair that comes again is
     known), for distinct pairs only, and with every check done anew."""
     distinct = list(dict.fromkeys(pairs))
-    with Grader() as grader:
+    with Grader(WORKERS) as grader:
         grader.compare([("x", "x+1"), ("x", "x+2")])  # starts the workers
         started = time.perf_counter()
         grader.compare(pairs)
         cached = time.perf_counter() - started
-    with Grader() as grader:
+    with Grader(WORKERS) as grader:
         grader.compare([("x", "x+1"), ("x", "x+2")])
         started = time.perf_counter()
         grader.compare(distinct)
         once = time.perf_counter() - started
-    workers = Workers(2)
+    workers = Workers(WORKERS)
     workers.equal([("x", "x+1"), ("x", "x+2")])
     started = time.perf_counter()
     hard = [(notation.plain(a), notation.plain(b)) for a, b in pairs if compare_quickly(a, b) is None]
@@ -123,7 +124,7 @@ def besieged(count: int) -> dict[str, Any]:
     verdicts: Counter[str] = Counter()
     slowest, late = 0.0, 0
     started = time.perf_counter()
-    with Grader() as grader:
+    with Grader(WORKERS) as grader:
         for pair in hostile.pairs(count):
             before = time.perf_counter()
             verdicts[grader.compare([pair])[0].value] += 1

@@ -68,8 +68,8 @@ def _expected(path: Path, made: dict[str, Any], questions: list[Question] | None
     summary = _json(path / SUMMARY)
     if summary:
         return int(summary["samples"] + summary["owed"])
-    last = max(int(p.stem.removeprefix("problem_")) for p in path.glob("problem_*.json"))
-    count = last // repeats + 1
+    numbers = (p.stem.removeprefix("problem_") for p in path.glob("problem_*.json"))
+    count = max(int(number) for number in numbers if number.isdigit()) // repeats + 1
     demo = made.get("dataset_name") == datasets.DEMO
     if questions is not None and not demo:
         count = len(questions)

@@ -8,12 +8,14 @@ import os
 import re
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from ATTS.tasks import notation
 
 READY, EQUAL, DIFFERENT, FAILED = b"r", b"=", b"!", b"?"  # what the process says, a byte each
+ORPHAN_SECONDS = 10  # of computing, for one check
 MEMORY = 1 << 30  # bytes that checks may take on top of what the imports take
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*?)\\end\{pmatrix\}", re.S)
 
@@ -106,12 +108,19 @@ def main() -> None:
     _bound_memory()
     os.write(out, READY)
     for line in sys.stdin:
+        _bound_time()
         try:
             os.write(out, EQUAL if equal(*json.loads(line)) else DIFFERENT)
         except MemoryError:
             return  # a fresh process has more of it
         except Exception:  # all the ways in which a parser fails
             os.write(out, FAILED)
+
+
+def _bound_time() -> None:
+    """Ends a check that has nobody left to end it: the process that asked is gone."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + ORPHAN_SECONDS, hard))
 
 
 def _bound_memory() -> None:

@@ -1,6 +1,7 @@
 """Do two answers mean the same? By their notation where that tells, else by algebra in worker
 processes that can be killed."""
 
+import os
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -93,8 +94,9 @@ def _is_monstrous(text: str) -> bool:
 class Grader:
     """Compares pairs (reference, answer); each distinct pair once. Use as a context manager."""
 
-    def __init__(self, workers: int = 2) -> None:
-        self._count = workers
+    def __init__(self, workers: int | None = None) -> None:
+        """``workers`` processes; by default one a core, from two to eight."""
+        self._count = workers or min(8, max(2, os.cpu_count() or 2))
         self._workers: Workers | None = None
         self._known: dict[tuple[str, str], Verdict] = {}
 

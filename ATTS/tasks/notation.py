@@ -99,7 +99,8 @@ _BASES = {
     name: base
     for base, name in enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=2)
 } | {"twelve": 12, "sixteen": 16}
-_LETTER = re.compile(rf"(?:option|choice|answer)?:? ?\(? ?([{LETTERS}])(?:\)|[.:]|$)(?![\d)]).*", re.I | re.S)
+_LETTER = re.compile(rf"(?:option|choice|answer)?:? ?\(? ?([{LETTERS}])(?:\)|[.:]|$)(?![\d)])(?P<rest>.*)", re.I | re.S)
+_MORE_LETTERS = re.compile(rf" ?(?:,|;|&|and|or) ?\(?[{LETTERS}]\b", re.I)
 _TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*")
 
@@ -121,7 +122,7 @@ def compact(text: str) -> str:
 def letter(text: str) -> str | None:
     r"""The choice that ``(C)``, ``\text{(C)}``, ``C. 5 m`` or ``c`` names."""
     match = _LETTER.fullmatch(_TEXT.sub(r"\1", text).strip())
-    return match[1].upper() if match else None
+    return match[1].upper() if match and not _MORE_LETTERS.match(match["rest"]) else None
 
 
 def is_letter(text: str) -> bool:
