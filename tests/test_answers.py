@@ -114,4 +114,5 @@ def test_growing_text_never_takes_back_a_box_that_was_complete(pieces: list[str]
 
 def test_a_text_of_unclosed_boxes_is_read_in_one_pass() -> None:
     assert find_answer("\\boxed{" * 200_000 + "1", True) is None
+    assert find_answer(r"\boxed{\boxed{1}}" * 100_000, True) == "1"
     assert find_answer("\\boxed{" * 1000 + "1" + "}" * 1000, True) == "1"

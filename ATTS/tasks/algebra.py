@@ -38,8 +38,8 @@ def _verify(reference: str, answer: str) -> bool:
     import math_verify
 
     gold, given = _parse(reference), _parse(answer)
-    if _is_symbol(gold) != _is_symbol(given):
-        return _simplifies_to_zero(gold, given)
+    if _is_symbol(gold) != _is_symbol(given) and _simplifies_to_zero(gold, given):
+        return True
     return bool(
         math_verify.verify(
             gold, given, float_rounding=_places(gold), allow_set_relation_comp=True, timeout_seconds=None

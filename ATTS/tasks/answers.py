@@ -90,14 +90,13 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
 def _without_nested(boxes: list[Box]) -> list[Box]:
     """Of a box in a box the inner one, unless the outer is short and so was meant as the answer."""
     kept: list[Box] = []
-    for box in sorted(boxes, key=lambda box: box.end):  # inner ones first
-        inner = [other for other in kept[-4:] if other.start > box.start]
-        if inner and (len(box.content) > _NEAR or "\n\n" in box.content):
+    for box in sorted(boxes, key=lambda box: box.end):  # inner ones first, so they are the last that were kept
+        outer = bool(kept) and kept[-1].start > box.start
+        if outer and (len(box.content) > _NEAR or "\n\n" in box.content):
             continue  # an unclosed box that a stray brace closed
-        if inner:
-            kept = [other for other in kept if other.start < box.start]
-            box = Box(_unboxed(box.content), box.start, box.end)
-        kept.append(box)
+        while kept and kept[-1].start > box.start:
+            kept.pop()
+        kept.append(Box(_unboxed(box.content), box.start, box.end) if outer else box)
     return kept
 
 

@@ -15,6 +15,7 @@ _SYMBOLS = {
     for symbol, latex in (
         *(("\u2212", "-"), ("\u2013", "-"), ("\u2014", "-"), ("\u00d7", "\\times "), ("\u00b7", "\\cdot ")),
         *(("\u00f7", "/"), ("π", "\\pi "), ("∞", "\\infty "), ("°", "^\\circ "), ("≤", "\\le "), ("≥", "\\ge ")),
+        *(("²", "^2"), ("³", "^3")),
         *(("\u222a", "\\cup "), ("∈", "\\in "), ("±", "\\pm "), ("∅", "\\emptyset "), ("\u2019", "'")),
     )
 }
@@ -29,13 +30,13 @@ _REWRITTEN = [
         (r"\\[dt]frac", r"\\frac"),
         (r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|texttt|operatorname)\b", r"\\text"),
         (r"(\\text\s*\{[^{}]*)$", r"\1}"),  # cut, as the published expression does
-        (r"\\text\s*\{\s*([a-z])\s*\}", r"\1"),
+        (r"\\text\s*\{\s*([ie])\s*\}", r"\1"),
         (r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}", r"\1"),
         (r"(?<=\w),? (?:\\text ?\{ ?)?(?:in )?base[- ](\w+) ?\}?$", r"_{\1}"),
         (r"(?<=\d)\{,\}(?=\d{3})", ","),
         (r"\\ang\s*\{([^{}]*)\}", r"\1^\\circ"),
         (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ|\\degrees?\b", r"^\\circ "),
-        (r"\^\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*\}?\s*\}?|(?<=\d)(?:st|nd|rd|th)\b", ""),  # ordinals
+        (r"(\d)(?:\s*\^\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*\}?\s*\}?|(?:st|nd|rd|th)\b)", r"\1"),  # ordinals
         (r"\\(?:leq|leqslant)\b", r"\\le "),
         (r"\\(?:geq|geqslant)\b", r"\\ge "),
         (r"\\begin\s*\{[bvBV]?matrix\}", r"\\begin{pmatrix}"),
@@ -115,8 +116,8 @@ def plain(text: str) -> str:
 
 
 def compact(text: str) -> str:
-    """Without blanks that mean nothing: only those behind a command's name and between words do."""
-    return re.sub(r"(?<![a-zA-Z]) | (?![a-zA-Z])", "", text)
+    """Without blanks that mean nothing: those between two letters or two digits do."""
+    return re.sub(r"(?<![a-zA-Z\d]) | (?![a-zA-Z\d])|(?<=\d) (?=[a-zA-Z])|(?<=[a-zA-Z]) (?=\d)", "", text)
 
 
 def letter(text: str) -> str | None:
