@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 
@@ -12,10 +13,21 @@ from ATTS import demo
 from ATTS.method.chain import Reader
 from ATTS.method.prompts import SYSTEM
 from ATTS.problem import Problem
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, Common, ConformalSettings
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings, Run
 from ATTS.serving.client import SGLangModel, inspect
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question
+
+
+class Participant(Protocol):
+    """A model of a run, whatever part it plays."""
+
+    @property
+    def model(self) -> SGLangModel: ...
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises Problem for a question that the model has no room for."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ async def target(session: aiohttp.ClientSession, settings: ConformalSettings | A
 
 
 async def _model(
-    session: aiohttp.ClientSession, settings: Common, role: str, url: str, name: str, limit: int
+    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: int
 ) -> SGLangModel:
     info = await inspect(session, url, role, name)
     return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), settings.max_retries, settings.top_p)
