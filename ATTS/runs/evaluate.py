@@ -26,7 +26,8 @@ from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
-Loop = Callable[[Question], tuple[Transcript, Coroutine[Any, Any, ExitStatus]]]
+Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
+Loop = Callable[[Question], Sample]
 FIND_ANSWER = {"regex": find_answer, "nongreedy": find_answer_not_balanced, "llm": find_answer}
 
 

@@ -88,6 +88,25 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     )
 
 
+async def inspect_openai(
+    session: aiohttp.ClientSession, url: str, role: str, name: str, limit: int, retries: int
+) -> "SGLangModel":
+    """A model behind a server that has chat completions and nothing else. Raises Problem."""
+    try:
+        models = await _get(session, url, "/v1/models")
+        names = frozenset(str(card["id"]) for card in models["data"])
+    except Transient as error:
+        raise Problem(f"the {role} server at {url} is not ready ({error}): wait and try again") from None
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise Problem(f"no server answers at {url} ({retry.describe(error)}): start the {role} server there") from None
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+        raise Problem(f"what answers at {url} is not an OpenAI-compatible server: it has no /v1/models") from None
+    if name not in names:
+        raise Problem(f"the {role} server at {url} serves {' / '.join(sorted(names))}, not {name}")
+    info = ServerInfo(names, name, tokenizer_path=None, context_length=None, version=None)
+    return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
+
+
 async def _get(session: aiohttp.ClientSession, url: str, path: str) -> Any:
     """The JSON at ``path``, or None where the server has no such page."""
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
