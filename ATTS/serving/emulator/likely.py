@@ -28,7 +28,9 @@ class ScriptedLikely(Scripted):
         return self.teller(ask)
 
 
-def told(content: Content, ask: Ask, tokenizer: ModelTokenizer, token_ids: Sequence[int], top: int) -> dict[str, Any]:
+def likely_fields(
+    content: Content, ask: Ask, tokenizer: ModelTokenizer, token_ids: Sequence[int], top: int
+) -> dict[str, Any]:
     """The fields of ``meta_info`` for ``token_ids_logprob`` and ``top_logprobs_num``, of one new token.
     Raises LookupError for a content that knows no probabilities."""
     if not isinstance(content, TellsLikely):
