@@ -48,7 +48,7 @@ class Script:
             self.told = self.grade(ask.text)
             return self.told
 
-        def unscored(ask: Ask, start: int) -> list[float | None]:
+        def unscored(ask: Ask, start: int) -> list[float | None]:  # noqa: ARG001
             raise LookupError("nobody asks for perplexities here")
 
         return Served(role=role, name=f"{role}-model", content=ScriptedLikely(write, unscored, likely), **more)
@@ -64,7 +64,7 @@ async def sglang(role: str, script: Script, **more: Any) -> AsyncIterator[str]:
 async def openai_only(role: str, script: Script, key: str = "") -> AsyncIterator[str]:
     """Chat completions and the list of models, and nothing else, as vLLM answers them."""
 
-    async def models(request: web.Request) -> web.Response:
+    async def models(request: web.Request) -> web.Response:  # noqa: ARG001
         return web.json_response({"object": "list", "data": [{"id": f"{role}-model", "object": "model"}]})
 
     async def chat(request: web.Request) -> web.Response:
