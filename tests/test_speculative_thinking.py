@@ -1,13 +1,14 @@
 """Speculative Thinking's state machine, over two emulated SGLang servers that say scripted texts."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, Pair, door
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Script, sglang
@@ -368,3 +369,27 @@ def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path
     ):
         with pytest.raises(ValueError, match=message):
             settings("http://a", "http://b", **{"model": "m", **bad})
+
+
+@pytest.mark.servers
+def test_all_three_take_overs_fire_on_real_servers(servers: Pair, tmp_path: Path) -> None:
+    ports = ("--small_model_port", str(servers.draft_port), "--eval_model_port", str(servers.target_port))
+    config = str(ROOT / "configs/speculative_thinking/demo.yml")
+    done = door(
+        "speculative_thinking",
+        "--spe_config",
+        config,
+        "--evals",
+        "demo",
+        "--n",
+        "2",
+        "--end",
+        "15",
+        *ports,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    samples = [json.loads(path.read_text()) for path in tmp_path.glob("eval/demo_demo_t0.6_n2/problem_*.json")]
+    assert len(samples) == 30
+    kinds = {entry.get("kind") for sample in samples for entry in sample["full_history"]} - {None}
+    assert kinds == {"keyword", "verification", "recap"}
