@@ -55,7 +55,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         # A sample has one request under way at a time: so many keep both servers' slots full.
         in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
         command = "ref_async_per_question" if per_question else "ref_async"
-        await run_samples(settings, command, asked, loop, [draft, target], in_flight, folder, array)
+        await run_loop(settings, command, asked, loop, [draft, target], in_flight, folder, array)
     return folder
 
 
@@ -73,11 +73,11 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
             chain = Chain(answers, reader)
             return chain, alone(chain, reader, settings.turns, settings.token_budget)
 
-        await run_samples(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
+        await run_loop(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
     return folder
 
 
-async def run_samples(
+async def run_loop(
     settings: Sampled,
     command: str,
     asked: Sequence[Question],

@@ -7,7 +7,7 @@ from ATTS.method.chain import Chain
 from ATTS.method.fixed_budget import Barrier, Lots, Place, fixed_budget
 from ATTS.runs import parties, questions
 from ATTS.runs.baseline_settings import AsyncFixBudgetSettings, SyncFixBudgetSettings
-from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_samples
+from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_loop
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Party
 from ATTS.serving.client import new_session
@@ -43,5 +43,5 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
 
         # All samples of a question must be under way at once where they wait for each other.
         in_flight = max(s.small_model_concurrency + s.eval_model_concurrency, s.repeats if sync else 1)
-        await run_samples(s, command, asked, loop, [draft, target], in_flight, folder, whole_questions=sync)
+        await run_loop(s, command, asked, loop, [draft, target], in_flight, folder, whole_questions=sync)
     return folder

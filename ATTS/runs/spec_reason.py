@@ -11,7 +11,7 @@ from ATTS.method.spec_reason import Reasoning, Rules, Speaker, spec_reason
 from ATTS.problem import Problem
 from ATTS.runs import parties, questions
 from ATTS.runs.baseline_settings import SpecReasonSettings
-from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_samples
+from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_loop
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
 from ATTS.serving.client import inspect_openai, new_session
@@ -50,7 +50,7 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
             return chain, spec_reason(chain, draft_says(question), target_says(question), rules)
 
         in_flight = s.small_model_concurrency + s.eval_model_concurrency
-        await run_samples(s, "spec_reason", asked, loop, [draft, target], in_flight, folder, only_repeat=s.repeat_id)
+        await run_loop(s, "spec_reason", asked, loop, [draft, target], in_flight, folder, only_repeat=s.repeat_id)
     return folder
 
 

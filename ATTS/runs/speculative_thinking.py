@@ -11,7 +11,7 @@ from ATTS.method.thought import FindAnswer, Thought
 from ATTS.problem import Problem
 from ATTS.runs import parties, questions, thinking_config
 from ATTS.runs.baseline_settings import SpeculativeThinkingSettings, ThinkingSettings
-from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_samples
+from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_loop
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
 from ATTS.runs.thinking_config import ThinkingConfig
@@ -96,7 +96,7 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
 
         members = [Member(model, _prompt_length(tokenizer), 1) for model, tokenizer in models]
         in_flight = s.eval_model_concurrency + (s.small_model_concurrency if draft else 0)
-        await run_samples(s, "speculative_thinking", asked, loop, members, in_flight, folder)
+        await run_loop(s, "speculative_thinking", asked, loop, members, in_flight, folder)
     return folder
 
 
