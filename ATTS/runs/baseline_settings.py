@@ -205,8 +205,11 @@ class SpeculativeThinkingSettings:
     request_timeout: float = 600.0
     """Seconds until a request without an answer counts as failed."""
 
-    extract_mode: Literal["regex", "nongreedy", "llm"] = "regex"
+    extract_mode: Literal["regex", "published", "llm"] = "regex"
     """How answers are read (see ref_async)."""
+
+    answer_after_think: bool = False
+    """Boxes before </think> are no answers (see ref_async)."""
 
     compat: Literal["published"] | None = None
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""

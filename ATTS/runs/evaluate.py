@@ -12,8 +12,8 @@ from ATTS.method.conformal import CalibrationSet, Coin, Judge
 from ATTS.method.loop import alone, atts
 from ATTS.method.types import ExitStatus, SampleError, Transcript
 from ATTS.problem import Problem
-from ATTS.published import Author, PublishedChain, find_answer_not_balanced, published
-from ATTS.runs import calibration, metrics, names, parties, provenance, questions
+from ATTS.published import Author, PublishedChain, published
+from ATTS.runs import answering, calibration, metrics, names, parties, provenance, questions
 from ATTS.runs.calibration import CalibrationArray
 from ATTS.runs.parties import Participant
 from ATTS.runs.progress import Progress, say
@@ -22,13 +22,11 @@ from ATTS.runs.records import Key, record
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, Sampled
 from ATTS.runs.store import ResultStore
 from ATTS.serving.client import new_session
-from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
 Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
 Loop = Callable[[Question], Sample]
-FIND_ANSWER = {"regex": find_answer, "nongreedy": find_answer_not_balanced, "llm": find_answer}
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -40,7 +38,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         draft = await parties.draft(session, settings, settings.small_model_concurrency)
         target = await parties.target(session, settings, settings.eval_model_concurrency)
 
-        answers = FIND_ANSWER[settings.extract_mode or "regex"]
+        answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
             judge = judges[question.index]
@@ -66,7 +64,7 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     async with new_session(settings.request_timeout) as session:
         model = await parties.draft(session, settings, settings.small_model_concurrency)
 
-        answers = FIND_ANSWER[settings.extract_mode or "regex"]
+        answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
             reader = model.reader(question)

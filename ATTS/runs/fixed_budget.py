@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ATTS.method.chain import Chain
 from ATTS.method.fixed_budget import Barrier, Lots, Place, fixed_budget
-from ATTS.runs import parties, questions
+from ATTS.runs import answering, parties, questions
 from ATTS.runs.baseline_settings import AsyncFixBudgetSettings, SyncFixBudgetSettings
-from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_loop
+from ATTS.runs.evaluate import Sample, run_loop
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Party
 from ATTS.serving.client import new_session
@@ -37,7 +37,7 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
 
         def loop(question: Question) -> Sample:
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(FIND_ANSWER[s.extract_mode or "regex"], d, t)
+            chain = Chain(answering.reader(s.extract_mode or "regex", s.answer_after_think), d, t)
             place: Place = barriers[question.index] if sync else lots[question.index].place()
             return chain, fixed_budget(chain, d, t, place, s.turns)
 

@@ -1,5 +1,6 @@
 """What a result file holds: one sample, in the published layout plus what was missing there."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,7 @@ def record(
         "final_answer": chain.answer if chain.answer is not None else INVALID,
         "reference_answer": key.question.answer,
         "duration_seconds": seconds,
+        "started_at": time.time() - seconds,
         "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in _stages(chain.history)},
         **digests,
         "question": key.question.problem,

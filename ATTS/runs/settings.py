@@ -14,7 +14,7 @@ from ATTS.tasks import datasets
 HOST = "127.0.0.1"
 
 
-def _default_data_dir() -> Path | None:
+def default_data_dir() -> Path | None:
     folder = os.environ.get("ATTS_DATA_DIR")
     return Path(folder) if folder else None
 
@@ -59,7 +59,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.data_dir is None:
-            object.__setattr__(self, "data_dir", _default_data_dir())
+            object.__setattr__(self, "data_dir", default_data_dir())
         object.__setattr__(self, "dataset_name", datasets.canonical(self.dataset_name))
         require(0 < self.top_p <= 1, "--top_p must lie in (0, 1]")
         require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
@@ -108,10 +108,14 @@ class Sampled(Run):
     small_model_concurrency: int = 16
     """Most requests in flight at the server of the model that writes first."""
 
-    extract_mode: Literal["regex", "nongreedy", "llm"] | None = None
+    extract_mode: Literal["regex", "published", "llm"] | None = None
     """How answers are read: by regex with balanced braces (the default), up to the first closing brace
-    (nongreedy, as the published runs did), or at the end of a chain by an OpenAI-compatible model (llm:
+    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
     OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    answer_after_think: bool = False
+    """Count answers behind </think> only: for models that think, a box before it is an intermediate result.
+    As published, every box counts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -213,11 +217,11 @@ class AsyncSettings(_Pair, Samples):
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode nongreedy unless another is given."""
+    --extract_mode published unless another is given."""
 
     def __post_init__(self) -> None:
         if self.compat == "published" and self.extract_mode is None:
-            object.__setattr__(self, "extract_mode", "nongreedy")
+            object.__setattr__(self, "extract_mode", "published")
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")

@@ -9,9 +9,9 @@ import aiohttp
 from ATTS.method import prompts
 from ATTS.method.spec_reason import Reasoning, Rules, Speaker, spec_reason
 from ATTS.problem import Problem
-from ATTS.runs import parties, questions
+from ATTS.runs import answering, parties, questions
 from ATTS.runs.baseline_settings import SpecReasonSettings
-from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_loop
+from ATTS.runs.evaluate import Sample, run_loop
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
 from ATTS.serving.client import inspect_openai, new_session
@@ -46,7 +46,7 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
         target, target_says = await connect(session, s, "target")
 
         def loop(question: Question) -> Sample:
-            chain = Reasoning(FIND_ANSWER[s.extract_mode or "regex"])
+            chain = Reasoning(answering.reader(s.extract_mode or "regex", s.answer_after_think))
             return chain, spec_reason(chain, draft_says(question), target_says(question), rules)
 
         in_flight = s.small_model_concurrency + s.eval_model_concurrency

@@ -9,9 +9,9 @@ from ATTS.method.chain import Reader
 from ATTS.method.speculative_thinking import normal, speculative_thinking
 from ATTS.method.thought import FindAnswer, Thought
 from ATTS.problem import Problem
-from ATTS.runs import parties, questions, thinking_config
+from ATTS.runs import answering, parties, questions, thinking_config
 from ATTS.runs.baseline_settings import SpeculativeThinkingSettings, ThinkingSettings
-from ATTS.runs.evaluate import FIND_ANSWER, Sample, run_loop
+from ATTS.runs.evaluate import Sample, run_loop
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
 from ATTS.runs.thinking_config import ThinkingConfig
@@ -45,7 +45,7 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings) -
                     field: getattr(s, field)
                     for field in (
                         *("top_p", "top_k", "max_tokens", "start", "end", "seed", "data_dir", "max_retries"),
-                        *("request_timeout", "extract_mode", "compat", "force"),
+                        *("request_timeout", "extract_mode", "answer_after_think", "compat", "force"),
                         *("small_model_concurrency", "eval_model_concurrency"),
                     )
                 },
@@ -79,7 +79,7 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
             return Reader(model, tokenizer, ids, ids, 1, s.temperature)
 
         def loop(question: Question) -> Sample:
-            find: FindAnswer = FIND_ANSWER[s.extract_mode or "regex"]
+            find: FindAnswer = answering.reader(s.extract_mode or "regex", s.answer_after_think)
             readers = [reader(one, question) for one in models]
             d, t = (None if draft is None else readers[0]), readers[-1]
             ends = None

@@ -120,6 +120,13 @@ class ResultStore:
         durable.write(self.folder / SUMMARY, _json(summary))
 
 
+def update_summary(folder: Path, news: Mapping[str, Any]) -> None:
+    """Replaces what a finished run's summary says of ``news``; a folder without a summary stays without."""
+    path = folder / SUMMARY
+    if path.exists():
+        durable.write(path, _json({**json.loads(path.read_text()), **news}))
+
+
 def read(path: Path) -> Record | None:
     """A sample's record; None for a file that is missing or torn, which is work still owed."""
     try:
