@@ -160,6 +160,9 @@ class SpeculativeThinkingSettings:
     result_dir: Path = Path("eval")
     """Where result folders go, <configuration>_<data set>_t<temperature>_n<samples> each."""
 
+    folder: str | None = None
+    """Name of the one result folder, where there is one data set and one temperature."""
+
     start: int = 0
     """First question."""
 
@@ -173,7 +176,7 @@ class SpeculativeThinkingSettings:
     """Nucleus sampling of both models."""
 
     top_k: int = 50
-    """Both models sample from so many tokens."""
+    """Both models sample from so many tokens; 0 = all."""
 
     seed: int = 0
     """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
@@ -221,6 +224,8 @@ class SpeculativeThinkingSettings:
         require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
         require(bool(self.evals.strip(", ")), "--evals names no data set")
         require(self.n >= 1, "--n must be at least 1")
+        several = "," in self.evals.strip(", ") or len(self.temperatures) > 1
+        require(self.folder is None or not several, "--folder names one folder, but there are several runs")
         require(bool(self.temperatures) and min(self.temperatures) >= 0, "--temperatures must not be negative")
         require(self.start >= 0 and self.end >= -1, "--start and --end must not be negative (-1 = to the end)")
         require(self.max_tokens >= 1, "--max_tokens must be at least 1")

@@ -33,8 +33,9 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings) -
         for temperature in s.temperatures:
             run = ThinkingSettings(
                 dataset_name=THINKING_NAMES.get(task, task),
-                output_dir=s.result_dir / f"{name}_{dataset(task)}_t{temperature:g}_n{s.n}{variant}",
+                output_dir=s.result_dir / (s.folder or f"{name}_{dataset(task)}_t{temperature:g}_n{s.n}{variant}"),
                 repeats=s.n,
+                max_problems=max(0, s.end),
                 temperature=temperature,
                 eval_model_name=config.target if config else str(s.model),
                 small_model_name=config.draft if config else None,
