@@ -15,17 +15,18 @@ from ATTS.problem import Problem
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import answering, calibration, metrics, names, parties, provenance, questions
 from ATTS.runs.calibration import CalibrationArray
-from ATTS.runs.parties import Party
+from ATTS.runs.parties import Participant
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
 from ATTS.runs.records import Key, record
-from ATTS.runs.settings import AsyncSettings, BaselineSettings
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, Sampled
 from ATTS.runs.store import ResultStore
 from ATTS.serving.client import new_session
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
-Loop = Callable[[Question], tuple[Transcript, Coroutine[Any, Any, ExitStatus]]]
+Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
+Loop = Callable[[Question], Sample]
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -52,7 +53,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         # A sample has one request under way at a time: so many keep both servers' slots full.
         in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
         command = "ref_async_per_question" if per_question else "ref_async"
-        await _run(settings, command, asked, loop, [draft, target], in_flight, folder, array)
+        await run_loop(settings, command, asked, loop, [draft, target], in_flight, folder, array)
     return folder
 
 
@@ -68,22 +69,30 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
             reader = model.reader(question)
             chain = Chain(answers, reader)
-            return chain, alone(chain, reader, settings.turns)
+            return chain, alone(chain, reader, settings.turns, settings.token_budget)
 
-        await _run(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
+        await run_loop(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
     return folder
 
 
-async def _run(
-    settings: AsyncSettings | BaselineSettings,
+async def run_loop(
+    settings: Sampled,
     command: str,
     asked: Sequence[Question],
     loop: Loop,
-    models: Sequence[Party],
+    models: Sequence[Participant],
     in_flight: int,
     folder: Path,
-    array: CalibrationArray | None,
+    array: CalibrationArray | None = None,
+    whole_questions: bool = False,
+    only_repeat: int | None = None,
 ) -> None:
+    """Runs every sample that ``folder`` doesn't hold yet, all in one queue, and sums up the folder.
+
+    ``loop`` makes a sample of a question: its transcript and the work on it. ``whole_questions``: the
+    samples of a question need each other, so all are done again where one is missing. ``only_repeat``:
+    no others than this one of every question. Raises Problem.
+    """
     for model in models:
         model.check(asked)
     extractor = Extractor() if settings.extract_mode == "llm" else None
@@ -98,8 +107,13 @@ async def _run(
         **provenance.surroundings(models),
     }
     keys = [Key(question, repeat, settings.repeats) for question in asked for repeat in range(settings.repeats)]
+    if only_repeat is not None:
+        keys = [key for key in keys if key.repeat == only_repeat]
     with ResultStore(folder, about, settings.force) as store:
         owed = store.owed(keys)
+        if whole_questions:
+            incomplete = {key.question.index for key in owed}
+            owed = [key for key in keys if key.question.index in incomplete]
         if len(owed) < len(keys):
             say(f"{len(keys) - len(owed)} of {len(keys)} samples are already in {folder}")
         started = time.perf_counter()
