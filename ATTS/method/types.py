@@ -96,8 +96,12 @@ class Event:
     output: str | None = None  # the text, for the two writing stages
     ended: bool = False  # the author ended the text by itself
     ppl: float | None = None
-    percentile: float | None = None
+    percentile: float | None = None  # this and what follows: the verdict, see conformal.Verdict
     rejected: bool | None = None
+    p_value: float | None = None
+    level: float | None = None
+    scores: int | None = None
+    order: int | None = None
 
 
 class Transcript(Protocol):

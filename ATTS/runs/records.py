@@ -49,6 +49,7 @@ def record(
         "duration_seconds": seconds,
         "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in Stage},
         **digests,
+        **({"group": key.question.group} if key.question.group else {}),
         "question": key.question.problem,
         "full_history": [_entry(event) for event in chain.history],
     }
@@ -72,6 +73,8 @@ def _entry(event: Event) -> Record:
     entry: Record = {"turn": event.turn, "model": event.stage.value}
     if event.stage is Stage.SCORE:
         entry |= {"ppl": event.ppl, "percentile": event.percentile, "rejected": event.rejected}
+        more = {name: getattr(event, name) for name in ("p_value", "level", "scores", "order")}
+        entry |= {name: value for name, value in more.items() if value is not None}
     else:
         entry |= {"output": event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}
     return entry | {"seconds": event.usage.serve_seconds, "queued": event.usage.queue_seconds}

@@ -1,0 +1,240 @@
+"""What decides in a run: from settings, calibration array and, after an interruption, the samples that are there.
+
+Rules that learn (online, adaptive, smoothed p-values) depend on the decisions before. Each decision's
+number in the run is stored with it, so nothing else has to be saved: a resumed run takes in the decisions
+of finished samples in that order, and those of unfinished ones, which are done again, never happened.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Judge, Online, PerTurn
+from ATTS.method.conformal.clustered import promise
+from ATTS.method.conformal.decision import Draws
+from ATTS.method.conformal.forms import beta_interval, expected_rate
+from ATTS.problem import Problem
+from ATTS.runs import calibration, names, provenance
+from ATTS.runs.calibration import CalibrationArray, Scores
+from ATTS.runs.progress import say
+from ATTS.runs.records import OWED, Key, Record
+from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.store import samples
+from ATTS.tasks.datasets import Question
+
+LEARNING = ("online", "adaptive")
+
+
+class Judges:
+    """A judge for each question."""
+
+    def __init__(
+        self, kind: str, array: CalibrationArray | None, judge: Callable[[Question], Judge], draws: Draws | None
+    ) -> None:
+        self.kind, self.array = kind, array
+        self.learning: Online | None = None
+        self._judge, self._draws = judge, draws
+
+    def __getitem__(self, question: Question) -> Judge:
+        return self._judge(question)
+
+    def resume(self, folder: Path, owed: Sequence[Key]) -> list[Key]:
+        """Takes in the decisions of the samples in ``folder`` that are not owed, and says in which order
+        those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
+        that saw one question after another lags behind."""
+        if self._draws is not None:
+            kept = list(decisions(samples(folder), {key.index for key in owed}))
+            for entry in kept:
+                self._draws.count = entry["order"] + 1
+                if self.learning:
+                    self.learning.learn(entry["ppl"], entry["turn"], entry["rejected"])
+            if self.learning and kept:
+                held, level = sum(self.learning.sizes.values()), self.learning.level
+                say(f"the memory banks hold {held} scores again; the level is {level:.3f}")
+        if self.learning:
+            return sorted(owed, key=lambda key: (key.repeat, key.question.index))
+        return list(owed)
+
+
+def decisions(found: Iterator[Record], owed: set[int]) -> Iterator[Record]:
+    """The scored chunks of finished samples that aren't owed, in the order of their decisions."""
+    numbered = (
+        entry
+        for sample in found
+        if sample["problem_index"] not in owed and sample.get("exit_status") not in OWED
+        for entry in sample["full_history"]
+        if entry.get("order") is not None
+    )
+    yield from sorted(numbered, key=lambda entry: int(entry["order"]))
+
+
+def kind_of(settings: AsyncSettings, per_question: bool) -> str:
+    """The kind of calibration that a front door and its flags amount to. Raises Problem if they contradict."""
+    if per_question and settings.calibration not in (None, "per_question"):
+        raise Problem(
+            f"ref_async_per_question calibrates per question; --calibration {settings.calibration} is for ref_async"
+        )
+    if settings.takeover == "random":
+        return "random"
+    return "per_question" if per_question else settings.calibration or "marginal"
+
+
+def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> Judges:
+    """Raises Problem if the array was made for something else or can't support the rejection rate."""
+    kind = kind_of(settings, per_question)
+    rate = settings.rejection_rate
+    if kind == "random":
+        coin = Coin(rate, settings.seed)
+        return Judges(kind, None, lambda _: coin, None)
+    array = path = None
+    if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
+        path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")
+        if kind == "adaptive":
+            array = calibration.load(path, None)
+        else:
+            array = calibration.load(path, kind == "per_question", kind == "per_turn")
+        _check_provenance(settings, array, path, asked)
+    try:
+        if kind in LEARNING:
+            return _learning(settings, kind, array)
+        assert array is not None
+        assert path is not None
+        return _fixed(settings, kind, array, path, asked)
+    except ValueError as error:
+        raise Problem(f"{path}: {error}" if path else str(error)) from None
+
+
+def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None) -> Judges:
+    gamma = (settings.gamma or GAMMA) if kind == "adaptive" else 0.0
+    online = Online(settings.rejection_rate, settings.seed, settings.bank_window or 0, gamma)
+    if array is not None:
+        online.start(array.scores, array.turns)
+    held = sum(online.sizes.values())
+    say(f"one memory bank a turn; they start with {held} scores" + ("" if held else ": cold"))
+    if gamma:
+        say(
+            f"of every 400 decisions {settings.rejection_rate:.0%} +- {(1 + gamma) / (gamma * 400):.1%} are rejected,"
+            " whatever the scores do"
+        )
+    judges = Judges(kind, array, lambda _: online, online.draws)
+    judges.learning = online
+    return judges
+
+
+def _fixed(
+    settings: AsyncSettings, kind: str, array: CalibrationArray, path: Path, asked: Sequence[Question]
+) -> Judges:
+    rate, form = settings.rejection_rate, settings.p_value or "published"
+    draws = Draws(settings.seed) if form == "smoothed" else None
+
+    def calibrated(scores: Scores) -> CalibrationSet:
+        return CalibrationSet(scores, rate, form, draws)
+
+    by_index: dict[int, Judge] = {}
+    if kind == "per_turn":
+        assert array.questions is not None
+        assert array.turns is not None
+        per_turn = PerTurn(array.by_turn, rate, form, draws)
+        by_index = {question.index: per_turn for question in asked}
+        first = array.turns == 0
+        _promise(array.scores[first], array.questions[first], settings, len(asked), "the first chunks")
+        shared = len(per_turn.of(per_turn.own))
+        say(f"the first {per_turn.own} turns have a calibration set each, later ones share one of {shared} scores")
+    elif kind == "per_question":
+        rows = rows_of(array, path, asked)
+        by_index = {index: calibrated(array.scores[row]) for index, row in rows.items()}
+        n = array.scores.shape[1]
+        k = CalibrationSet(array.scores[0], rate).threshold
+        low, high = beta_interval(n + 1 - k, k, 0)
+        say(
+            f"{n} scores a question: a question's expected rate is a multiple of 1/{n + 1}, here"
+            f" {expected_rate(n, k):.0%}, and lies between {low:.0%} and {high:.0%} (95 %)"
+        )
+    elif kind == "grouped":
+        sets = {group: calibrated(scores) for group, scores in by_group(array, path).items()}
+        missing = {question.group for question in asked} - sets.keys()
+        if missing:
+            raise Problem(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(sets))}")
+        by_index = {question.index: sets[question.group] for question in asked}
+        for group, members in sorted(by_group(array, path).items()):
+            count = sum(question.group == group for question in asked)
+            if count:
+                _promise(members, _clusters(array, len(members), settings), settings, count, f"group {group!r}")
+    else:
+        common = calibrated(array.scores)
+        by_index = {question.index: common for question in asked}
+        _promise(array.scores, _clusters(array, len(array.scores), settings), settings, len(asked), "the first chunks")
+    return Judges(kind, array, lambda question: by_index[question.index], draws)
+
+
+def by_group(array: CalibrationArray, path: Path) -> dict[str, Scores]:
+    """The scores of each group of questions, question by question. Raises Problem if the array tells no groups."""
+    groups = (array.provenance or {}).get("groups")
+    if not groups:
+        raise Problem(
+            f"{path} doesn't tell the groups of its questions: it needs a data set that does (a 'group' on every line"
+            " of a .jsonl file, or math500, olympiad), calibrated with python -m ATTS.ref_conformal"
+        )
+    of_score = np.repeat(np.array(groups), len(array.scores) // len(groups))
+    return {str(group): array.scores[of_score == group] for group in np.unique(of_score)}
+
+
+def _clusters(array: CalibrationArray, n: int, settings: AsyncSettings) -> Scores:
+    """Which question each of n question-major scores is of; a published array has --sample_size a question."""
+    size = (array.provenance or {}).get("sample_size", settings.sample_size)
+    return np.arange(n) // (size if n % size == 0 else 1)
+
+
+TOO_WIDE = 0.1
+
+
+def _promise(scores: Scores, clusters: Scores, settings: AsyncSettings, questions: int, what: str) -> None:
+    """Says, before any work, what the calibration set can promise."""
+    made = promise(scores, clusters, settings.rejection_rate, questions * settings.repeats)
+    say(
+        f"{made.scores} calibration scores of {made.clusters} questions, worth {made.worth:.0f} independent ones: of"
+        f" {what} of {questions} such questions {made.low:.0%} to {made.high:.0%} will be rejected (95 %)"
+    )
+    if made.half_width > TOO_WIDE:
+        more = math.ceil(made.clusters * (made.half_width / TOO_WIDE) ** 2)
+        say(
+            f"warning: that is too few to hold a rate of {settings.rejection_rate:.0%} within {TOO_WIDE:.0%}: about"
+            f" {more} questions are needed, for calibration and in the run"
+        )
+
+
+def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:
+    """Which row belongs to which question: by content where the array says it, else by number."""
+    ids = (array.provenance or {}).get("question_ids")
+    number = {name: row for row, name in enumerate(ids)} if ids else None
+    rows = {}
+    for question in asked:
+        row = number.get(question.id) if number is not None else question.index
+        if row is None or row >= len(array.scores):
+            raise Problem(
+                f"{path} has no scores for question {question.index}: it has {len(array.scores)} rows, one a"
+                " question; run ref_conformal_per_question with the same data set, seed and --max_problems"
+            )
+        rows[question.index] = row
+    return rows
+
+
+def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Path, asked: Sequence[Question]) -> None:
+    if array.provenance is None:
+        say(f"{path} has no {calibration.provenance_path(path).name} beside it: what it was made for can't be checked")
+        return
+    wanted = calibration.purpose(settings, turns=array.turns is not None)
+    problems = provenance.differences(array.provenance["made_for"], wanted)
+    if settings.calibration_split and array.scores.ndim == 1:
+        shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
+        if shared:
+            problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
+    if problems and not settings.force:
+        raise Problem(
+            f"{path} was made for something else:\n  " + "\n  ".join(problems) + "\nmake one for these settings with"
+            " python -m ATTS.ref_conformal, name another with --ppl_array_path, or accept it with --force"
+        )
+    for difference in problems:
+        say(f"--force accepts {path} although {difference}")
