@@ -74,7 +74,7 @@ async def grade(settings: AccuracySettings) -> str:
         references = [s["reference_answer"] for s in found]
     else:
         raise Problem(f"{settings.output_dir} holds samples without a reference answer: give --dataset_name")
-    result |= metrics.accuracy(found, references, repeats) | metrics.work(found)
+    result |= metrics.accuracy(found, metrics.grade(found, references), repeats) | metrics.work(found)
     result["samples"], result["missing"] = len(found), result["questions"] * repeats - len(found)
     return json.dumps(result, indent=1) if settings.json else text(result, repeats)
 

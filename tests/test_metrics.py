@@ -18,7 +18,7 @@ def sample(index: int, answer: str) -> dict[str, Any]:
 def test_accuracy_groups_by_index_so_gaps_shift_nothing() -> None:
     """Repeats 2; question 0 lacks its second sample, question 1 its first, question 2 is right by vote."""
     found = [sample(0, "1"), sample(3, "invalid"), sample(4, "7"), sample(5, "7")]
-    result = metrics.accuracy(found, ["1", "5", "7", "7"], repeats=2)
+    result = metrics.accuracy(found, metrics.grade(found, ["1", "5", "7", "7"]), repeats=2)
     assert result["questions"] == 3
     assert result["mean_accuracy"] == 0.75
     assert result["pass_at_2"] == pytest.approx(2 / 3)
@@ -28,7 +28,7 @@ def test_accuracy_groups_by_index_so_gaps_shift_nothing() -> None:
 
 def test_the_majority_counts_answers_and_not_their_correctness() -> None:
     found = [sample(0, "1"), sample(1, "2"), sample(2, "2"), sample(3, "invalid"), sample(4, "invalid")]
-    result = metrics.accuracy(found, ["1"] * 5, repeats=5)
+    result = metrics.accuracy(found, metrics.grade(found, ["1"] * 5), repeats=5)
     assert (result["mean_accuracy"], result["pass_at_5"], result["majority"]) == (0.2, 1.0, 0.0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Judge, Online, PerTurn
-from ATTS.method.conformal.clustered import Interval, interval
+from ATTS.method.conformal.clustered import interval
 from ATTS.method.conformal.decision import Draws
 from ATTS.method.types import Stage
 from ATTS.problem import Problem
@@ -92,6 +92,8 @@ def again(
     """
     if rule.kind in ("online", "adaptive"):
         return _decide(_bank(rule, array), made)
+    if rule.kind == "grouped" and not made.group.any():
+        raise ValueError("its samples tell no group")
     draws = Draws(rule.seed) if rule.form == "smoothed" else None
     rejected = np.zeros(len(made), dtype=bool)
     if rule.kind == "per_question":
@@ -102,12 +104,9 @@ def again(
         units = np.unique(made.group, return_inverse=True)[1]
     for unit in np.unique(units):
         own = units == unit
-        judge = (
-            _cross_fitted(rule, made, own, draws)
-            if array is None
-            else _fitted(rule, made.take(own), array, rows, draws)
-        )
-        rejected[own] = _decide(judge, made.take(own))
+        chunks = made.take(own)
+        judge = _fitted(rule, chunks, array, rows, draws) if array else _cross_fitted(rule, made, own, draws)
+        rejected[own] = _decide(judge, chunks)
     return rejected
 
 
@@ -168,23 +167,16 @@ def _decide(judge: Judge, made: Decisions) -> Rejected:
 
 def report(calibration: str, nominal: float, made: Decisions, rejected: Rejected) -> dict[str, Any]:
     """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
-    by_turn = [
-        {"turn": int(turn), **_figures(rejected[made.turn == turn], made.question[made.turn == turn])}
-        for turn in np.unique(made.turn)
-    ]
+    by_turn = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
     by_question = [
-        {
-            "question": int(question),
-            **_figures(rejected[made.question == question], made.sample[made.question == question]),
-        }
-        for question in np.unique(made.question)
+        {"question": int(q), **_figures(rejected, made.sample, made.question == q)} for q in np.unique(made.question)
     ]
-    overall = _figures(rejected, made.question)
+    overall = _figures(rejected, made.question, np.ones(len(made), dtype=bool))
     return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": by_turn, "by_question": by_question}
 
 
-def _figures(rejected: Rejected, clusters: NDArray[np.int_]) -> dict[str, float]:
-    found: Interval = interval(rejected, clusters)
+def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:
+    found = interval(rejected[which], clusters[which])
     return {"n": found.n, "rate": found.rate, "low": found.low, "high": found.high}
 
 

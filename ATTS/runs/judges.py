@@ -28,14 +28,17 @@ LEARNING = ("online", "adaptive")
 
 
 class Judges:
-    """A judge for each question."""
+    """A judge for each question. ``memory`` is what the decisions of the run change."""
 
     def __init__(
-        self, kind: str, array: CalibrationArray | None, judge: Callable[[Question], Judge], draws: Draws | None
+        self,
+        kind: str,
+        array: CalibrationArray | None,
+        judge: Callable[[Question], Judge],
+        memory: Online | Draws | None = None,
     ) -> None:
         self.kind, self.array = kind, array
-        self.learning: Online | None = None
-        self._judge, self._draws = judge, draws
+        self._judge, self._memory = judge, memory
 
     def __getitem__(self, question: Question) -> Judge:
         return self._judge(question)
@@ -44,18 +47,19 @@ class Judges:
         """Takes in the decisions of the samples in ``folder`` that are not owed, and says in which order
         those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
         that saw one question after another lags behind."""
-        if self._draws is not None:
-            kept = list(decisions(samples(folder), {key.index for key in owed}))
-            for entry in kept:
-                self._draws.count = entry["order"] + 1
-                if self.learning:
-                    self.learning.learn(entry["ppl"], entry["turn"], entry["rejected"])
-            if self.learning and kept:
-                held, level = sum(self.learning.sizes.values()), self.learning.level
-                say(f"the memory banks hold {held} scores again; the level is {level:.3f}")
-        if self.learning:
-            return sorted(owed, key=lambda key: (key.repeat, key.question.index))
-        return list(owed)
+        memory = self._memory
+        if memory is None:
+            return list(owed)
+        for entry in decisions(samples(folder), {key.index for key in owed}):
+            if isinstance(memory, Online):
+                memory.learn(entry["ppl"], entry["turn"], entry["rejected"])
+            memory.decisions = entry["order"] + 1
+        if not isinstance(memory, Online):
+            return list(owed)
+        if memory.decisions:
+            held = sum(memory.sizes.values())
+            say(f"the memory banks hold {held} scores again, and the level is {memory.level:.3f}")
+        return sorted(owed, key=lambda key: (key.repeat, key.question.index))
 
 
 def decisions(found: Iterator[Record], owed: set[int]) -> Iterator[Record]:
@@ -87,7 +91,7 @@ def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question])
     rate = settings.rejection_rate
     if kind == "random":
         coin = Coin(rate, settings.seed)
-        return Judges(kind, None, lambda _: coin, None)
+        return Judges(kind, None, lambda _: coin)
     array = path = None
     if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
         path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")
@@ -118,9 +122,7 @@ def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None
             f"of every 400 decisions {settings.rejection_rate:.0%} +- {(1 + gamma) / (gamma * 400):.1%} are rejected,"
             " whatever the scores do"
         )
-    judges = Judges(kind, array, lambda _: online, online.draws)
-    judges.learning = online
-    return judges
+    return Judges(kind, array, lambda _: online, online)
 
 
 def _fixed(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.method.types import ExitStatus, Stage
+from ATTS.runs.by_turn import by_turn
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.store import samples
 from ATTS.tasks.answers import INVALID
@@ -24,23 +25,29 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
     expected = {key.index for key in keys}
     found = [s for s in samples(folder) if s["problem_index"] in expected and s["exit_status"] not in OWED]
     references = {key.index: key.question.answer for key in keys}
+    graded = grade(found, [references[s["problem_index"]] for s in found])
     return {
         "samples": len(found),
         "owed": len(expected) - len(found),
-        **accuracy(found, [references[s["problem_index"]] for s in found], keys[0].repeats),
+        **accuracy(found, graded, keys[0].repeats),
         **work(found),
+        "by_turn": by_turn(found, [verdict is Verdict.EQUAL for verdict in graded]),
     }
 
 
-def accuracy(found: Sequence[Record], references: Sequence[str], repeats: int) -> dict[str, Any]:
+def grade(found: Sequence[Record], references: Sequence[str]) -> list[Verdict]:
+    """Each sample's answer against its reference; no answer is a wrong one."""
+    with Grader() as grader:
+        pairs = [(ref, str(s["final_answer"])) for s, ref in zip(found, references, strict=True) if answered(s)]
+        verdicts = iter(grader.compare(pairs))
+        return [next(verdicts) if answered(s) else Verdict.DIFFERENT for s in found]
+
+
+def accuracy(found: Sequence[Record], graded: Sequence[Verdict], repeats: int) -> dict[str, Any]:
     """Mean accuracy a sample with a 95 % interval over questions, pass@repeats, majority vote.
 
     Grouping is by index, so gaps in a folder shift nothing. A sample without an answer is wrong.
     """
-    with Grader() as grader:
-        pairs = [(ref, str(s["final_answer"])) for s, ref in zip(found, references, strict=True) if answered(s)]
-        verdicts = iter(grader.compare(pairs))
-        graded = [next(verdicts) if answered(s) else Verdict.DIFFERENT for s in found]
     groups: dict[int, list[tuple[Record, bool]]] = {}
     for sample, verdict in zip(found, graded, strict=True):
         groups.setdefault(sample["problem_index"] // repeats, []).append((sample, verdict is Verdict.EQUAL))

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ATTS.method.conformal.decision import Draws, Verdict
+from ATTS.method.conformal.decision import STEP, Draws, Verdict, new
 from ATTS.method.conformal.sets import Scores
-
-_verdict = tuple.__new__  # a third of the time that the class's own __new__ takes
 
 
 def gamma_for(window: int, within: float) -> float:
@@ -32,51 +30,57 @@ GAMMA = gamma_for(400, 0.05)
 class SortedScores:
     """Sorted scores in blocks, so that adding one moves a block and not all of them."""
 
-    BLOCK = 1024  # a full block is split at twice this
+    BLOCK = 1024  # a block of more than twice this is split
 
-    __slots__ = ("_blocks", "_last", "_sizes", "count")
+    __slots__ = ("_blocks", "_last", "_sizes")
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
         ordered = sorted(scores)
-        self.count = len(ordered)
         self._blocks = [ordered[i : i + self.BLOCK] for i in range(0, len(ordered), self.BLOCK)] or [[]]
-        self._sizes = list(map(len, self._blocks))
-        self._last = [block[-1] for block in self._blocks] if ordered else []  # of each block its largest
+        self._index()
 
-    def rank_and_add(self, score: float) -> tuple[int, int]:
-        """How many scores are below and how many equal, before ``score`` is added."""
-        at = bisect_left(self._last, score)
-        if at == len(self._last):  # larger than all
-            at = len(self._blocks) - 1
-            block = self._blocks[at]
-            below, equal = self.count, 0
-            block.append(score)
-            self._last[at:] = [score]
-        else:
-            block = self._blocks[at]
+    def __len__(self) -> int:
+        return len(self._blocks[0]) if len(self._blocks) == 1 else sum(self._sizes)
+
+    def rank_and_add(self, score: float) -> tuple[int, int, int]:
+        """How many scores are below, how many equal and how many there are, before ``score`` is added."""
+        blocks = self._blocks
+        if len(blocks) == 1:  # neither ends nor sizes of blocks are needed, nor kept up to date
+            block = blocks[0]
+            n = len(block)
             place = bisect_left(block, score)
-            below = sum(self._sizes[:at]) + place if at else place
-            equal = self._equal(at, place, score) if block[place] == score else 0
+            equal = bisect_right(block, score, place) - place if place < n and block[place] == score else 0
             block.insert(place, score)
-        self.count += 1
-        self._sizes[at] += 1
+            if n == 2 * self.BLOCK:
+                self._split(0)
+            return place, equal, n
+        at = bisect_left(self._last, score)
+        if at == len(blocks):  # larger than all
+            at -= 1
+            self._last[at] = score
+        block, sizes = blocks[at], self._sizes
+        place = bisect_left(block, score)
+        below, n = sum(sizes[:at]) + place, sum(sizes)
+        equal = self._equal(at, place, score) if place < len(block) and block[place] == score else 0
+        block.insert(place, score)
+        sizes[at] += 1
         if len(block) > 2 * self.BLOCK:
             self._split(at)
-        return below, equal
+        return below, equal, n
 
     def remove(self, score: float) -> None:
         """Takes out one score that is there."""
-        at = bisect_left(self._last, score)
+        at = bisect_left(self._last, score) if len(self._blocks) > 1 else 0
         block = self._blocks[at]
         del block[bisect_left(block, score)]
-        self.count -= 1
-        self._sizes[at] -= 1
+        if len(self._blocks) == 1:
+            return
         if block:
+            self._sizes[at] -= 1
             self._last[at] = block[-1]
         else:
-            del self._last[at]
-            if len(self._blocks) > 1:
-                del self._blocks[at], self._sizes[at]
+            del self._blocks[at]
+            self._index()
 
     def _equal(self, at: int, place: int, score: float) -> int:
         block = self._blocks[at]
@@ -90,8 +94,11 @@ class SortedScores:
     def _split(self, at: int) -> None:
         block = self._blocks[at]
         self._blocks[at : at + 1] = [block[: self.BLOCK], block[self.BLOCK :]]
-        self._sizes[at : at + 1] = [self.BLOCK, len(block) - self.BLOCK]
-        self._last.insert(at, self._blocks[at][-1])
+        self._index()
+
+    def _index(self) -> None:
+        self._sizes = list(map(len, self._blocks))
+        self._last = [block[-1] for block in self._blocks if block]  # of each block its largest
 
 
 class Online:
@@ -104,38 +111,39 @@ class Online:
     ``gamma (rate - rejected)``, which holds the rate whatever the scores do (:func:`gamma_for`).
     """
 
+    __slots__ = ("_arrived", "_banks", "_start", "decisions", "gamma", "level", "rate", "window")
+
     def __init__(self, rejection_rate: float, seed: int = 0, window: int = 0, gamma: float = 0.0) -> None:
         if not 0 < rejection_rate < 1:
             raise ValueError(f"the rejection rate must lie between 0 and 1, got {rejection_rate}")
         self.rate, self.window, self.gamma = rejection_rate, window, gamma
         self.level = rejection_rate
-        self.draws = Draws(seed)
+        self.decisions = 0  # made so far
+        self._start = Draws(seed).start
         self._banks: dict[int, SortedScores] = {}
         self._arrived: dict[int, deque[float]] = {}  # the same scores in the order of their coming, if bounded
 
     @property
     def sizes(self) -> dict[int, int]:
         """Scores in the bank of each turn."""
-        return {turn: bank.count for turn, bank in sorted(self._banks.items())}
+        return {turn: len(bank) for turn, bank in sorted(self._banks.items())}
 
     def __call__(self, score: float, turn: int) -> Verdict:
         bank = self._banks.get(turn)
         if bank is None:
             bank = self._banks[turn] = SortedScores()
-        n = bank.count
-        below, equal = bank.rank_and_add(score)
-        draws = self.draws
-        order = draws.count
-        draws.count = order + 1
-        draw = 1.0 - (draws.start + order * draws.STEP) % 1.0  # Draws.next, written out: it is called a lot
-        p = (n - below - equal + draw * (1 + equal)) / (n + 1)  # forms.smoothed_p_value
+        below, equal, n = bank.rank_and_add(score)
+        order = self.decisions
+        self.decisions = order + 1
         level = self.level
+        draw = 1.0 - (self._start + order * STEP) % 1.0  # decision.Draws, written out like the next line: it is quick
+        p = (n - below - equal + draw * (1 + equal)) / (n + 1)  # forms.smoothed_p_value
         rejected = p <= level
         if self.gamma:
             self.level = level + self.gamma * (self.rate - rejected)
         if self.window:
             self._forget(turn, bank, score)
-        return _verdict(Verdict, (below / n if n else None, rejected, p, level, n, order))
+        return new(Verdict, (below / n if n else None, rejected, p, level, n, order))
 
     def start(self, scores: Scores, turns: ArrayLike | None = None) -> None:
         """Fills the banks from a calibration array, whose scores are of first turns if it doesn't tell."""

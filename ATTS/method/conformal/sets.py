@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.method.conformal.decision import Draws, Verdict
+from ATTS.method.conformal.decision import Draws, Verdict, new
 from ATTS.method.conformal.forms import Form, p_value, smallest_calibration_set, smoothed_p_value, threshold
 
 Scores = Sequence[float] | NDArray[np.float64]
@@ -46,12 +46,12 @@ class CalibrationSet:
         n = len(self._sorted)
         below = bisect.bisect_left(self._sorted, score)
         if self._form == "published":
-            return Verdict(below / n, below >= self.threshold)
+            return new(Verdict, (below / n, below >= self.threshold, None, None, None, None))
         if self._form == "bounded":
             return Verdict(below / n, below >= self.threshold, p_value(below, n), self._rate, n)
         assert self._draws is not None
         equal = bisect.bisect_right(self._sorted, score, below) - below
-        order = self._draws.count
+        order = self._draws.decisions
         p = smoothed_p_value(below, equal, n, self._draws.next())
         return Verdict(below / n, p <= self._rate, p, self._rate, n, order)
 
