@@ -110,12 +110,18 @@ def promise(scores: ArrayLike, clusters: ArrayLike, rate: float, new: int = 0, c
     """Interval of the share rejected among ``new`` chunks (0: in the long run) of other such questions.
 
     The beta-binomial of :func:`forms.realised_interval` with both numbers divided by the design
-    effect of "is among the worst ``rate``" in the calibration set itself.
+    effect of "is among the worst ``rate``" in the calibration set itself, and, as that is an estimate,
+    by the squared ratio of Student's quantile to the normal one (as in :func:`interval`).
     """
+    from scipy import stats
+
     x = np.asarray(scores, dtype=np.float64)
     worst = x > np.quantile(x, 1 - rate, method="inverted_cdf")
     k = len(np.unique(np.asarray(clusters)))
     worth = len(x) / design_effect(worst, clusters)
+    if k > 1:
+        upper = (1 + confidence) / 2
+        worth *= float(stats.norm.ppf(upper) / stats.t.ppf(upper, k - 1)) ** 2
     low, high = beta_interval(
         rate * (worth + 1), (1 - rate) * (worth + 1), max(1, round(new * worth / len(x))) if new else 0, confidence
     )
