@@ -105,12 +105,12 @@ def test_without_scores_nothing_can_be_calibrated() -> None:
         Online(0.0)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=300), st.sampled_from([1, 2, 3, 1024]))
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=300), st.sampled_from([1, 2, 3, 2048]))
 def test_sorted_blocks_rank_like_one_sorted_list(steps: list[tuple[bool, int]], size: int) -> None:
     """With ties, removals and blocks of a few scores, so that ties span blocks and blocks run empty."""
 
     class Small(SortedScores):
-        BLOCK = size
+        MOST = size
 
     blocks, plain = Small(), list[float]()
     for remove, value in steps:

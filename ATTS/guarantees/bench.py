@@ -49,10 +49,9 @@ def measure(size: int, batches: int, seed: int = 0) -> list[dict[str, Any]]:
     rows = []
     for name, make in judges(scores).items():
         taken = []
-        judge = make()
         for batch in range(batches):
-            if batch % 10 == 9:
-                judge = make()  # before the bank has doubled
+            if batch * count % max(count, size // 10) == 0:
+                judge = make()  # a bank grows by a tenth at most
             new = (1 + rng.lognormal(size=count)).tolist()
             started = time.perf_counter()
             for score in new:

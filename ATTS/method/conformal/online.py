@@ -30,75 +30,63 @@ GAMMA = gamma_for(400, 0.05)
 class SortedScores:
     """Sorted scores in blocks, so that adding one moves a block and not all of them."""
 
-    BLOCK = 1024  # a block of more than twice this is split
+    MOST = 2048  # in a block; one that grows beyond is cut in two
 
-    __slots__ = ("_blocks", "_last", "_sizes")
+    __slots__ = ("_last", "_sizes", "blocks")
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
-        ordered = sorted(scores)
-        self._blocks = [ordered[i : i + self.BLOCK] for i in range(0, len(ordered), self.BLOCK)] or [[]]
+        ordered, half = sorted(scores), max(1, self.MOST // 2)
+        self.blocks = [ordered[i : i + half] for i in range(0, len(ordered), half)] or [[]]
         self._index()
 
     def __len__(self) -> int:
-        return len(self._blocks[0]) if len(self._blocks) == 1 else sum(self._sizes)
+        return sum(map(len, self.blocks))
 
     def rank_and_add(self, score: float) -> tuple[int, int, int]:
         """How many scores are below, how many equal and how many there are, before ``score`` is added."""
-        blocks = self._blocks
-        if len(blocks) == 1:  # neither ends nor sizes of blocks are needed, nor kept up to date
-            block = blocks[0]
-            n = len(block)
-            place = bisect_left(block, score)
-            equal = bisect_right(block, score, place) - place if place < n and block[place] == score else 0
-            block.insert(place, score)
-            if n == 2 * self.BLOCK:
-                self._split(0)
-            return place, equal, n
-        at = bisect_left(self._last, score)
-        if at == len(blocks):  # larger than all
-            at -= 1
-            self._last[at] = score
-        block, sizes = blocks[at], self._sizes
+        several = len(self.blocks) > 1
+        at = min(bisect_left(self._last, score), len(self.blocks) - 1) if several else 0
+        block = self.blocks[at]
         place = bisect_left(block, score)
-        below, n = sum(sizes[:at]) + place, sum(sizes)
+        below, n = (sum(self._sizes[:at]) + place, sum(self._sizes)) if several else (place, len(block))
         equal = self._equal(at, place, score) if place < len(block) and block[place] == score else 0
         block.insert(place, score)
-        sizes[at] += 1
-        if len(block) > 2 * self.BLOCK:
-            self._split(at)
+        if len(block) > self.MOST:
+            half = len(block) // 2
+            self.blocks[at : at + 1] = [block[:half], block[half:]]
+            self._index()
+        elif several:
+            self._sizes[at] += 1
+            self._last[at] = block[-1]
         return below, equal, n
 
     def remove(self, score: float) -> None:
         """Takes out one score that is there."""
-        at = bisect_left(self._last, score) if len(self._blocks) > 1 else 0
-        block = self._blocks[at]
+        several = len(self.blocks) > 1
+        at = bisect_left(self._last, score) if several else 0
+        block = self.blocks[at]
         del block[bisect_left(block, score)]
-        if len(self._blocks) == 1:
-            return
-        if block:
+        if several and block:
             self._sizes[at] -= 1
             self._last[at] = block[-1]
-        else:
-            del self._blocks[at]
+        elif several:
+            del self.blocks[at]
             self._index()
 
     def _equal(self, at: int, place: int, score: float) -> int:
-        block = self._blocks[at]
+        block = self.blocks[at]
         equal = bisect_right(block, score, place) - place
-        while block[-1] == score and at + 1 < len(self._blocks):  # ties may go on in the next block
+        while block[-1] == score and at + 1 < len(self.blocks):  # ties may go on in the next block
             at += 1
-            block = self._blocks[at]
+            block = self.blocks[at]
             equal += bisect_right(block, score)
         return equal
 
-    def _split(self, at: int) -> None:
-        block = self._blocks[at]
-        self._blocks[at : at + 1] = [block[: self.BLOCK], block[self.BLOCK :]]
-        self._index()
-
     def _index(self) -> None:
-        self._sizes = list(map(len, self._blocks))
-        self._last = [block[-1] for block in self._blocks if block]  # of each block its largest
+        """Of each block its size and its largest score; not kept while there is but one."""
+        if len(self.blocks) > 1:
+            self._sizes = list(map(len, self.blocks))
+            self._last = [block[-1] for block in self.blocks]
 
 
 class Online:
@@ -129,15 +117,26 @@ class Online:
         return {turn: len(bank) for turn, bank in sorted(self._banks.items())}
 
     def __call__(self, score: float, turn: int) -> Verdict:
-        bank = self._banks.get(turn)
-        if bank is None:
+        # Calls are most of what a decision costs, so three are written out: the rank in a single block,
+        # Draws.next and forms.smoothed_p_value (scripts/bench_decision.sh; 1.0 us with them, 0.9 without).
+        try:
+            bank = self._banks[turn]
+        except KeyError:
             bank = self._banks[turn] = SortedScores()
-        below, equal, n = bank.rank_and_add(score)
+        blocks = bank.blocks
+        block = blocks[0]
+        n = len(block)
+        if len(blocks) == 1 and n < SortedScores.MOST:
+            below = bisect_left(block, score)
+            equal = bisect_right(block, score, below) - below if below < n and block[below] == score else 0
+            block.insert(below, score)
+        else:
+            below, equal, n = bank.rank_and_add(score)
         order = self.decisions
         self.decisions = order + 1
         level = self.level
-        draw = 1.0 - (self._start + order * STEP) % 1.0  # decision.Draws, written out like the next line: it is quick
-        p = (n - below - equal + draw * (1 + equal)) / (n + 1)  # forms.smoothed_p_value
+        draw = 1.0 - (self._start + order * STEP) % 1.0
+        p = (n - below - equal + draw * (1 + equal)) / (n + 1)
         rejected = p <= level
         if self.gamma:
             self.level = level + self.gamma * (self.rate - rejected)
