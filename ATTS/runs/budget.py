@@ -119,10 +119,9 @@ def text(result: dict[str, Any]) -> str:
         f"| all | {result['scored']} | {result['asked']:.1f} | {result['expected']:.1f} | {result['realised']} |"
         f" {result['low'] * result['scored']:.0f} - {result['high'] * result['scored']:.0f} |",
         "",
-        f"budget {result['budget']} of {result['repeats']}: asked {result['budget'] / result['repeats']:.1%} of the"
-        f" scored chunks, realised {result['rate']:.1%} ({result['low']:.1%} - {result['high']:.1%}, 95 % over"
-        " questions);"
-        f" {result['questions_inside']} of {result['questions']} questions inside their interval; accuracy"
-        f" {percent(result['mean_accuracy'])}",
+        f"budget {result['budget']} of {result['repeats']}: {percent(result['budget'] / result['repeats'])} asked,"
+        f" {percent(result['rate'])} of the scored chunks rejected ({percent(result['low'])} -"
+        f" {percent(result['high'])}, 95 % over questions); {result['questions_inside']} of {result['questions']}"
+        f" questions inside their interval; accuracy {percent(result['mean_accuracy'])}",
     ]
     return "\n".join(lines)

@@ -104,7 +104,7 @@ async def calibrate_turns(
         for chain in live:
             entry = done.get((chain.row, chain.sample, turn))
             owed.append(chain) if entry is None else chain.again(entry)
-        with Progress(len(live), len(live) - len(owed), f"sample of turn {turn}") as progress:
+        with Progress(len(live), len(live) - len(owed), "sample") as progress:
 
             async def work(chain: _Sample, turn: int = turn, progress: Progress = progress) -> None:
                 try:

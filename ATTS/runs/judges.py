@@ -18,6 +18,7 @@ from ATTS.method.conformal.forms import beta_interval, expected_rate
 from ATTS.problem import Problem
 from ATTS.runs import calibration, names, provenance
 from ATTS.runs.calibration import CalibrationArray, Scores
+from ATTS.runs.metrics import percent
 from ATTS.runs.progress import say
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.settings import AsyncSettings
@@ -118,10 +119,8 @@ def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None
     held = sum(online.sizes.values())
     say(f"one memory bank a turn; they start with {held} scores" + ("" if held else ": cold"))
     if gamma:
-        say(
-            f"of every 400 decisions {settings.rejection_rate:.0%} +- {(1 + gamma) / (gamma * 400):.1%} are rejected,"
-            " whatever the scores do"
-        )
+        asked, within = percent(settings.rejection_rate), percent((1 + gamma) / (gamma * 400))
+        say(f"of every 400 decisions {asked} will be rejected, give or take {within}, whatever the scores do")
     return Judges(kind, array, lambda _: online, online)
 
 
@@ -152,7 +151,7 @@ def _fixed(
         low, high = beta_interval(n + 1 - k, k, 0)
         say(
             f"{n} scores a question: a question's expected rate is a multiple of 1/{n + 1}, here"
-            f" {expected_rate(n, k):.0%}, and lies between {low:.0%} and {high:.0%} (95 %)"
+            f" {percent(expected_rate(n, k))}, and lies between {percent(low)} and {percent(high)} (95 %)"
         )
     elif kind == "grouped":
         sets = {group: calibrated(scores) for group, scores in by_group(array, path).items()}
@@ -197,13 +196,13 @@ def _promise(scores: Scores, clusters: Scores, settings: AsyncSettings, question
     made = promise(scores, clusters, settings.rejection_rate, questions * settings.repeats)
     say(
         f"{made.scores} calibration scores of {made.clusters} questions, worth {made.worth:.0f} independent ones: of"
-        f" {what} of {questions} such questions {made.low:.0%} to {made.high:.0%} will be rejected (95 %)"
+        f" {what} of {questions} such questions {percent(made.low)} to {percent(made.high)} will be rejected (95 %)"
     )
     if made.half_width > TOO_WIDE:
         more = math.ceil(made.clusters * (made.half_width / TOO_WIDE) ** 2)
         say(
-            f"warning: that is too few to hold a rate of {settings.rejection_rate:.0%} within {TOO_WIDE:.0%}: about"
-            f" {more} questions are needed, for calibration and in the run"
+            f"warning: that holds {percent(settings.rejection_rate)} only within {percent(made.half_width)}; for"
+            f" {percent(TOO_WIDE)} about {more} questions are needed, to calibrate and in the run"
         )
 
 
