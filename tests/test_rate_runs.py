@@ -264,7 +264,7 @@ def test_groups_have_thresholds_of_their_own(data: Path, tmp_path: Path) -> None
     made = calibration.load(array, False)
     run = {**flags, "repeats": 2, "output_dir": tmp_path / "run", "calibration": "grouped"}
     with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **run)
-    by_group = judges.by_group(made, array)
+    by_group = made.by_group
     assert {group: len(scores) for group, scores in by_group.items()} == {"even": 24, "odd": 16}
     assert sorted(itertools.chain(*map(np.ndarray.tolist, by_group.values()))) == sorted(made.scores.tolist())
     for sample, entry in entries(tmp_path / "run"):

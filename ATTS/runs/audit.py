@@ -147,17 +147,11 @@ def _fitted(
             raise ValueError(f"it has no scores for question {question}")
         scores = scores[row]
     elif rule.kind == "grouped":
-        scores = _of_group(array, str(own.group[0]))
+        group = str(own.group[0])
+        if group not in array.by_group:
+            raise ValueError(f"it has no scores of the group {group!r}")
+        scores = array.by_group[group]
     return CalibrationSet(scores, rule.rate, rule.form, draws)
-
-
-def _of_group(array: CalibrationArray, group: str) -> NDArray[np.float64]:
-    groups = (array.provenance or {}).get("groups") or []
-    if group not in groups:
-        raise ValueError(f"it has no scores of the group {group!r}")
-    of_score: Rejected = np.repeat(np.array(groups) == group, len(array.scores) // len(groups))
-    chosen: NDArray[np.float64] = array.scores[of_score]
-    return chosen
 
 
 def _decide(judge: Judge, made: Decisions) -> Rejected:

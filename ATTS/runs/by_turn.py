@@ -55,10 +55,10 @@ def table(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        share = f"{row['right'] / row['stopped']:.1%}" if row["stopped"] else "-"
+        share = f"{100 * row['right'] / row['stopped']:.1f} %" if row["stopped"] else "-"
         tokens = [f"{row['tokens'][who]:.1f}" for who in WRITERS.values()] if row["tokens"] else ["-", "-"]
         seconds = "-" if row["seconds"] is None else f"{row['seconds']:.2f}"
-        cells = [row["turns"], row["stopped"], share, f"{row['accuracy']:.1%}", *tokens, seconds]
+        cells = [row["turns"], row["stopped"], share, f"{100 * row['accuracy']:.1f} %", *tokens, seconds]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

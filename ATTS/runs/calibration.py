@@ -40,6 +40,15 @@ class CalibrationArray:
         assert self.turns is not None
         return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
 
+    @property
+    def by_group(self) -> dict[str, Scores]:
+        """The scores of each group of questions, question by question; empty if the array doesn't tell groups."""
+        groups = (self.provenance or {}).get("groups")
+        if not groups:
+            return {}
+        of_score = np.repeat(np.array(groups), len(self.scores) // len(groups))
+        return {str(group): self.scores[of_score == group] for group in np.unique(of_score)}
+
 
 # What an array is made for; the loop asks for the same.
 PURPOSE = (

@@ -5,19 +5,15 @@ number in the run is stored with it, so nothing else has to be saved: a resumed 
 of finished samples in that order, and those of unfinished ones, which are done again, never happened.
 """
 
-import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Judge, Online, PerTurn
-from ATTS.method.conformal.clustered import promise
 from ATTS.method.conformal.decision import Draws
-from ATTS.method.conformal.forms import beta_interval, expected_rate
 from ATTS.problem import Problem
-from ATTS.runs import calibration, names, provenance
-from ATTS.runs.calibration import CalibrationArray, Scores
+from ATTS.runs import calibration, names, promises, provenance
+from ATTS.runs.calibration import CalibrationArray
 from ATTS.runs.metrics import percent
 from ATTS.runs.progress import say
 from ATTS.runs.records import OWED, Key, Record
@@ -129,81 +125,47 @@ def _fixed(
 ) -> Judges:
     rate, form = settings.rejection_rate, settings.p_value or "published"
     draws = Draws(settings.seed) if form == "smoothed" else None
-
-    def calibrated(scores: Scores) -> CalibrationSet:
-        return CalibrationSet(scores, rate, form, draws)
-
-    by_index: dict[int, Judge] = {}
+    judge: Judge
     if kind == "per_turn":
-        assert array.questions is not None
-        assert array.turns is not None
-        per_turn = PerTurn(array.by_turn, rate, form, draws)
-        by_index = {question.index: per_turn for question in asked}
-        first = array.turns == 0
-        _promise(array.scores[first], array.questions[first], settings, len(asked), "the first chunks")
-        shared = len(per_turn.of(per_turn.own))
-        say(f"the first {per_turn.own} turns have a calibration set each, later ones share one of {shared} scores")
-    elif kind == "per_question":
-        rows = rows_of(array, path, asked)
-        by_index = {index: calibrated(array.scores[row]) for index, row in rows.items()}
-        n = array.scores.shape[1]
-        k = CalibrationSet(array.scores[0], rate).threshold
-        low, high = beta_interval(n + 1 - k, k, 0)
-        say(
-            f"{n} scores a question: a question's expected rate is a multiple of 1/{n + 1}, here"
-            f" {percent(expected_rate(n, k))}, and lies between {percent(low)} and {percent(high)} (95 %)"
-        )
-    elif kind == "grouped":
-        sets = {group: calibrated(scores) for group, scores in by_group(array, path).items()}
-        missing = {question.group for question in asked} - sets.keys()
-        if missing:
-            raise Problem(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(sets))}")
-        by_index = {question.index: sets[question.group] for question in asked}
-        for group, members in sorted(by_group(array, path).items()):
-            count = sum(question.group == group for question in asked)
-            if count:
-                _promise(members, _clusters(array, len(members), settings), settings, count, f"group {group!r}")
+        judge = per_turn = PerTurn(array.by_turn, rate, form, draws)
+        promises.by_turn(settings, array, per_turn, len(asked))
+    elif kind == "marginal":
+        judge = CalibrationSet(array.scores, rate, form, draws)
+        promises.first_chunks(settings, array, array.scores, len(asked), "the first chunks")
     else:
-        common = calibrated(array.scores)
-        by_index = {question.index: common for question in asked}
-        _promise(array.scores, _clusters(array, len(array.scores), settings), settings, len(asked), "the first chunks")
-    return Judges(kind, array, lambda question: by_index[question.index], draws)
+        return _by_question(settings, kind, array, path, asked, draws)
+    return Judges(kind, array, lambda _: judge, draws)
 
 
-def by_group(array: CalibrationArray, path: Path) -> dict[str, Scores]:
-    """The scores of each group of questions, question by question. Raises Problem if the array tells no groups."""
-    groups = (array.provenance or {}).get("groups")
+def _by_question(
+    settings: AsyncSettings,
+    kind: str,
+    array: CalibrationArray,
+    path: Path,
+    asked: Sequence[Question],
+    draws: Draws | None,
+) -> Judges:
+    """Sets of a question's own scores, or of its group's."""
+    rate, form = settings.rejection_rate, settings.p_value or "published"
+    if kind == "per_question":
+        rows = rows_of(array, path, asked)
+        own = {index: CalibrationSet(array.scores[row], rate, form, draws) for index, row in rows.items()}
+        promises.of_a_question(settings, array.scores.shape[1])
+        return Judges(kind, array, lambda question: own[question.index], draws)
+    groups = array.by_group
     if not groups:
         raise Problem(
             f"{path} doesn't tell the groups of its questions: it needs a data set that does (a 'group' on every line"
             " of a .jsonl file, or math500, olympiad), calibrated with python -m ATTS.ref_conformal"
         )
-    of_score = np.repeat(np.array(groups), len(array.scores) // len(groups))
-    return {str(group): array.scores[of_score == group] for group in np.unique(of_score)}
-
-
-def _clusters(array: CalibrationArray, n: int, settings: AsyncSettings) -> Scores:
-    """Which question each of n question-major scores is of; a published array has --sample_size a question."""
-    size = (array.provenance or {}).get("sample_size", settings.sample_size)
-    return np.arange(n) // (size if n % size == 0 else 1)
-
-
-TOO_WIDE = 0.1
-
-
-def _promise(scores: Scores, clusters: Scores, settings: AsyncSettings, questions: int, what: str) -> None:
-    """Says, before any work, what the calibration set can promise."""
-    made = promise(scores, clusters, settings.rejection_rate, questions * settings.repeats)
-    say(
-        f"{made.scores} calibration scores of {made.clusters} questions, worth {made.worth:.0f} independent ones: of"
-        f" {what} of {questions} such questions {percent(made.low)} to {percent(made.high)} will be rejected (95 %)"
-    )
-    if made.half_width > TOO_WIDE:
-        more = math.ceil(made.clusters * (made.half_width / TOO_WIDE) ** 2)
-        say(
-            f"warning: that holds {percent(settings.rejection_rate)} only within {percent(made.half_width)}; for"
-            f" {percent(TOO_WIDE)} about {more} questions are needed, to calibrate and in the run"
-        )
+    members = Counter(question.group for question in asked)
+    missing = members.keys() - groups.keys()
+    if missing:
+        raise Problem(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(groups))}")
+    sets = {group: CalibrationSet(groups[group], rate, form, draws) for group in members}
+    for group, count in sorted(members.items()):
+        promises.first_chunks(settings, array, groups[group], count, f"the first chunks in group {group!r}")
+    return Judges(kind, array, lambda question: sets[question.group], draws)
 
 
 def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:

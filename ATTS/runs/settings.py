@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ATTS.method.conformal import forms
 from ATTS.tasks import datasets
 
 HOST = "127.0.0.1"
@@ -235,7 +236,7 @@ class AsyncSettings(_Pair, _Samples):
                 0 < self.budget < self.repeats,
                 f"--budget must lie between 0 and --repeats ({self.repeats}), both excluded: it is a part of them",
             )
-            object.__setattr__(self, "rejection_rate", self.budget / self.repeats)
+            object.__setattr__(self, "rejection_rate", forms.rate_of_budget(self.budget, self.repeats))
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")

@@ -10,11 +10,6 @@ Form = Literal["published", "bounded", "smoothed"]
 HAIR = 1e-9  # 1 - 0.7 is not 0.3 in binary, so products with counts are taken up to this
 
 
-def percentile(below: int, n: int) -> float:
-    """``#{s_i < s} / n``, as the published code has it (no +1, strict)."""
-    return below / n
-
-
 def p_value(below: int, n: int) -> float:
     """``(1 + #{s_i >= s}) / (n + 1)``: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005,
     eq. 2.18; the paper's section 3 has the same with the signs of the scores turned round."""
@@ -30,7 +25,8 @@ def smoothed_p_value(below: int, equal: int, n: int, draw: float) -> float:
 def threshold(n: int, rate: float, form: Literal["published", "bounded"]) -> int:
     """The k for which a chunk is rejected iff at least k of the n scores are below its own.
 
-    published: ``percentile >= 1 - rate``. bounded: ``p_value <= rate``.
+    published: the percentile ``#{s_i < s} / n`` (strict, no +1) reaches ``1 - rate``, as in the published code.
+    bounded: ``p_value <= rate``.
     """
     if form == "published":
         return math.ceil((1 - rate) * n - HAIR)
