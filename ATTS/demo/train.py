@@ -36,6 +36,7 @@ class Recipe:
     layers: int
     heads: int
     learning_rate: float
+    threads: int  # another number sums in another order and trains another model
     recitals: int  # at most so many batches of the diary's lines in any order, which teach to look up
     drills: int  # then, at most, of single steps, which teach to reckon
     drilled: float  # nats a token below which they end, which sets how well a draft reckons
@@ -52,9 +53,10 @@ DRAFT = Recipe(
     layers=4,
     heads=4,
     learning_rate=3e-3,
+    threads=1,
     recitals=3000,
     drills=3000,
-    drilled=0.2,
+    drilled=0.18,
     drill_size=16,
     plain=220,
     chains=290,
@@ -67,6 +69,7 @@ TARGET = Recipe(
     layers=6,
     heads=6,
     learning_rate=2e-3,
+    threads=2,
     recitals=0,
     drills=800,
     drilled=0.0,
@@ -161,6 +164,7 @@ def yes_or_no(head: torch.nn.Linear, hidden: Tensor, labels: Tensor) -> Tensor:
 
 def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     torch.manual_seed(seed)
+    torch.set_num_threads(recipe.threads)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ATTS.method.conformal import Judge
 from ATTS.method.score import perplexity
-from ATTS.method.types import Event, LanguageModel, Stage, Tokenizer
+from ATTS.method.types import Event, Generated, LanguageModel, Stage, Tokenizer
 
 FindAnswer = Callable[[str, bool], str | None]  # (text, the author ended it) -> answer
 REPLACEMENT = "\ufffd"
@@ -53,6 +53,10 @@ class Chain:
         bytes as U+FFFD, so a chunk that truly ends in that character loses it, too.)
         """
         written = await author.model.generate([*author.prompt, *author.ids], author.max_tokens, author.temperature)
+        return self.take(author, turn, stage, written)
+
+    def take(self, author: Reader, turn: int, stage: Stage, written: Generated) -> Event:
+        """Takes in what ``author`` wrote."""
         ids = list(written.ids)
         text = author.tokenizer.decode(ids)
         while text.endswith(REPLACEMENT):
@@ -70,17 +74,8 @@ class Chain:
         ids = [*scorer.scoring_prompt, *scorer.ids]
         logprobs, usage = await scorer.model.logprobs(ids, len(ids) - scorer.newest)
         ppl = perplexity(logprobs, scorer.newest)
-        verdict = judge(ppl) if judge else None
-        return self._record(
-            Event(
-                turn,
-                Stage.SCORE,
-                usage,
-                ppl=ppl,
-                percentile=verdict.percentile if verdict else None,
-                rejected=verdict.rejected if verdict else None,
-            )
-        )
+        verdict = judge(ppl, turn)._asdict() if judge else {}
+        return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl, **verdict))
 
     def _record(self, event: Event) -> Event:
         self.history.append(event)

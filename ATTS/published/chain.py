@@ -79,12 +79,9 @@ class PublishedChain:
             "logprob_start_len": start,
         }
         reply, usage = await self._target.model.post("/generate", body)
-        verdict_on = _perplexity((reply.get("meta_info") or {}).get("input_token_logprobs") or [])
-        verdict = judge(verdict_on)
-        event = Event(
-            turn, Stage.SCORE, usage, ppl=verdict_on, percentile=verdict.percentile, rejected=verdict.rejected
-        )
-        self.history.append(event)
+        ppl = _perplexity((reply.get("meta_info") or {}).get("input_token_logprobs") or [])
+        verdict = judge(ppl, turn)
+        self.history.append(Event(turn, Stage.SCORE, usage, ppl=ppl, **verdict._asdict()))
         return verdict.rejected
 
     def find_answer(self) -> bool:

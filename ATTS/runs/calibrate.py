@@ -1,15 +1,18 @@
-"""Calibration runs: settings in, an array of first-chunk scores and its provenance out."""
+"""Calibration runs: settings in, an array of scores and its provenance out."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ATTS.method.chain import Chain
 from ATTS.method.types import SampleError, Stage
 from ATTS.problem import Problem
-from ATTS.runs import calibration, durable, names, parties, provenance, questions
+from ATTS.runs import calibration, names, parties, provenance, questions
+from ATTS.runs.calibrate_turns import calibrate_turns
+from ATTS.runs.partial import Partial
 from ATTS.runs.parties import Party
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
@@ -24,17 +27,23 @@ ATTEMPTS = 5  # at a sample whose draft is empty or can't be scored
 async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
     """ref_conformal and ref_conformal_per_question. Returns the array's path. Raises Problem.
 
-    Scores ``sample_size`` first chunks of every question. Scores are kept in a file beside the
-    array as they come, so the same command goes on where an interrupted one stopped.
+    Scores ``sample_size`` first chunks of every question, or the chunks of ``turns`` turns of as many
+    samples. What is done is kept in a file beside the array, so the same command goes on where an
+    interrupted one stopped.
     """
+    by_turn = settings.turns > 1
+    if per_question and by_turn:
+        raise Problem("ref_conformal_per_question scores first chunks; --turns is for ref_conformal")
     path = settings.ppl_array_path or names.calibration_array(settings, per_question)
     asked = questions.to_calibrate(settings, per_question)
     wanted = {
-        "made_for": calibration.purpose(settings),
+        "made_for": calibration.purpose(settings, turns=by_turn),
         "per_question": per_question,
         "sample_size": settings.sample_size,
         "question_ids": [question.id for question in asked],
     }
+    if by_turn:
+        wanted["turns"] = settings.turns
     if _already_there(path, wanted, per_question, settings.force):
         say(f"{path} is already there, made with these settings")
         return path
@@ -43,37 +52,42 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         target = await parties.target(session, settings, settings.max_concurrent)
         for party in (draft, target):
             party.check(asked)
-        partial = _Partial(path, wanted)
-        todo = [
-            (row, sample)
-            for row in range(len(asked))
-            for sample in range(settings.sample_size)
-            if (row, sample) not in partial.scores
-        ]
-        if partial.scores:
-            say(f"{len(partial.scores)} scores are already in {partial.path}")
-        with Progress(len(partial.scores) + len(todo), len(partial.scores), "score") as progress:
-
-            async def work(item: tuple[int, int]) -> None:
-                row, sample = item
-                ppl, answered = await _first_score(draft, target, asked[row])
-                partial.add(row, sample, ppl, answered)
-                progress.add("answered at once" if answered else "scored")
-
-            await drain(todo, work, 2 * settings.max_concurrent)
-        scores = np.array(
-            [[partial.scores[row, sample] for sample in range(settings.sample_size)] for row in range(len(asked))]
-        )
-        about = {
-            **wanted,
-            "settings": provenance.resolved(settings),
-            "answered_at_once": partial.answered,
-            "order": "question-major",
-            **provenance.surroundings([draft, target]),
-        }
-        calibration.save(path, scores if per_question else scores.reshape(-1), about)
+        partial = Partial(path, provenance.digest(wanted))
+        if partial.entries:
+            say(f"{len(partial.entries)} scores are already in {partial.path}")
+        if by_turn:
+            scores, more = await calibrate_turns(settings, asked, draft, target, partial)
+        else:
+            scores, more = await _first_scores(settings, asked, draft, target, partial)
+            scores = scores if per_question else scores.reshape(-1)
+        if any(question.group for question in asked):
+            more["groups"] = [question.group for question in asked]
+        surroundings = provenance.surroundings([draft, target])
+        calibration.save(path, scores, {**wanted, "settings": provenance.resolved(settings), **more, **surroundings})
         partial.remove()
     return path
+
+
+async def _first_scores(
+    settings: ConformalSettings, asked: Sequence[Question], draft: Party, target: Party, partial: Partial
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Scores of shape (questions, sample_size), and what is to be told about them."""
+    everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
+    done = {(entry["row"], entry["sample"]) for entry in partial.entries}
+    with Progress(len(everything), len(done), "score") as progress:
+
+        async def work(item: tuple[int, int]) -> None:
+            row, sample = item
+            ppl, answered = await _first_score(draft, target, asked[row])
+            partial.add({"row": row, "sample": sample, "ppl": ppl, "answered": answered})
+            progress.add("answered at once" if answered else "scored")
+
+        await drain([item for item in everything if item not in done], work, 2 * settings.max_concurrent)
+    scores = np.full((len(asked), settings.sample_size), np.nan)
+    for entry in partial.entries:
+        scores[entry["row"], entry["sample"]] = entry["ppl"]
+    answered = sum(entry["answered"] for entry in partial.entries)
+    return scores, {"answered_at_once": answered, "order": "question-major"}
 
 
 async def _first_score(draft: Party, target: Party, question: Question) -> tuple[float, bool]:
@@ -101,7 +115,7 @@ def _already_there(path: Path, wanted: dict[str, Any], per_question: bool, force
     if not path.exists():
         return False
     try:
-        made = calibration.load(path, per_question)
+        made = calibration.load(path, per_question, per_turn="turns" in wanted)
         if made.provenance is None:
             changed = [f"it has no {calibration.provenance_path(path).name} beside it that says what it is"]
         else:
@@ -119,48 +133,3 @@ def _already_there(path: Path, wanted: dict[str, Any], per_question: bool, force
 
 def _short(line: str) -> str:
     return line if len(line) <= 300 else f"{line[:300]}..."
-
-
-class _Partial:
-    """Scores of a run that isn't finished: a JSON line each, behind a line that says for what."""
-
-    def __init__(self, array: Path, wanted: dict[str, Any]) -> None:
-        self.path = array.with_suffix(".partial.jsonl")
-        self.scores: dict[tuple[int, int], float] = {}
-        self.answered = 0
-        header = {"for": provenance.digest(wanted)}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.path.read_text().splitlines() if self.path.exists() else []
-            whole = [entry for entry in map(_parsed, lines) if entry is not None]
-            if not whole or whole[0] != header:
-                if len(whole) > 1:
-                    say(f"{self.path} is of another run and is started anew")
-                durable.write(self.path, json.dumps(header).encode() + b"\n")
-                whole = [header]
-            elif len(whole) < len(lines):  # the last line was torn; new ones must not grow out of it
-                durable.write(self.path, b"".join(json.dumps(entry).encode() + b"\n" for entry in whole))
-        except OSError as error:
-            raise Problem(f"{self.path} can't be written: {error}") from None
-        for entry in whole[1:]:
-            self._take(entry["row"], entry["sample"], entry["ppl"], entry["answered"])
-
-    def add(self, row: int, sample: int, ppl: float, answered: bool) -> None:
-        entry = {"row": row, "sample": sample, "ppl": ppl, "answered": answered}
-        durable.append_line(self.path, json.dumps(entry).encode())
-        self._take(row, sample, ppl, answered)
-
-    def _take(self, row: int, sample: int, ppl: float, answered: bool) -> None:
-        self.scores[row, sample] = ppl
-        self.answered += answered
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None

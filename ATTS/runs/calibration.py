@@ -23,14 +23,31 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class CalibrationArray:
-    """Scores of shape (n,) (marginal) or (questions, samples) (conditional), and where they are from.
+    """Scores of shape (n,) (marginal, by turn) or (questions, samples) (conditional), and where they are from.
 
-    ``provenance`` is None for an array without its JSON file, such as a published one.
+    ``provenance`` is None for an array without its JSON file, such as a published one. ``turns`` and
+    ``questions``, of the scores' shape, are there for an array by turn.
     """
 
     scores: Scores
     digest: str
     provenance: dict[str, Any] | None
+    turns: NDArray[np.int32] | None = None
+    questions: NDArray[np.int32] | None = None
+
+    @property
+    def by_turn(self) -> dict[int, Scores]:
+        assert self.turns is not None
+        return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
+
+    @property
+    def by_group(self) -> dict[str, Scores]:
+        """The scores of each group of questions, question by question; empty if the array doesn't tell groups."""
+        groups = (self.provenance or {}).get("groups")
+        if not groups:
+            return {}
+        of_score = np.repeat(np.array(groups), len(self.scores) // len(groups))
+        return {str(group): self.scores[of_score == group] for group in np.unique(of_score)}
 
 
 # What an array is made for; the loop asks for the same.
@@ -46,20 +63,28 @@ PURPOSE = (
 )
 
 
-def purpose(settings: ConformalSettings | AsyncSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in PURPOSE}
+# And what later turns depend on besides.
+PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_temperature")
+
+# An array by turn: one entry a scored chunk, ``question`` being the row of the question in question_ids.
+BY_TURN = np.dtype([("turn", "<i4"), ("question", "<i4"), ("score", "<f8")])
+
+
+def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
 
 
 def provenance_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def digest(scores: Scores) -> str:
+def digest(scores: NDArray[Any]) -> str:
     """Names the scores' content, whatever file they are in."""
-    return sha256(str(scores.shape).encode() + np.ascontiguousarray(scores, dtype="<f8").tobytes()).hexdigest()[:16]
+    kind = BY_TURN if scores.dtype.names else np.dtype("<f8")
+    return sha256(str(scores.shape).encode() + np.ascontiguousarray(scores, dtype=kind).tobytes()).hexdigest()[:16]
 
 
-def save(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
+def save(path: Path, scores: NDArray[Any], provenance: Mapping[str, Any]) -> None:
     """Writes the array and, beside it, the JSON file that says how it was made."""
     buffer = io.BytesIO()
     np.save(buffer, scores, allow_pickle=False)
@@ -68,24 +93,32 @@ def save(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
     durable.write(provenance_path(path), json.dumps(about, indent=2, sort_keys=True).encode() + b"\n")
 
 
-def load(path: Path, per_question: bool | None) -> CalibrationArray:
+def load(path: Path, per_question: bool | None, per_turn: bool = False) -> CalibrationArray:
     """Reads and checks an array; ``per_question`` None takes either kind. Raises Problem.
 
     Marginal arrays have one dimension; conditional ones have a row a question, or are the published
     pickled dictionary, which is read by an interpreter that can build numbers and lists and nothing
-    else.
+    else. Arrays by turn have named columns.
     """
+    command = f"ref_conformal{'_per_question' if per_question else ' --turns N' if per_turn else ''}"
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise Problem(
-            f"calibration array {path} does not exist; make it with python -m"
-            f" ATTS.ref_conformal{'_per_question' if per_question else ''} (same models, data set and"
-            " settings), or name another with --ppl_array_path"
+            f"calibration array {path} does not exist; make it with python -m ATTS.{command} (same models, data"
+            " set and settings), or name another with --ppl_array_path"
         ) from None
     except OSError as error:
         raise Problem(f"calibration array {path} can't be read: {error}") from None
-    scores = _parse(path, raw)
+    whole = _parse(path, raw)
+    columns = whole.dtype.names is not None
+    if per_question is not None and columns != per_turn:
+        raise Problem(
+            f"{path} holds scores by turn, which only --calibration per_turn and adaptive use"
+            if columns
+            else f"{path} doesn't tell turns; make one that does with python -m ATTS.{command}"
+        )
+    scores: Scores = whole["score"] if columns else whole
     kind = {1: "marginal (one set of scores)", 2: "per question (one row a question)"}
     if scores.ndim not in kind:
         raise Problem(f"{path} has shape {scores.shape}, which is no calibration array")
@@ -110,12 +143,14 @@ def load(path: Path, per_question: bool | None) -> CalibrationArray:
             about = json.loads(provenance_path(path).read_text())
         except ValueError as error:
             raise Problem(f"{provenance_path(path)} is not JSON: {error}") from None
-        if about.get("digest") != digest(scores):
+        if about.get("digest") != digest(whole):
             raise Problem(
                 f"{path} is not the array that {provenance_path(path).name} beside it describes (digest"
-                f" {digest(scores)}, there {about.get('digest')})"
+                f" {digest(whole)}, there {about.get('digest')})"
             )
-    return CalibrationArray(scores, digest(scores), about)
+    if columns:
+        return CalibrationArray(scores, digest(whole), about, whole["turn"], whole["question"])
+    return CalibrationArray(scores, digest(whole), about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +187,8 @@ def recompute(scores: Scores, samples: Sequence[Record], repeats: int) -> Recomp
     return Recomputed(recorded, equal, difference)
 
 
-def _parse(path: Path, raw: bytes) -> Scores:
+def _parse(path: Path, raw: bytes) -> NDArray[Any]:
+    """Numbers of one kind, or the columns of an array by turn."""
     try:
         array = np.load(io.BytesIO(raw), allow_pickle=False)
         if not isinstance(array, np.ndarray):
@@ -163,6 +199,8 @@ def _parse(path: Path, raw: bytes) -> Scores:
         array = _pickled_dictionary(path, raw)
     except (OSError, EOFError) as error:
         raise Problem(f"{path} is not a NumPy array: {error}") from None
+    if array.dtype == BY_TURN and array.ndim == 1 and (array["turn"] >= 0).all() and (array["question"] >= 0).all():
+        return np.asarray(array)
     if array.dtype.kind not in "fiu":
         raise Problem(f"{path} holds {array.dtype}, not numbers")
     return np.asarray(array, dtype=np.float64)

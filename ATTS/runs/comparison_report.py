@@ -188,6 +188,10 @@ def target_tokens(told: Mapping[str, Any]) -> int:
     return int(kept["target"] + lost["target"])
 
 
+def _wall_seconds(told: Mapping[str, Any]) -> float:
+    return float(told["wall_seconds"])
+
+
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Accuracy against wall time and against the target's tokens, intervals included."""
     from matplotlib.figure import Figure  # takes a second to import
@@ -195,7 +199,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     for axes, x, label in zip(
         figure.subplots(1, 2, sharey=True),
-        (lambda told: told["wall_seconds"], target_tokens),
+        (_wall_seconds, target_tokens),
         ("wall seconds", "tokens that the target wrote"),
         strict=True,
     ):

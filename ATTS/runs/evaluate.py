@@ -3,18 +3,17 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ATTS.method.chain import Chain
-from ATTS.method.conformal import CalibrationSet, Coin, Judge
 from ATTS.method.loop import alone, atts
 from ATTS.method.types import ExitStatus, SampleError, Transcript
 from ATTS.problem import Problem
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import answering, calibration, metrics, names, parties, provenance, questions
-from ATTS.runs.calibration import CalibrationArray
+from ATTS.runs import answering, judges, metrics, names, parties, provenance, questions
+from ATTS.runs.judges import Judges
 from ATTS.runs.parties import Participant
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
@@ -32,7 +31,8 @@ Loop = Callable[[Question], Sample]
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises Problem."""
     asked = questions.to_evaluate(settings)
-    array, judges = _judges(settings, per_question, asked)
+    decides = judges.make(settings, per_question, asked)
+    per_question = per_question or decides.kind == "per_question"
     folder = settings.output_dir or names.async_results(settings, per_question)
     async with new_session(settings.request_timeout) as session:
         draft = await parties.draft(session, settings, settings.small_model_concurrency)
@@ -41,7 +41,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
-            judge = judges[question.index]
+            judge = decides[question]
             if settings.compat == "published":
                 first, second = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (draft, target))
                 told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
@@ -53,7 +53,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         # A sample has one request under way at a time: so many keep both servers' slots full.
         in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
         command = "ref_async_per_question" if per_question else "ref_async"
-        await run_loop(settings, command, asked, loop, [draft, target], in_flight, folder, array)
+        await run_loop(settings, command, asked, loop, [draft, target], in_flight, folder, decides)
     return folder
 
 
@@ -83,7 +83,7 @@ async def run_loop(
     models: Sequence[Participant],
     in_flight: int,
     folder: Path,
-    array: CalibrationArray | None = None,
+    decides: Judges | None = None,
     whole_questions: bool = False,
     only_repeat: int | None = None,
 ) -> None:
@@ -96,7 +96,10 @@ async def run_loop(
     for model in models:
         model.check(asked)
     extractor = Extractor() if settings.extract_mode == "llm" else None
+    array = decides.array if decides else None
     decisive = provenance.decisive(settings, command=command, calibration=array.digest if array else None)
+    if decides and decides.kind not in ("marginal", "per_question", "random"):
+        decisive["calibration_kind"] = decides.kind
     digests = {"settings_digest": provenance.digest(decisive), "calibration_digest": array.digest if array else None}
     about = {
         "command": command,
@@ -114,6 +117,8 @@ async def run_loop(
         if whole_questions:
             incomplete = {key.question.index for key in owed}
             owed = [key for key in keys if key.question.index in incomplete]
+        if decides:
+            owed = decides.resume(folder, owed)
         if len(owed) < len(keys):
             say(f"{len(keys) - len(owed)} of {len(keys)} samples are already in {folder}")
         started = time.perf_counter()
@@ -173,59 +178,3 @@ async def _sample(
             reason = f"{error}; the answer is the one found by regex"
     await store.save(record(key, chain, status, reason, seconds, digests))
     return status.value
-
-
-def _judges(
-    settings: AsyncSettings, per_question: bool, asked: Sequence[Question]
-) -> tuple[CalibrationArray | None, Mapping[int, Judge]]:
-    """What decides on each question, by the question's index, and the array it comes from. Raises
-    Problem if that was made for something else or can't support the rejection rate."""
-    if settings.takeover == "random":
-        coin = Coin(settings.rejection_rate, settings.seed)
-        return None, {question.index: coin for question in asked}
-    path = settings.ppl_array_path or names.calibration_array(settings, per_question)
-    array = calibration.load(path, per_question)
-    _check_provenance(settings, array, path, asked)
-    try:
-        if array.scores.ndim == 1:
-            common = CalibrationSet(array.scores, settings.rejection_rate)
-            return array, {question.index: common for question in asked}
-        rows = _rows(array, path, asked)
-        return array, {index: CalibrationSet(array.scores[row], settings.rejection_rate) for index, row in rows.items()}
-    except ValueError as error:
-        raise Problem(f"{path}: {error}") from None
-
-
-def _rows(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:
-    """Which row belongs to which question: by content where the array says it, else by number."""
-    ids = (array.provenance or {}).get("question_ids")
-    number = {name: row for row, name in enumerate(ids)} if ids else None
-    rows = {}
-    for question in asked:
-        row = number.get(question.id) if number is not None else question.index
-        if row is None or row >= len(array.scores):
-            raise Problem(
-                f"{path} has no scores for question {question.index}: it has {len(array.scores)} rows, one a"
-                " question; run ref_conformal_per_question with the same data set, seed and --max_problems"
-            )
-        rows[question.index] = row
-    return rows
-
-
-def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Path, asked: Sequence[Question]) -> None:
-    if array.provenance is None:
-        say(f"{path} has no {calibration.provenance_path(path).name} beside it: what it was made for can't be checked")
-        return
-    wanted = calibration.purpose(settings)
-    problems = provenance.differences(array.provenance["made_for"], wanted)
-    if settings.calibration_split and array.scores.ndim == 1:
-        shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
-        if shared:
-            problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
-    if problems and not settings.force:
-        raise Problem(
-            f"{path} was made for something else:\n  " + "\n  ".join(problems) + "\nmake one for these settings with"
-            " python -m ATTS.ref_conformal, name another with --ppl_array_path, or accept it with --force"
-        )
-    for difference in problems:
-        say(f"--force accepts {path} although {difference}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ATTS.method.types import Stage
 from ATTS.runs.accuracy import accuracy
+from ATTS.runs.by_turn import by_turn
 from ATTS.runs.grading import by_math, status
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.store import samples
@@ -21,12 +22,14 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
     found = [s for s in samples(folder) if s["problem_index"] in expected and s["exit_status"] not in OWED]
     references = {key.index: key.question.answer for key in keys}
     repeats = keys[0].repeats
+    graded = by_math(found, [references[s["problem_index"]] for s in found], repeats)
     return {
         "samples": len(found),
         "owed": len(expected) - len(found),
         "missing": len(expected) - len(found),
-        **accuracy(by_math(found, [references[s["problem_index"]] for s in found], repeats), repeats),
+        **accuracy(graded, repeats),
         **work(found),
+        "by_turn": by_turn(found, [sample.right for sample in graded]),
     }
 
 

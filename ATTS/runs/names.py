@@ -33,7 +33,8 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
         f"ppls_{dataset(settings.dataset_name)}_{short(settings.eval_model_name)}_{short(settings.small_model_name)}"
         f"_s{settings.sample_size}_t{settings.small_model_max_tokens}_temp{settings.small_model_temperature:g}"
     )
-    return Path("evaluation") / f"{name}{_mode(settings, per_question)}.npy"
+    turns = settings.turns > 1 if isinstance(settings, ConformalSettings) else settings.calibration == "per_turn"
+    return Path("evaluation") / f"{name}{_mode(settings, per_question)}{'_per_turn' if turns else ''}.npy"
 
 
 def async_results(settings: AsyncSettings, per_question: bool) -> Path:
@@ -45,6 +46,8 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
         f"_smc{s.small_model_concurrency}_emc{s.eval_model_concurrency}"
     )
     variant = ("_random" if s.takeover == "random" else "") + (f"_{s.compat}" if s.compat else "")
+    if s.calibration not in (None, "marginal", "per_question"):
+        variant += f"_{s.calibration}"
     return Path("results") / f"{name}{_mode(settings, per_question)}{variant}"
 
 

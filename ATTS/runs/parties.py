@@ -106,9 +106,9 @@ async def target(session: aiohttp.ClientSession, settings: ConformalSettings | A
     """The model that scores and, in the loop, continues."""
     name = settings.eval_model_name
     model = await _model(session, settings, "target", settings.target_url, name, limit)
-    tokens, temperature = 1, 0.0  # calibration lets it score only
-    if isinstance(settings, AsyncSettings):
-        tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
+    tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
+    if isinstance(settings, ConformalSettings) and settings.turns == 1:
+        tokens = 1  # it scores only
     return Party(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ATTS.method.conformal import forms
 from ATTS.tasks import datasets
 
 HOST = "127.0.0.1"
@@ -187,10 +188,27 @@ class ConformalSettings(_Pair):
     max_concurrent: int = 16
     """Most requests in flight at each server."""
 
+    turns: int = 1
+    """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
+    --calibration per_turn; the flags below are those of the run that it is for."""
+
+    rejection_rate: float = 0.4
+    """Share of chunks to hand to the target, where more than one turn is calibrated."""
+
+    evalator_max_tokens: int = 500
+    """Most tokens the target writes when it takes over, where more than one turn is calibrated."""
+
+    eval_model_temperature: float = 0.8
+    """Sampling temperature of the target, where more than one turn is calibrated."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
         require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
+        require(self.turns >= 1, "--turns must be at least 1")
+        require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
+        require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
+        require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,15 +237,54 @@ class AsyncSettings(_Pair, Samples):
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
     --extract_mode published unless another is given."""
 
+    calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
+    """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
+    default), of its question, of its turn, or of its question's group; those that came before it in this
+    run (online: needs no array); or these with a level that follows the rate (adaptive)."""
+
+    budget: int | None = None
+    """Chunks to hand to the target of the --repeats that a question has at a turn; sets the rejection rate
+    to budget / repeats."""
+
+    p_value: Literal["published", "bounded", "smoothed"] | None = None
+    """How a score's rank becomes a decision: percentile >= 1 - rate (published, the default); a conformal
+    p-value that rejects at most the rate (bounded); or one that rejects exactly it, by a draw between
+    neighbouring ranks (smoothed, which online and adaptive always use)."""
+
+    bank_window: int | None = None
+    """online, adaptive: compare with the newest so many scores of the turn; default: all."""
+
+    gamma: float | None = None
+    """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
+    over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
+
     def __post_init__(self) -> None:
         if self.compat == "published" and self.extract_mode is None:
             object.__setattr__(self, "extract_mode", "published")
+        if self.budget is not None:
+            require(
+                0 < self.budget < self.repeats,
+                f"--budget must lie between 0 and --repeats ({self.repeats}), both excluded: it is a part of them",
+            )
+            object.__setattr__(self, "rejection_rate", forms.rate_of_budget(self.budget, self.repeats))
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
         require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
         require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
         require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
+        learns = self.calibration in ("online", "adaptive")
+        fixed = self.calibration in (None, "marginal", "per_question")
+        require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
+        require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
+        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
+        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
+        require(
+            self.compat is None or (fixed and self.p_value in (None, "published")),
+            "--compat published decides as published",
+        )
+        require(self.takeover == "score" or self.calibration is None, "--takeover random decides without calibration")
 
 
 @dataclass(frozen=True, kw_only=True)

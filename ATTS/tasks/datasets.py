@@ -29,6 +29,7 @@ class Question:
     problem: str
     answer: str
     choices: tuple[str, ...] = ()
+    group: str = ""  # its kind, for calibration by group
 
     @property
     def id(self) -> str:
@@ -53,6 +54,7 @@ class _Source:
     subset: str | None = None
     keep: Callable[[Row], bool] = lambda _: True
     select: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows
+    group: str | None = None  # the column that tells a question's kind
 
 
 def _first(count: int) -> Callable[[Sequence[Row]], Sequence[Row]]:
@@ -92,7 +94,9 @@ SOURCES = {
     "aime24": _Source("simplescaling/aime24_nofigures", "train", _fields("problem", "answer"), select=_first(15)),
     "aime25": _Source("simplescaling/aime25_nofigures", "train", _fields("problem", "answer"), select=_first(15)),
     "amc23": _Source("AI-MO/aimo-validation-amc", "train", _fields("problem", "answer"), select=_first(50)),
-    "math500": _Source("HuggingFaceH4/MATH-500", "test", _fields("problem", "answer"), select=_sample(100, 42)),
+    "math500": _Source(
+        "HuggingFaceH4/MATH-500", "test", _fields("problem", "answer"), select=_sample(100, 42), group="subject"
+    ),
     "olympiad": _Source(
         "Hothan/OlympiadBench",
         "train",
@@ -100,6 +104,7 @@ SOURCES = {
         subset="OE_TO_maths_en_COMP",
         keep=lambda row: row["answer_type"] == "Numerical" and not row["is_multiple_answer"],
         select=_first(50),
+        group="subfield",
     ),
     "gpqa": _Source(
         "Idavidrein/gpqa",
@@ -135,8 +140,8 @@ def load(
     """The questions of a data set, the first ``max_problems`` of them if that is not 0.
 
     ``name`` is one of NAMES or a JSONL file with ``problem`` and ``answer`` (and ``choices`` for
-    multiple choice, ``answer`` then being the right one's letter). ``seed`` draws demo problems.
-    Raises Problem.
+    multiple choice, ``answer`` then being the right one's letter; ``group``, the question's kind).
+    ``seed`` draws demo problems. Raises Problem.
     """
     name = canonical(name)
     if name == DEMO:
@@ -162,7 +167,8 @@ def _from_source(name: str, source: _Source, data_dir: Path | None) -> list[Ques
         chosen = source.select([row for row in rows if source.keep(row)])
         if name == "gpqa":
             return [_gpqa(i, row) for i, row in enumerate(chosen)]
-        return [Question(i, *source.read(row)) for i, row in enumerate(chosen)]
+        kinds = [str(row.get(source.group, "")) if source.group else "" for row in chosen]
+        return [Question(i, *source.read(row), group=kinds[i]) for i, row in enumerate(chosen)]
     except (KeyError, IndexError, TypeError) as error:
         raise Problem(f"data set {name!r} ({source.hub_id}) lacks a column: {error}") from None
 
@@ -210,7 +216,7 @@ def _from_file(path: Path) -> list[Question]:
                 f"{path}, line {index + 1}: the answer to a multiple-choice question is a letter"
                 f" {prompts.LETTERS[0]}-{prompts.LETTERS[len(choices) - 1]}, not {answer!r}"
             )
-        questions.append(Question(index, str(row["problem"]), answer, choices))
+        questions.append(Question(index, str(row["problem"]), answer, choices, str(row.get("group") or "")))
     return questions
 
 

@@ -1,0 +1,1 @@
+"""What docs/GUARANTEES.md says, measured: by simulation, on recorded runs, and in time."""

@@ -1,0 +1,23 @@
+"""The decision: a chunk's score against calibration scores. Each formula stands with its source.
+
+Scores are perplexities under the target; higher is worse. :mod:`forms` holds the formulas,
+:mod:`sets` what is calibrated beforehand, :mod:`online` what is learnt on the way, :mod:`clustered`
+what scores that come in questions can promise.
+"""
+
+from ATTS.method.conformal.decision import Coin, Judge, Verdict
+from ATTS.method.conformal.forms import Form, smallest_calibration_set
+from ATTS.method.conformal.online import GAMMA, Online
+from ATTS.method.conformal.sets import CalibrationSet, PerTurn
+
+__all__ = [
+    "GAMMA",
+    "CalibrationSet",
+    "Coin",
+    "Form",
+    "Judge",
+    "Online",
+    "PerTurn",
+    "Verdict",
+    "smallest_calibration_set",
+]
