@@ -7,7 +7,19 @@ import pytest
 import tyro
 
 from ATTS.runs import cli, names
+from ATTS.runs.baseline_settings import (
+    AsyncFixBudgetSettings,
+    SpecReasonSettings,
+    SpeculativeThinkingSettings,
+    SyncFixBudgetSettings,
+)
+from ATTS.runs.comparison import MethodsSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+
+OTHERS = (
+    *(AsyncFixBudgetSettings, SyncFixBudgetSettings, SpecReasonSettings, SpeculativeThinkingSettings),
+    MethodsSettings,
+)
 
 PAIR = {
     "small_model_name": "deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
@@ -100,7 +112,7 @@ def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_flag_has_a_help_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for settings in (AsyncSettings, ConformalSettings, BaselineSettings):
+    for settings in (AsyncSettings, ConformalSettings, BaselineSettings, *OTHERS):
         monkeypatch.setattr("sys.argv", ["prog", "--help"])
         with pytest.raises(SystemExit):
             cli.parse(settings, "A test.")

@@ -87,8 +87,9 @@ def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question])
     kind = kind_of(settings, per_question)
     rate = settings.rejection_rate
     if kind == "random":
-        coin = Coin(rate, settings.seed)
-        return Judges(kind, None, lambda _: coin)
+        # One a question: a run that goes on where it stopped must not throw the same again.
+        coins = {question.index: Coin(rate, f"{settings.seed}-{question.index}") for question in asked}
+        return Judges(kind, None, lambda question: coins[question.index])
     array = path = None
     if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
         path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")

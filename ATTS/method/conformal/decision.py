@@ -27,7 +27,7 @@ class Judge(Protocol):
 class Coin:
     """Rejects at random: the control that shows what the score is worth. Its percentile is the draw."""
 
-    def __init__(self, rejection_rate: float, seed: int) -> None:
+    def __init__(self, rejection_rate: float, seed: int | str) -> None:
         self._rate = rejection_rate
         self._random = random.Random(seed)
 
