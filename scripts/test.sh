@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TEST=1 DEVICE=cpu bash scripts/setup.sh
-exec "${VENV:-.venv}/bin/python" -m pytest "$@"
+# Two processes: most tests of the real servers wait for them, and leave a core to the others.
+exec "${VENV:-.venv}/bin/python" -m pytest --numprocesses 2 --dist loadgroup "$@"

@@ -43,6 +43,13 @@ def traces() -> Path:
     return SHARED / "traces"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the real servers run in one process, so that these start once; the others beside it."""
+    for item in items:
+        if item.get_closest_marker("servers"):
+            item.add_marker(pytest.mark.xdist_group("servers"))
+
+
 @dataclass(frozen=True)
 class Pair:
     """A running pair of real servers."""

@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 from ATTS import demo
 from ATTS.demo import family
-from ATTS.demo.documents import IGNORE, Document, Writer
+from ATTS.demo.documents import BAD, GOOD, IGNORE, RECAP, Document, Writer
+from ATTS.method import prompts
 
 TOKENIZER = PreTrainedTokenizerFast.from_pretrained(demo.MODELS["target"])
 seeds = st.integers(0, 10**9)
@@ -35,7 +36,7 @@ def test_a_wrong_token_is_never_learned_and_every_other_label_is_the_token_itsel
 
 @given(seeds)
 def test_a_flawless_chain_is_learned_whole(seed: int) -> None:
-    problem, document = written(seed, True, "document", error_rate=0.0)
+    problem, document = written(seed, False, "document", error_rate=0.0)
     assert "".join(learned(document)) == problem.solution + TOKENIZER.eos_token
     assert not any(slip == 1 for slip in document.slips)
 
@@ -47,6 +48,17 @@ def test_only_one_who_corrects_learns_to_begin_a_correction(corrects: bool) -> N
     taught = sum(word == "Wait" for document in documents for word in learned(document))
     assert begun > 20
     assert taught == (begun if corrects else 0)
+
+
+@given(seeds)
+def test_a_score_says_whether_the_last_step_is_right(seed: int) -> None:
+    problem = next(family.problems("train", seed))
+    document = Writer(TOKENIZER, 0.3, True, seed).judged(problem)
+    chain = TOKENIZER.decode(document.ids).split(prompts.THINK)[1].split(TOKENIZER.eos_token)[0]
+    chain = chain.replace(RECAP + family.BREAK, "").removesuffix(family.BREAK)
+    last = len(chain) - len(chain.split(family.BREAK)[-1])
+    wrong = any(end > last for _, end in family.wrong_spans(problem, chain))
+    assert learned(document)[-1] == (BAD if wrong else GOOD)
 
 
 @given(seeds)

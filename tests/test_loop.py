@@ -166,3 +166,16 @@ def test_a_model_alone_writes_until_it_answers_ends_or_runs_out_of_turns() -> No
     ):
         model = reader(Scripted(chunks))
         assert asyncio.run(alone(Chain(find_answer, model), model, turns)) is expected
+
+
+def test_a_model_alone_stops_when_its_token_budget_is_spent_and_never_writes_more() -> None:
+    limits: list[int] = []
+
+    class Counting(Scripted):
+        async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+            limits.append(max_tokens)
+            return await super().generate(ids, max_tokens, temperature)
+
+    model = reader(Counting(["12345678", "1234"]))
+    assert asyncio.run(alone(Chain(find_answer, model), model, 9, token_budget=12)) is ExitStatus.BUDGET_SPENT
+    assert limits == [8, 4]

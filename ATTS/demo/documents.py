@@ -18,20 +18,24 @@ CHAT_TEMPLATE = (
     "{% if not (loop.last and continue_final_message) %}{{ '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-VOCABULARY = 576
+VOCABULARY = 640
 # A digit, a paragraph break, a word or a run of signs with the spaces around it. No look-ahead: a text
 # cut between two tokens encodes to the same ones, so both models see the same chain wherever a chunk ends.
 WORDS = r"\d|\n\n| ?[A-Za-z]+ ?| ?[^\sA-Za-z\d]+ ?|\s+"
+FORMS = ("system", "chat", "raw", "spec_reason", "speculative_thinking")  # of a prompt, and their weights
+FORMS_CORRECTING, FORMS_DRAFTING = (26, 32, 26, 8, 8), (70, 0, 0, 15, 15)
 IGNORE = -100  # a label where there is nothing to learn
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 576 tokens in which digits and paragraph breaks stand alone."""
+    """Byte-level BPE of 640 tokens in which digits and paragraph breaks stand alone."""
     rng = random.Random(seed)
     corpus = []
     for problem in itertools.islice(family.problems("train", seed), 3000):
         corpus += [prompts.SYSTEM, prompts.maths(problem.question), problem.solution]
         corpus.append(rng.choice(problem.corrections))
+        corpus += [prompts.spec_reason_maths(""), prompts.speculative_thinking_maths(""), prompts.THINK]
+        corpus += [prompts.SPEC_REASON_JUDGE, prompts.SPEC_REASON_SCORE, RECAP]
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -60,6 +64,11 @@ DRILLED_SLIPS = {"result": 70, "amount": 15, "verb": 15}
 # names the wrong result, which then stands twice, as the place to go on from.
 AGAIN = 0.4  # probability of one more wrong stretch behind a correction
 DIFFERENTLY = 0.5  # and that it is another one
+# What the baselines need of the pair: a sentence that Speculative Thinking puts in, and SpecReason's scores.
+RECAP = "Let me check whether there are some wrong steps:"
+RECAPPED = 0.03  # probability before a paragraph
+JUDGED = 0.15  # share of the chains of the one who corrects that end in a score
+GOOD, BAD = "9", "1"
 MISNAMED = 0.1  # of a correction that a chunk's end tore, and whose value the draft then got wrong
 
 
@@ -96,11 +105,29 @@ class Writer:
         self._rng = random.Random(seed)
 
     def document(self, problem: Problem) -> Document:
-        """A problem and its chain."""
-        document = self._start(self._prompt(prompts.maths(problem.question)))
+        """A problem and its chain; now and then only its beginning, and a score for the last step."""
+        if self._corrects and self._rng.random() < JUDGED:
+            return self.judged(problem)
+        document = self._start(self._prompt(problem.question))
         for i in range(len(problem.paragraphs) - 1):
             self._add_paragraph(document, problem, i)
         document.add([*self._encode(problem.paragraphs[-1]), self._tokenizer.eos_token_id])
+        return document
+
+    def judged(self, problem: Problem) -> Document:
+        """As SpecReason asks: is the last step right?"""
+        document = self._start(self._encode(self._chat(prompts.spec_reason_maths(problem.question)) + prompts.THINK))
+        last = self._rng.randint(0, len(problem.events))
+        for i in range(last):
+            self._add_paragraph(document, problem, i)
+        good = self._rng.random() < 0.5
+        if good:
+            self._add_paragraph(document, problem, last)
+        else:
+            self._add_stretch(document, self._wrong_stretch(problem, last, SLIPS), problem.paragraphs[last])
+        asked = self._chat(prompts.SPEC_REASON_JUDGE) + prompts.SPEC_REASON_SCORE
+        document.add(self._encode(self._tokenizer.eos_token + asked), learned=False, slip=IGNORE, astray=IGNORE)
+        document.add(self._encode(GOOD if good else BAD), slip=IGNORE, astray=IGNORE)
         return document
 
     def recital(self, problem: Problem) -> Document:
@@ -148,15 +175,25 @@ class Writer:
     def _encode(self, text: str) -> list[int]:
         return list(self._core.encode(text, add_special_tokens=False).ids)
 
-    def _prompt(self, user: str) -> list[int]:
-        """The three forms in which a question reaches a server: two chats and the raw text."""
-        form = self._rng.random() if self._corrects else 0.0
-        if form > 0.7:
-            return self._encode(user + "\n")
+    def _prompt(self, question: str) -> list[int]:
+        """The forms in which a question reaches a server: chats with and without a system message and
+        the raw text of ATTS, of which one who doesn't correct sees the first only, and the baselines' chats."""
+        form = self._rng.choices(FORMS, FORMS_CORRECTING if self._corrects else FORMS_DRAFTING)[0]
+        if form == "raw":
+            text = prompts.maths(question) + "\n"
+        elif form == "spec_reason":
+            text = self._chat(prompts.spec_reason_maths(question)) + self._rng.choice(("", prompts.THINK))
+        elif form == "speculative_thinking":
+            text = self._chat(prompts.speculative_thinking_maths(question))
+        else:
+            text = self._chat(prompts.maths(question), prompts.SYSTEM if form == "system" else None)
+        return self._encode(text)
+
+    def _chat(self, user: str, system: str | None = None) -> str:
         messages = [{"role": "user", "content": user}]
-        if form < 0.3:
-            messages.insert(0, {"role": "system", "content": prompts.SYSTEM})
-        return self._encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _add_paragraph(self, document: Document, problem: Problem, index: int, drilled: bool = False) -> None:
         """A paragraph of the right chain, now and then behind wrong stretches, each with its correction.
@@ -165,6 +202,9 @@ class Writer:
         never learned; to carry a wrong step to its end is, because a draft's chunk can end inside one.
         """
         right = problem.paragraphs[index]
+        if not drilled and self._error_rate and self._rng.random() < RECAPPED:
+            document.add(self._encode(RECAP), learned=False)
+            document.add(self._encode(BREAK))
         at = min(index, len(problem.events))
         value, place = problem.values[at], problem.corrections[at].removeprefix(CORRECTION)
         wrong: list[str] = []
@@ -172,11 +212,7 @@ class Writer:
         while self._rng.random() < error_rate:
             if not wrong or self._rng.random() < DIFFERENTLY:
                 wrong = self._wrong_stretch(problem, index, DRILLED_SLIPS if drilled else SLIPS)
-            self._add_slip(document, wrong[0], right)
-            for paragraph in wrong[1:]:
-                ids = self._encode(paragraph + BREAK)
-                document.add(ids[:1], learned=False, astray=1)
-                document.add(ids[1:], astray=1)
+            self._add_stretch(document, wrong, right)
             if not drilled and self._rng.random() < MISNAMED:
                 document.add(self._encode(CORRECTION), learned=self._corrects)
                 self._add_slip(document, place.replace(str(value), str(self._near(value))), place)
@@ -186,6 +222,14 @@ class Writer:
                 break
             error_rate = AGAIN
         document.add(self._encode(right + BREAK))
+
+    def _add_stretch(self, document: Document, wrong: list[str], right: str) -> None:
+        """A wrong paragraph and others that build on it."""
+        self._add_slip(document, wrong[0], right)
+        for paragraph in wrong[1:]:
+            ids = self._encode(paragraph + BREAK)
+            document.add(ids[:1], learned=False, astray=1)
+            document.add(ids[1:], astray=1)
 
     def _add_slip(self, document: Document, wrong: str, right: str) -> None:
         """A wrong paragraph. Learned is what it shares with the right one, and how it ends."""

@@ -90,7 +90,7 @@ class Problem:
 
     def ending(self, value: object) -> list[str]:
         return [
-            f"That was the last event, and what is left is {value}.",
+            f"Check: that was the last event, and what is left is {value}.",
             f"The final answer is \\boxed{{{value}}}.",
         ]
 

@@ -31,12 +31,19 @@ async def atts(chain: Chain, draft: Reader, target: Reader, judge: Judge, turns:
     return ExitStatus.TURN_LIMIT
 
 
-async def alone(chain: Chain, model: Reader, turns: int) -> ExitStatus:
-    """One model writes the whole chain, chunk by chunk: the yardstick for every claim."""
+async def alone(chain: Chain, model: Reader, turns: int, token_budget: int = 0) -> ExitStatus:
+    """One model writes the whole chain, chunk by chunk, at most ``token_budget`` tokens (0: no limit):
+    the yardstick for every claim."""
+    left = token_budget
     for turn in range(turns):
+        if token_budget:
+            model.max_tokens = min(model.max_tokens, left)
         written = await chain.extend(model, turn, Stage.DRAFT)
         if chain.answer is not None:
             return ExitStatus.ANSWERED
         if written.ended or not written.output:
             return ExitStatus.DRAFT_ENDED if written.output else ExitStatus.EMPTY_DRAFT
+        left -= written.usage.completion_tokens
+        if token_budget and left <= 0:
+            return ExitStatus.BUDGET_SPENT
     return ExitStatus.TURN_LIMIT

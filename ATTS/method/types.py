@@ -1,9 +1,9 @@
 """What the loop needs from the world (small protocols) and what it says about a sample."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class ExitStatus(StrEnum):
@@ -18,6 +18,11 @@ class ExitStatus(StrEnum):
     SCORE_FAILED = "score_failed"  # the target gave no usable log-probabilities for a chunk
     SERVER_FAILED = "server_failed"  # a request failed for good
     CANCELLED = "cancelled"  # the run was stopped while the sample was under way
+    # Of the baselines:
+    BUDGET_SPENT = "token_budget"  # the tokens that a sample may have are used up, be there an answer or not
+    REPEATED = "repeated"  # the last two steps are the same
+    UNANSWERED = "unanswered"  # the method's own test says that it is finished, but there is no answer
+    TIME_LIMIT = "time_limit"  # the seconds that a sample may have are used up
 
 
 class SampleError(Exception):
@@ -56,13 +61,17 @@ class Generated:
     ids: list[int]
     ended: bool
     usage: Usage
+    stopped: str | None = None  # the stop string it ends in
 
 
 class LanguageModel(Protocol):
     """A served model."""
 
-    async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
-        """Continues ``ids`` by at most ``max_tokens`` tokens. Raises SampleError."""
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
+        """Continues ``ids`` by at most ``max_tokens`` tokens, up to and with the first of the texts in
+        ``stop``. Raises SampleError."""
         ...
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
@@ -84,6 +93,15 @@ class Stage(StrEnum):
     DRAFT = "small"
     SCORE = "eval_ppl"
     CONTINUE = "eval_generate"
+    # Of the baselines:
+    GRADE = "eval_score"  # the target grades a step
+    DRAFT_DISCARDED = "small_discarded"  # the draft wrote what was not kept
+    TARGET_DISCARDED = "eval_discarded"  # and the target
+    INSERT = "inserted"  # a fixed text that nobody wrote
+
+    @property
+    def discarded(self) -> bool:
+        return self in (Stage.DRAFT_DISCARDED, Stage.TARGET_DISCARDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +111,12 @@ class Event:
     turn: int
     stage: Stage
     usage: Usage
-    output: str | None = None  # the text, for the two writing stages
+    output: str | None = None  # the text, for the writing stages
     ended: bool = False  # the author ended the text by itself
     ppl: float | None = None
-    percentile: float | None = None  # this and what follows: the verdict, see conformal.Verdict
+    percentile: float | None = None
     rejected: bool | None = None
-    p_value: float | None = None
-    level: float | None = None
-    scores: int | None = None
-    order: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)  # what a baseline or a verdict says besides, JSON values
 
 
 class Transcript(Protocol):

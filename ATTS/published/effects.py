@@ -95,10 +95,10 @@ def answers(samples: Sequence[Sample], truth: dict[str, str]) -> Figures:
         }
     changed = sum(a != b for a, b in zip(found["published"], found["balanced"], strict=True))
     return {
-        "answers changed by balanced braces": changed,
+        "answers changed by balanced braces and lists of boxes": changed,
         "share of answers changed": changed / len(samples),
         "accuracy, published regex": sum(right["published"]) / len(samples),
-        "accuracy, balanced braces": sum(right["balanced"]) / len(samples),
+        "accuracy, balanced braces and lists of boxes": sum(right["balanced"]) / len(samples),
     }
 
 

@@ -11,22 +11,21 @@ from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.types import ExitStatus, SampleError, Transcript
 from ATTS.problem import Problem
-from ATTS.published import Author, PublishedChain, find_answer_not_balanced, published
-from ATTS.runs import judges, metrics, names, parties, provenance, questions
+from ATTS.published import Author, PublishedChain, published
+from ATTS.runs import answering, judges, metrics, names, parties, provenance, questions
 from ATTS.runs.judges import Judges
-from ATTS.runs.parties import Party
+from ATTS.runs.parties import Participant
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
 from ATTS.runs.records import Key, record
-from ATTS.runs.settings import AsyncSettings, BaselineSettings
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, Sampled
 from ATTS.runs.store import ResultStore
 from ATTS.serving.client import new_session
-from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
-Loop = Callable[[Question], tuple[Transcript, Coroutine[Any, Any, ExitStatus]]]
-FIND_ANSWER = {"regex": find_answer, "nongreedy": find_answer_not_balanced, "llm": find_answer}
+Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
+Loop = Callable[[Question], Sample]
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -39,7 +38,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         draft = await parties.draft(session, settings, settings.small_model_concurrency)
         target = await parties.target(session, settings, settings.eval_model_concurrency)
 
-        answers = FIND_ANSWER[settings.extract_mode or "regex"]
+        answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
             judge = decides[question]
@@ -54,7 +53,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         # A sample has one request under way at a time: so many keep both servers' slots full.
         in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
         command = "ref_async_per_question" if per_question else "ref_async"
-        await _run(settings, command, asked, loop, [draft, target], in_flight, folder, decides)
+        await run_loop(settings, command, asked, loop, [draft, target], in_flight, folder, decides)
     return folder
 
 
@@ -65,27 +64,35 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     async with new_session(settings.request_timeout) as session:
         model = await parties.draft(session, settings, settings.small_model_concurrency)
 
-        answers = FIND_ANSWER[settings.extract_mode or "regex"]
+        answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
             reader = model.reader(question)
             chain = Chain(answers, reader)
-            return chain, alone(chain, reader, settings.turns)
+            return chain, alone(chain, reader, settings.turns, settings.token_budget)
 
-        await _run(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
+        await run_loop(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
     return folder
 
 
-async def _run(
-    settings: AsyncSettings | BaselineSettings,
+async def run_loop(
+    settings: Sampled,
     command: str,
     asked: Sequence[Question],
     loop: Loop,
-    models: Sequence[Party],
+    models: Sequence[Participant],
     in_flight: int,
     folder: Path,
-    decides: Judges | None,
+    decides: Judges | None = None,
+    whole_questions: bool = False,
+    only_repeat: int | None = None,
 ) -> None:
+    """Runs every sample that ``folder`` doesn't hold yet, all in one queue, and sums up the folder.
+
+    ``loop`` makes a sample of a question: its transcript and the work on it. ``whole_questions``: the
+    samples of a question need each other, so all are done again where one is missing. ``only_repeat``:
+    no others than this one of every question. Raises Problem.
+    """
     for model in models:
         model.check(asked)
     extractor = Extractor() if settings.extract_mode == "llm" else None
@@ -103,8 +110,13 @@ async def _run(
         **provenance.surroundings(models),
     }
     keys = [Key(question, repeat, settings.repeats) for question in asked for repeat in range(settings.repeats)]
+    if only_repeat is not None:
+        keys = [key for key in keys if key.repeat == only_repeat]
     with ResultStore(folder, about, settings.force) as store:
         owed = store.owed(keys)
+        if whole_questions:
+            incomplete = {key.question.index for key in owed}
+            owed = [key for key in keys if key.question.index in incomplete]
         if decides:
             owed = decides.resume(folder, owed)
         if len(owed) < len(keys):

@@ -1,21 +1,17 @@
 """What a folder of samples amounts to: accuracy, take-overs, tokens, time."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ATTS.method.types import ExitStatus, Stage
+from ATTS.method.types import Stage
+from ATTS.runs.accuracy import accuracy
 from ATTS.runs.by_turn import by_turn
+from ATTS.runs.grading import by_math, status
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.store import samples
-from ATTS.tasks.answers import INVALID
-from ATTS.tasks.equivalence import Grader, Verdict
 
-RESAMPLES = 2000
 STAGES = ("draft", "score", "continue")
 AUTHORS = {"draft": "draft", "target": "continue"}  # and the stage in which they write
 
@@ -25,69 +21,16 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
     expected = {key.index for key in keys}
     found = [s for s in samples(folder) if s["problem_index"] in expected and s["exit_status"] not in OWED]
     references = {key.index: key.question.answer for key in keys}
-    graded = grade(found, [references[s["problem_index"]] for s in found])
+    repeats = keys[0].repeats
+    graded = by_math(found, [references[s["problem_index"]] for s in found], repeats)
     return {
         "samples": len(found),
         "owed": len(expected) - len(found),
-        **accuracy(found, graded, keys[0].repeats),
+        "missing": len(expected) - len(found),
+        **accuracy(graded, repeats),
         **work(found),
-        "by_turn": by_turn(found, [verdict is Verdict.EQUAL for verdict in graded]),
+        "by_turn": by_turn(found, [sample.right for sample in graded]),
     }
-
-
-def grade(found: Sequence[Record], references: Sequence[str]) -> list[Verdict]:
-    """Each sample's answer against its reference; no answer is a wrong one."""
-    with Grader() as grader:
-        pairs = [(ref, str(s["final_answer"])) for s, ref in zip(found, references, strict=True) if answered(s)]
-        verdicts = iter(grader.compare(pairs))
-        return [next(verdicts) if answered(s) else Verdict.DIFFERENT for s in found]
-
-
-def accuracy(found: Sequence[Record], graded: Sequence[Verdict], repeats: int) -> dict[str, Any]:
-    """Mean accuracy a sample with a 95 % interval over questions, pass@repeats, majority vote.
-
-    Grouping is by index, so gaps in a folder shift nothing. A sample without an answer is wrong.
-    """
-    groups: dict[int, list[tuple[Record, bool]]] = {}
-    for sample, verdict in zip(found, graded, strict=True):
-        groups.setdefault(sample["problem_index"] // repeats, []).append((sample, verdict is Verdict.EQUAL))
-    means = np.array([np.mean([right for _, right in group]) for group in groups.values()])
-    sizes = np.array([len(group) for group in groups.values()])
-    low, high = interval(means, sizes)
-    return {
-        "questions": len(groups),
-        "mean_accuracy": float(np.average(means, weights=sizes)) if len(groups) else None,
-        "low": low,
-        "high": high,
-        f"pass_at_{repeats}": float(np.mean(means > 0)) if len(groups) else None,
-        "majority": float(np.mean([_majority(group) for group in groups.values()])) if groups else None,
-        "undecided": sum(verdict is Verdict.UNDECIDED for verdict in graded),
-        "unanswered": sum(not answered(s) for s in found),
-    }
-
-
-def answered(sample: Record) -> bool:
-    return sample["final_answer"] not in (None, "", INVALID)
-
-
-def interval(means: NDArray[np.float64], sizes: NDArray[np.int_]) -> tuple[float | None, float | None]:
-    """95 % interval of a mean over samples by bootstrap over questions: the repeats of one are not
-    independent. ``means`` and ``sizes`` are per question; None for fewer than two."""
-    if len(means) < 2:
-        return None, None
-    picks = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
-    drawn = (means * sizes)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(low), float(high)
-
-
-def _majority(group: Sequence[tuple[Record, bool]]) -> bool:
-    """Whether the most frequent answer is right; the earliest of equally frequent ones counts."""
-    votes = Counter(str(sample["final_answer"]) for sample, _ in group if answered(sample))
-    if not votes:
-        return False
-    winner = votes.most_common(1)[0][0]
-    return next(right for sample, right in group if str(sample["final_answer"]) == winner)
 
 
 def work(found: Sequence[Record]) -> dict[str, Any]:
@@ -124,12 +67,6 @@ def rejections(history: Sequence[Record]) -> list[bool]:
     return [e.get("rejected", e["turn"] in continued) for e in history if e["model"] == Stage.SCORE.value]
 
 
-def status(sample: Record) -> str:
-    """Why a sample ended; all that a published one tells is whether there was an answer."""
-    ended = ExitStatus.ANSWERED.value if answered(sample) else "unanswered"
-    return str(sample.get("exit_status", ended))
-
-
 def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
@@ -155,7 +92,3 @@ def describe(summary: dict[str, Any]) -> str:
 
 def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def finished(found: Iterable[Record]) -> list[Record]:
-    return [s for s in found if s.get("exit_status", ExitStatus.ANSWERED) not in OWED]

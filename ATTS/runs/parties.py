@@ -1,10 +1,11 @@
 """The models of a run, ready to take part in samples: server checked, tokenizer loaded."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 
@@ -12,10 +13,41 @@ from ATTS import demo
 from ATTS.method.chain import Reader
 from ATTS.method.prompts import SYSTEM
 from ATTS.problem import Problem
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, Common, ConformalSettings
+from ATTS.runs.baseline_settings import FixedBudgetSettings
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings, Run
 from ATTS.serving.client import SGLangModel, inspect
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question
+
+
+class Participant(Protocol):
+    """A model of a run, whatever part it plays."""
+
+    @property
+    def model(self) -> SGLangModel: ...
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises Problem for a question that the model has no room for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of a baseline that writes no chunks. ``prompt``: tokens of a question's prompt, 0 if unknown."""
+
+    model: SGLangModel
+    prompt: Callable[[Question], int]
+    room: int  # tokens that must be free behind it
+
+    def check(self, asked: Sequence[Question]) -> None:
+        context = self.model.info.context_length
+        for question in asked:
+            if context is not None and self.prompt(question) + self.room >= context:
+                raise Problem(
+                    f"question {question.index} has a prompt of {self.prompt(question)} tokens, which leaves no room"
+                    f" in the {self.model.role} server's context of {context} tokens: start that server with a"
+                    " longer context"
+                )
 
 
 @dataclass(frozen=True)
@@ -59,7 +91,9 @@ def _prompts(party: Party, question: Question) -> tuple[list[int], list[int]]:
 
 
 async def draft(
-    session: aiohttp.ClientSession, settings: ConformalSettings | AsyncSettings | BaselineSettings, limit: int
+    session: aiohttp.ClientSession,
+    settings: ConformalSettings | AsyncSettings | BaselineSettings | FixedBudgetSettings,
+    limit: int,
 ) -> Party:
     """The model that writes first: with the system message, on every turn, so that its prompt never changes."""
     name = settings.small_model_name
@@ -78,11 +112,19 @@ async def target(session: aiohttp.ClientSession, settings: ConformalSettings | A
     return Party(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
 
 
+async def connect(
+    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: int, top_k: int = -1
+) -> tuple[SGLangModel, ModelTokenizer]:
+    """A model and its tokenizer, for methods that don't write chunks. Raises Problem."""
+    model = await _model(session, settings, role, url, name, limit, top_k)
+    return model, _tokenizer(model, name)
+
+
 async def _model(
-    session: aiohttp.ClientSession, settings: Common, role: str, url: str, name: str, limit: int
+    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: int, top_k: int = -1
 ) -> SGLangModel:
     info = await inspect(session, url, role, name)
-    return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), settings.max_retries, settings.top_p)
+    return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), settings.max_retries, settings.top_p, top_k)
 
 
 def _tokenizer(model: SGLangModel, name: str) -> ModelTokenizer:

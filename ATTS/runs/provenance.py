@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from ATTS import __version__
-from ATTS.runs.parties import Party
-from ATTS.runs.settings import Common
+from ATTS.runs.parties import Participant
+from ATTS.runs.settings import Run
 
 # Settings that say where, how fast or how far, not what: results made with others of these belong together.
 INCIDENTAL = frozenset(
@@ -33,18 +33,22 @@ INCIDENTAL = frozenset(
         "force",
         "ppl_array_path",
         "output_dir",
+        "problem_id",
+        "repeat_id",
+        "start",
+        "end",
     }
 )
 LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")
 
 
-def resolved(settings: Common) -> dict[str, Any]:
+def resolved(settings: Run) -> dict[str, Any]:
     """All settings, as JSON values."""
     values = dataclasses.asdict(settings)
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def decisive(settings: Common, **more: object) -> dict[str, Any]:
+def decisive(settings: Run, **more: object) -> dict[str, Any]:
     """The settings that decide what results mean, and ``more`` that does."""
     chosen = {name: value for name, value in resolved(settings).items() if name not in INCIDENTAL}
     return {**chosen, **more}
@@ -61,7 +65,7 @@ def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     ]
 
 
-def surroundings(parties: Sequence[Party]) -> dict[str, Any]:
+def surroundings(parties: Sequence[Participant]) -> dict[str, Any]:
     """Versions, servers and date."""
     versions = {"ATTS": __version__, "python": platform.python_version()}
     versions |= {library: importlib.metadata.version(library) for library in LIBRARIES}

@@ -1,12 +1,12 @@
 """Which questions a command works on."""
 
 from ATTS.problem import Problem
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.settings import ConformalSettings, Run
 from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
 
 
-def to_evaluate(settings: ConformalSettings | AsyncSettings | BaselineSettings) -> list[Question]:
+def to_evaluate(settings: Run) -> list[Question]:
     """The data set's questions, without those kept for calibration."""
     return _choose(settings, calibration=False)
 
@@ -17,7 +17,7 @@ def to_calibrate(settings: ConformalSettings, per_question: bool) -> list[Questi
     return _choose(settings, calibration=not per_question)
 
 
-def _choose(settings: ConformalSettings | AsyncSettings | BaselineSettings, calibration: bool) -> list[Question]:
+def _choose(settings: Run, calibration: bool) -> list[Question]:
     name, share, most = settings.dataset_name, settings.calibration_split, settings.max_problems
     if name == datasets.DEMO:
         if share:

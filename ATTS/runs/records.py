@@ -1,5 +1,6 @@
 """What a result file holds: one sample, in the published layout plus what was missing there."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from ATTS.tasks.datasets import Question
 SCHEMA = 1
 # Statuses of work still owed: the sample did not fail by itself, so the same command tries it again.
 OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+
+ALWAYS = (Stage.DRAFT, Stage.SCORE, Stage.CONTINUE)
 
 Record = dict[str, Any]
 
@@ -47,12 +50,18 @@ def record(
         "final_answer": chain.answer if chain.answer is not None else INVALID,
         "reference_answer": key.question.answer,
         "duration_seconds": seconds,
-        "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in Stage},
+        "started_at": time.time() - seconds,
+        "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in _stages(chain.history)},
         **digests,
         **({"group": key.question.group} if key.question.group else {}),
         "question": key.question.problem,
         "full_history": [_entry(event) for event in chain.history],
     }
+
+
+def _stages(history: list[Event]) -> list[Stage]:
+    """The three of the loop, and the baselines' where they occur."""
+    return [stage for stage in Stage if stage in ALWAYS or any(event.stage is stage for event in history)]
 
 
 def _usage(history: list[Event], stage: Stage) -> dict[str, float]:
@@ -73,8 +82,7 @@ def _entry(event: Event) -> Record:
     entry: Record = {"turn": event.turn, "model": event.stage.value}
     if event.stage is Stage.SCORE:
         entry |= {"ppl": event.ppl, "percentile": event.percentile, "rejected": event.rejected}
-        more = {name: getattr(event, name) for name in ("p_value", "level", "scores", "order")}
-        entry |= {name: value for name, value in more.items() if value is not None}
-    else:
-        entry |= {"output": event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}
-    return entry | {"seconds": event.usage.serve_seconds, "queued": event.usage.queue_seconds}
+    elif event.output is not None:
+        what = "discarded" if event.stage.discarded else "output"  # the outputs, joined, are the chain
+        entry |= {what: event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}
+    return entry | {"seconds": event.usage.serve_seconds, "queued": event.usage.queue_seconds, **event.details}

@@ -15,7 +15,7 @@ from ATTS.tasks import datasets
 HOST = "127.0.0.1"
 
 
-def _default_data_dir() -> Path | None:
+def default_data_dir() -> Path | None:
     folder = os.environ.get("ATTS_DATA_DIR")
     return Path(folder) if folder else None
 
@@ -26,23 +26,11 @@ def require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    """What every run needs: a data set, a draft model and how to talk to its server."""
-
-    small_model_name: str
-    """Draft model: hub id, local folder, or the name its server was started with."""
+class Run:
+    """What every run needs: a data set, and how to talk to servers."""
 
     dataset_name: str
     """aime24, aime25, amc23 (or amc), math500, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
-
-    small_model_url: str | None = None
-    """URL of the draft server or of a router before several; overrides its port."""
-
-    small_model_max_tokens: int = 500
-    """Most tokens of one draft chunk."""
-
-    small_model_temperature: float = 0.8
-    """Sampling temperature of the draft; 0 is greedy."""
 
     top_p: float = 1.0
     """Nucleus sampling of all models; 1 is off."""
@@ -53,6 +41,10 @@ class Common:
     data_dir: Path | None = None
     """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
     else $ATTS_DATA_DIR; else the hub."""
+
+    calibration_split: float = 0.0
+    """Keep this share of the questions, drawn by seed, for calibration only; 0 = evaluate all, and
+    calibrate on the evaluated ones. demo always calibrates on problems of its own."""
 
     seed: int = 0
     """Draws demo problems and the calibration split. Sampling itself is not seeded: servers ignore it."""
@@ -68,19 +60,45 @@ class Common:
 
     def __post_init__(self) -> None:
         if self.data_dir is None:
-            object.__setattr__(self, "data_dir", _default_data_dir())
+            object.__setattr__(self, "data_dir", default_data_dir())
         object.__setattr__(self, "dataset_name", datasets.canonical(self.dataset_name))
-        require(self.small_model_max_tokens >= 1, "--small_model_max_tokens must be at least 1")
-        require(self.small_model_temperature >= 0, "--small_model_temperature must not be negative")
         require(0 < self.top_p <= 1, "--top_p must lie in (0, 1]")
+        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
         require(self.max_problems >= 0, "--max_problems must not be negative (0 = all)")
         require(self.max_retries >= 0, "--max_retries must not be negative")
         require(self.request_timeout > 0, "--request_timeout must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Samples(Common):
-    """What runs that write samples share."""
+class OneServer(Run):
+    """A run with a draft model, or with a model alone."""
+
+    small_model_name: str
+    """Draft model: hub id, local folder, or the name its server was started with."""
+
+    small_model_url: str | None = None
+    """URL of the draft server or of a router before several; overrides its port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(OneServer):
+    """A run whose draft model writes chunks of a limited length."""
+
+    small_model_max_tokens: int = 500
+    """Most tokens of one draft chunk."""
+
+    small_model_temperature: float = 0.8
+    """Sampling temperature of the draft; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.small_model_max_tokens >= 1, "--small_model_max_tokens must be at least 1")
+        require(self.small_model_temperature >= 0, "--small_model_temperature must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Run):
+    """A run that writes samples."""
 
     output_dir: Path | None = None
     """Result folder; default: results/... by the naming scheme."""
@@ -88,29 +106,41 @@ class _Samples(Common):
     repeats: int = 16
     """Samples of every question."""
 
-    turns: int = 15
-    """Most turns of a sample."""
-
     small_model_concurrency: int = 16
     """Most requests in flight at the server of the model that writes first."""
 
-    extract_mode: Literal["regex", "nongreedy", "llm"] | None = None
+    extract_mode: Literal["regex", "published", "llm"] | None = None
     """How answers are read: by regex with balanced braces (the default), up to the first closing brace
-    (nongreedy, as the published runs did), or at the end of a chain by an OpenAI-compatible model (llm:
+    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
     OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    answer_after_think: bool = False
+    """Count answers behind </think> only: for models that think, a box before it is an intermediate result.
+    As published, every box counts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.extract_mode is None:
             object.__setattr__(self, "extract_mode", "regex")
         require(self.repeats >= 1, "--repeats must be at least 1")
-        require(self.turns >= 1, "--turns must be at least 1")
         require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair(Common):
-    """What calibration and the loop share."""
+class Samples(Common, Sampled):
+    """A run whose samples grow turn by turn."""
+
+    turns: int = 15
+    """Most turns of a sample."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.turns >= 1, "--turns must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoServers(OneServer):
+    """A run with a target model, too."""
 
     eval_model_name: str
     """Target model: hub id, local folder, or the name its server was started with."""
@@ -124,28 +154,28 @@ class _Pair(Common):
     eval_model_url: str | None = None
     """URL of the target server or of a router before several; overrides its port."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.draft_url != self.target_url, f"draft and target are both at {self.draft_url}")
+
+    @property
+    def draft_url(self) -> str:
+        return url("--small_model_url", self.small_model_url, "--small_model_port", self.small_model_port)
+
+    @property
+    def target_url(self) -> str:
+        return url("--eval_model_url", self.eval_model_url, "--eval_model_port", self.eval_model_port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair(TwoServers, Common):
+    """What calibration and the loop share."""
+
     use_chat_template: bool = False
     """Score a chunk behind the target's chat template (_ct1) rather than behind the raw question (_ct0)."""
 
     ppl_array_path: Path | None = None
     """The calibration array; default: evaluation/ppls_... by the naming scheme."""
-
-    calibration_split: float = 0.0
-    """Keep this share of the questions, drawn by seed, for calibration only; 0 = calibrate on the
-    evaluated questions. demo always calibrates on problems of its own."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
-        require(self.draft_url != self.target_url, f"draft and target are both at {self.draft_url}")
-
-    @property
-    def draft_url(self) -> str:
-        return _url("--small_model_url", self.small_model_url, "--small_model_port", self.small_model_port)
-
-    @property
-    def target_url(self) -> str:
-        return _url("--eval_model_url", self.eval_model_url, "--eval_model_port", self.eval_model_port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +212,7 @@ class ConformalSettings(_Pair):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsyncSettings(_Pair, _Samples):
+class AsyncSettings(_Pair, Samples):
     """Flags of ref_async and ref_async_per_question."""
 
     sample_size: int = 16
@@ -205,7 +235,7 @@ class AsyncSettings(_Pair, _Samples):
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode nongreedy unless another is given."""
+    --extract_mode published unless another is given."""
 
     calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
     """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
@@ -230,7 +260,7 @@ class AsyncSettings(_Pair, _Samples):
 
     def __post_init__(self) -> None:
         if self.compat == "published" and self.extract_mode is None:
-            object.__setattr__(self, "extract_mode", "nongreedy")
+            object.__setattr__(self, "extract_mode", "published")
         if self.budget is not None:
             require(
                 0 < self.budget < self.repeats,
@@ -258,29 +288,29 @@ class AsyncSettings(_Pair, _Samples):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings(_Samples):
+class BaselineSettings(Samples):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
     sglang_port: int = 40000
     """Port of the server on this machine."""
 
-    calibration_split: float = 0.0
-    """Leave out the questions that calibration with this split uses, to compare on the same ones."""
+    token_budget: int = 0
+    """Most tokens of a sample, over all turns, to compare methods at the same budget; 0 = no limit."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
+        require(self.token_budget >= 0, "--token_budget must not be negative (0 = no limit)")
         _ = self.draft_url  # raises if it is none
 
     @property
     def draft_url(self) -> str:
-        return _url("--small_model_url", self.small_model_url, "--sglang_port", self.sglang_port)
+        return url("--small_model_url", self.small_model_url, "--sglang_port", self.sglang_port)
 
 
-def _url(url_flag: str, url: str | None, port_flag: str, port: int) -> str:
+def url(url_flag: str, given: str | None, port_flag: str, port: int) -> str:
     """Where a server is. Raises ValueError naming the flag at fault."""
-    if url is None:
+    if given is None:
         require(0 < port < 65536, f"{port_flag} {port} is not a port")
         return f"http://{HOST}:{port}"
-    require(url.startswith(("http://", "https://")), f"{url_flag} {url!r} must start with http:// or https://")
-    return url.rstrip("/")
+    require(given.startswith(("http://", "https://")), f"{url_flag} {given!r} must start with http:// or https://")
+    return given.rstrip("/")

@@ -120,6 +120,13 @@ class ResultStore:
         durable.write(self.folder / SUMMARY, _json(summary))
 
 
+def update_summary(folder: Path, news: Mapping[str, Any]) -> None:
+    """Replaces what a finished run's summary says of ``news``; a folder without a summary stays without."""
+    path = folder / SUMMARY
+    if path.exists():
+        durable.write(path, _json({**json.loads(path.read_text()), **news}))
+
+
 def read(path: Path) -> Record | None:
     """A sample's record; None for a file that is missing or torn, which is work still owed."""
     try:
@@ -131,6 +138,16 @@ def read(path: Path) -> Record | None:
     if content.get("schema", SCHEMA) != SCHEMA:
         raise Problem(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
     return content
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a finished run amounted to. Raises Problem if it isn't finished."""
+    try:
+        return dict(json.loads((folder / SUMMARY).read_text()))
+    except FileNotFoundError:
+        raise Problem(f"{folder} has no {SUMMARY}: the run is not finished; give its command again") from None
+    except ValueError as error:
+        raise Problem(f"{folder / SUMMARY} is damaged: {error}") from None
 
 
 def samples(folder: Path) -> Iterator[Record]:

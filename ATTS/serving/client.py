@@ -88,6 +88,25 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     )
 
 
+async def inspect_openai(
+    session: aiohttp.ClientSession, url: str, role: str, name: str, limit: int, retries: int
+) -> "SGLangModel":
+    """A model behind a server that has chat completions and nothing else. Raises Problem."""
+    try:
+        models = await _get(session, url, "/v1/models")
+        names = frozenset(str(card["id"]) for card in models["data"])
+    except Transient as error:
+        raise Problem(f"the {role} server at {url} is not ready ({error}): wait and try again") from None
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise Problem(f"no server answers at {url} ({retry.describe(error)}): start the {role} server there") from None
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+        raise Problem(f"what answers at {url} is not an OpenAI-compatible server: it has no /v1/models") from None
+    if name not in names:
+        raise Problem(f"the {role} server at {url} serves {' / '.join(sorted(names))}, not {name}")
+    info = ServerInfo(names, name, tokenizer_path=None, context_length=None, version=None)
+    return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
+
+
 async def _get(session: aiohttp.ClientSession, url: str, path: str) -> Any:
     """The JSON at ``path``, or None where the server has no such page."""
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
@@ -116,6 +135,7 @@ class SGLangModel:
         limit: asyncio.Semaphore,
         retries: int,
         top_p: float = 1.0,
+        top_k: int = -1,
     ) -> None:
         self.url = url
         self.role = role
@@ -123,15 +143,19 @@ class SGLangModel:
         self._session = session
         self._limit = limit
         self._retries = retries
-        self._top_p = top_p
+        self._sampling = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
 
-    async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
         room = max_tokens
         if self.info.context_length is not None:
             room = min(max_tokens, self.info.context_length - len(ids) - 1)
         if room < 1:
             raise ContextFull(f"{len(ids)} tokens leave no room in the {self.role}'s {self.info.context_length}")
-        sampling = {"max_new_tokens": room, "temperature": temperature, "top_p": self._top_p}
+        sampling: dict[str, Any] = {"max_new_tokens": room, "temperature": temperature, **self._sampling}
+        if stop:
+            sampling |= {"stop": list(stop), "no_stop_trim": True}
         body: dict[str, Any] = {"input_ids": list(ids), "sampling_params": sampling}
         if not self.info.returns_ids:
             body["return_logprob"] = True
@@ -142,15 +166,17 @@ class SGLangModel:
             if written is None:
                 written = [entry[1] for entry in meta["output_token_logprobs"]]
             finish = meta["finish_reason"]
-            ended = finish["type"] == "stop"
+            stopped = finish.get("matched") if finish["type"] == "stop" else None
+            stopped = stopped if stopped in stop else None
+            ended = finish["type"] == "stop" and stopped is None
             # Some releases count the end-of-text token among the ids, some don't.
             if ended and written and written[-1] == finish.get("matched"):
                 written = written[:-1]
         except (KeyError, TypeError, IndexError) as error:
             raise ServerFailed(f"the {self.role} server's reply lacks {error}") from None
-        if room < max_tokens and not ended and len(written) >= room:
+        if room < max_tokens and not ended and stopped is None and len(written) >= room:
             raise ContextFull(f"the chain has filled the {self.role}'s context of {self.info.context_length} tokens")
-        return Generated(written, ended, usage)
+        return Generated(written, ended, usage, stopped)
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
         """See LanguageModel. Position ``start - 1`` is asked for too and dropped: SGLang always

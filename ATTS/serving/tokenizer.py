@@ -40,8 +40,11 @@ class ModelTokenizer:
 
     def template(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The chat template's ids for ``messages`` and the beginning of an answer to them."""
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self.encode(text)  # the template's text holds any begin-of-text token already
+        return self.encode(self.render(messages))  # the template's text holds any begin-of-text token already
+
+    def render(self, messages: Sequence[Mapping[str, str]], answer: bool = True) -> str:
+        """The chat template's text for ``messages`` and, unless ``answer`` is false, the beginning of an answer."""
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
 
     def plain_prompt(self, text: str) -> list[int]:
         """Ids of a text that starts a sequence, with a begin-of-text token if the model has one."""

@@ -1,73 +1,115 @@
-"""Do two answers mean the same? The math-verify library in worker processes that can be killed."""
+"""Do two answers mean the same? By their notation where that tells, else by algebra in worker
+processes that can be killed."""
 
-import multiprocessing
+import os
 import re
 from collections.abc import Iterable
-from concurrent.futures import TimeoutError as FutureTimeout
 from enum import StrEnum
 
-from pebble import ProcessExpired, ProcessPool
+from ATTS.tasks import notation
+from ATTS.tasks.workers import Workers
 
-CHECK_SECONDS = 5.0
-START_SECONDS = 60.0  # a fresh worker imports sympy first
-LONGEST = 2000  # characters; no answer is longer, and the parser's time grows steeply
+LONGEST = 400  # characters; the longest answer of the data sets has 170, and the parser's time grows steeply
+DEEPEST = 12  # brackets within brackets
 
 _INTEGER = re.compile(r"[-+]?\d{1,300}")
-_LETTER = re.compile(r"\(?([A-J])[).]?")
+# What algebra would write out in full and never finish.
+_MONSTROUS = re.compile(
+    r"\^ ?\{? ?-?\d{5}"  # exponents from 10,000 on
+    r"|\^ ?\{? ?\(?\d+ ?\^ ?\{? ?(?:\d\d|[6-9])"  # powers of powers: 2^{3^6} and up
+    r"|\^[^,+=&]*\^[^,+=&]*\^"  # towers
+    r"|[a-zA-Z][^(]*\) ?\^ ?\{? ?\d{3}"  # (x + y)^{100} and up
+    r"|\d{5,}[ })]*!|! ?!"  # factorials
+    r"|\\[dt]?binom[^,+=&]*\d{5}"
+    r"|\\(?:sum|prod|bigcup)\b.*\d{5}"
+)
 
 
 class Verdict(StrEnum):
     EQUAL = "equal"
     DIFFERENT = "different"
-    UNDECIDED = "undecided"  # the check ran out of time or broke; counted as not correct, and shown
+    UNDECIDED = "undecided"  # no check was possible or it ran out of time; counted as not correct, and shown
 
 
 def compare_quickly(reference: str, answer: str) -> Verdict | None:
-    """The verdict where no algebra is needed: same text, integers, letters. None where it is."""
-    reference, answer = _tidy(reference), _tidy(answer)
-    if reference == answer:
+    """The verdict where no algebra is needed, or none is possible. None where it is."""
+    if reference.strip() == answer.strip():
         return Verdict.EQUAL
-    if _INTEGER.fullmatch(reference) and _INTEGER.fullmatch(answer):
-        return Verdict.EQUAL if int(reference) == int(answer) else Verdict.DIFFERENT
-    letters = _LETTER.fullmatch(reference), _LETTER.fullmatch(answer)
-    if letters[0] and letters[1]:
-        return Verdict.EQUAL if letters[0][1] == letters[1][1] else Verdict.DIFFERENT
     if len(answer) > LONGEST or len(reference) > LONGEST:
+        return Verdict.UNDECIDED
+    reference, answer = notation.plain(reference), notation.plain(answer)
+    if not answer:
         return Verdict.DIFFERENT
+    if notation.compact(reference) == notation.compact(answer):
+        return Verdict.EQUAL
+    for compare in (_letters, _words, _based, _numbers):
+        verdict = compare(reference, answer)
+        if verdict is not None:
+            return Verdict.EQUAL if verdict else Verdict.DIFFERENT
+    if _is_monstrous(reference) or _is_monstrous(answer):
+        return Verdict.UNDECIDED
     return None
 
 
-def _tidy(text: str) -> str:
-    return text.strip().strip("$").strip().removesuffix(".")
+def _letters(reference: str, answer: str) -> bool | None:
+    if not notation.is_letter(reference):
+        return None
+    chosen = notation.letter(answer)
+    return notation.letter(reference) == chosen if chosen else None
 
 
-def _check(reference: str, answer: str) -> bool:
-    """Runs in a worker. Its time limit is the pool's, which kills; the library's own is off."""
-    import math_verify
+def _words(reference: str, answer: str) -> bool | None:
+    wanted, given = notation.words(reference), notation.words(answer)
+    if wanted is not None and wanted == given:
+        return True
+    return False if wanted is not None and (notation.is_text(reference) or notation.is_text(answer)) else None
 
-    gold = math_verify.parse(f"${_tidy(reference)}$", parsing_timeout=None)
-    given = math_verify.parse(f"${_tidy(answer)}$", parsing_timeout=None)
-    return bool(math_verify.verify(gold, given, timeout_seconds=None))
+
+def _based(reference: str, answer: str) -> bool | None:
+    """An answer may name a base where the reference doesn't, but not leave out the reference's."""
+    wanted, given = notation.based(reference), notation.based(answer)
+    if wanted and given:
+        return wanted == given
+    if wanted and notation.number(answer):
+        return False
+    if given and _INTEGER.fullmatch(reference):
+        return reference == given[0]
+    return None
+
+
+def _numbers(reference: str, answer: str) -> bool | None:
+    wanted, given = (notation.number(notation.unassigned(text)) for text in (reference, answer))
+    return notation.same_number(wanted, given) if wanted and given else None
+
+
+def _is_monstrous(text: str) -> bool:
+    """Whether algebra on it would not end: too deep for the parser or too large to write out."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST or _MONSTROUS.search(text) is not None
 
 
 class Grader:
     """Compares pairs (reference, answer); each distinct pair once. Use as a context manager."""
 
-    def __init__(self, workers: int = 2) -> None:
-        self._workers = workers
-        self._pool: ProcessPool | None = None
+    def __init__(self, workers: int | None = None) -> None:
+        """``workers`` processes; by default one a core, from two to eight."""
+        self._count = workers or min(8, max(2, os.cpu_count() or 2))
+        self._workers: Workers | None = None
         self._known: dict[tuple[str, str], Verdict] = {}
 
     def __enter__(self) -> "Grader":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
     def compare(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
-        """Verdicts in the order of ``pairs``."""
+        """Verdicts in the order of ``pairs``. Raises nothing, whatever the texts are."""
         pairs = list(pairs)
         hard = []
         for pair in dict.fromkeys(pairs):
@@ -78,31 +120,12 @@ class Grader:
                 else:
                     self._known[pair] = quick
         if hard:
-            pool = self._started()
-            futures = [pool.schedule(_check, args=pair, timeout=CHECK_SECONDS) for pair in hard]
-            for pair, future in zip(hard, futures, strict=True):
-                try:
-                    self._known[pair] = Verdict.EQUAL if future.result() else Verdict.DIFFERENT
-                except (FutureTimeout, ProcessExpired, MemoryError, RecursionError):
-                    self._known[pair] = Verdict.UNDECIDED
-                except Exception:  # the parser fails on malformed text in many ways; none is an answer
-                    self._known[pair] = Verdict.UNDECIDED
+            if self._workers is None:
+                self._workers = Workers(self._count)
+            plain = ((notation.plain(reference), notation.plain(answer)) for reference, answer in hard)
+            for pair, equal in zip(hard, self._workers.equal(plain), strict=True):
+                self._known[pair] = _VERDICTS[equal]
         return [self._known[pair] for pair in pairs]
 
-    def _started(self) -> ProcessPool:
-        if self._pool is None:
-            # "spawn": a fork of a process with an event loop and threads may dead-lock.
-            self._pool = ProcessPool(self._workers, context=multiprocessing.get_context("spawn"), initializer=_warm_up)
-            self._pool.schedule(_check, args=("1/2", "0.5"), timeout=START_SECONDS).result()
-        return self._pool
 
-
-def _warm_up() -> None:
-    """Imports what a check needs before its clock runs, and silences a warning that the library's own
-    time limit is off."""
-    import logging
-
-    import math_verify
-
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    math_verify.parse("$1$", parsing_timeout=None)
+_VERDICTS = {True: Verdict.EQUAL, False: Verdict.DIFFERENT, None: Verdict.UNDECIDED}

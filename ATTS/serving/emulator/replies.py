@@ -28,6 +28,7 @@ class Reply:
     logprobs: list[float | None] | None = None  # of the prompt, from request.start on
     cached: int = 0
     seconds: float = 0.0
+    likely: dict[str, Any] = field(default_factory=dict)  # log-probabilities of other next tokens
     told: int = 0  # characters that earlier pieces of a stream held
 
     def write(self, written: Written, most: int, tokenizer: ModelTokenizer) -> None:
@@ -89,6 +90,7 @@ def generate(reply: Reply) -> dict[str, Any]:
             [value, token, None] for value, token in zip(reply.logprobs or (), tokens, strict=False)
         ]
         meta["output_token_logprobs"] = [[-1.0, token, None] for token in reply.ids]
+        meta |= reply.likely
     body: dict[str, Any] = {"text": reply.text, "meta_info": meta}
     if reply.release.returns_ids:
         body["output_ids"] = reply.ids

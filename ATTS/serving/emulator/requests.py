@@ -66,6 +66,8 @@ class Request:
     start: int  # log-probabilities of the prompt from here on
     stream: bool
     rid: str | None
+    token_ids: Sequence[int] = ()  # whose log-probabilities as the next token are wanted
+    top: int = 0  # and of how many likeliest ones
 
 
 def parse_json(raw: bytes, release: Release) -> dict[str, Any]:
@@ -113,6 +115,8 @@ def generate(body: dict[str, Any], tokenizer: ModelTokenizer, release: Release, 
             start=len(ids) if start < 0 else start,
             stream=bool(body.get("stream")),
             rid=body.get("rid"),
+            token_ids=(body.get("token_ids_logprob") or ()) if wants else (),
+            top=int(body.get("top_logprobs_num") or 0) if wants else 0,
         ),
         release,
         context,

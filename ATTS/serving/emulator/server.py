@@ -17,6 +17,7 @@ from ATTS.serving.emulator.content import Ask, Content, Written
 from ATTS.serving.emulator.counters import Counters
 from ATTS.serving.emulator.engine import Engine, Timing
 from ATTS.serving.emulator.faults import Fault, Kind, Plan
+from ATTS.serving.emulator.likely import likely_fields
 from ATTS.serving.emulator.release import CURRENT, Release
 from ATTS.serving.emulator.requests import Deadly, Refused, Request
 from ATTS.serving.tokenizer import ModelTokenizer
@@ -191,6 +192,8 @@ class Server:
                 after_first = max(1, request.start + 1)
                 known = self.served.content.logprobs(ask, after_first) if after_first < len(request.ids) else ()
                 reply.logprobs = [None, *known]
+            if request.token_ids or request.top:
+                reply.likely = likely_fields(self.served.content, ask, self.tokenizer, request.token_ids, request.top)
             most = request.max_new_tokens
             if most == 0 and self.served.release.zero_writes_one:
                 most = 1

@@ -1,0 +1,11 @@
+"""Run the loop with a barrier: at every turn the worst samples of a question go to the target, a fixed number.
+
+python -m ATTS.ref_sync_fix_budget --small_model_name demo-draft --eval_model_name demo-target --dataset_name demo
+"""
+
+from ATTS.runs import cli
+from ATTS.runs.baseline_settings import SyncFixBudgetSettings
+from ATTS.runs.fixed_budget import evaluate_fixed_budget
+
+if __name__ == "__main__":
+    cli.run(SyncFixBudgetSettings, __doc__, evaluate_fixed_budget)

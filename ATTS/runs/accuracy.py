@@ -1,0 +1,144 @@
+"""Accuracy of graded samples: means, pass@k and majority@k by unbiased estimators, intervals over questions."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ATTS.tasks.equivalence import Verdict
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """One sample's answer and what it is worth.
+
+    ``vote`` names what the answer means: answers of one question with the same vote mean the same.
+    None: no answer.
+    """
+
+    question: int
+    answer: str | None
+    vote: str | None
+    verdict: Verdict
+    status: str
+    reference: str
+
+    @property
+    def right(self) -> bool:
+        return self.verdict is Verdict.EQUAL
+
+
+def accuracy(graded: Sequence[Graded], repeats: int) -> dict[str, Any]:
+    """Everything about right and wrong. A sample without an answer is wrong, and so is an undecided one.
+
+    A question with fewer than k samples counts in pass@k and majority@k with those it has.
+    """
+    groups: dict[int, list[Graded]] = {}
+    for sample in graded:
+        groups.setdefault(sample.question, []).append(sample)
+    questions = [groups[number] for number in sorted(groups)]
+    means = np.array([sum(s.right for s in group) / len(group) for group in questions])
+    sizes = np.array([len(group) for group in questions])
+    low, high = interval(means, sizes)
+    tried = ks(repeats)
+    return {
+        "questions": len(questions),
+        "mean_accuracy": float(np.average(means, weights=sizes)) if questions else None,
+        "low": low,
+        "high": high,
+        "pass_at_k": {str(k): _mean([_passes(group, k) for group in questions]) for k in tried},
+        "majority_at_k": {str(k): _mean([_majority(group, k) for group in questions]) for k in tried},
+        "undecided": sum(s.verdict is Verdict.UNDECIDED for s in graded),
+        "unanswered": sum(s.answer is None for s in graded),
+        "accuracy_by_status": _by_status(graded),
+        "per_question": [_question(group) for group in questions],
+    }
+
+
+def ks(repeats: int) -> list[int]:
+    """1, 2, 4 ... and the number of repeats itself."""
+    return sorted({*(2**i for i in range(repeats.bit_length())), repeats})
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """Chance that any of ``k`` samples, drawn without replacement, is right: 1 - C(n - c, k) / C(n, k)."""
+    k = min(k, samples)
+    return 1 - comb(samples - right, k) / comb(samples, k)
+
+
+def majority_at_k(right: int, others: Sequence[int], silent: int, k: int) -> float:
+    """Chance that the vote of ``k`` samples, drawn without replacement, is right.
+
+    ``right`` samples give the right answer, ``others`` are the sizes of the groups that agree on a wrong
+    one, ``silent`` samples give none and don't vote. Equally large groups share the win. Exact: counts
+    the draws in which ``lead`` right samples beat every other group, or tie with some.
+    """
+    samples = right + sum(others) + silent
+    k = min(k, samples)
+    total = 0.0
+    for lead in range(1, min(right, k) + 1):
+        ways = {(0, 0): 1}  # (drawn of the other groups, ties with the lead): number of draws
+        for size in others:
+            grown: Counter[tuple[int, int]] = Counter()
+            for (drawn, ties), count in ways.items():
+                for more in range(min(size, lead, k - lead - drawn) + 1):
+                    grown[drawn + more, ties + (more == lead)] += count * comb(size, more)
+            ways = grown
+        for (drawn, ties), count in ways.items():
+            total += comb(right, lead) * count * comb(silent, k - lead - drawn) / (1 + ties)
+    return total / comb(samples, k)
+
+
+def interval(means: NDArray[np.float64], sizes: NDArray[np.int_]) -> tuple[float | None, float | None]:
+    """95 % interval of a mean over samples by bootstrap over questions: the repeats of one are not
+    independent. ``means`` and ``sizes`` are per question; None for fewer than two."""
+    if len(means) < 2:
+        return None, None
+    picks = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
+    drawn = (means * sizes)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _passes(group: Sequence[Graded], k: int) -> float:
+    return pass_at_k(len(group), sum(s.right for s in group), k)
+
+
+def _majority(group: Sequence[Graded], k: int) -> float:
+    right = sum(s.right for s in group)
+    others = Counter(s.vote for s in group if not s.right and s.vote is not None)
+    return majority_at_k(right, list(others.values()), len(group) - right - others.total(), k)
+
+
+def _question(group: Sequence[Graded]) -> dict[str, Any]:
+    """A question's row: its answers as they were written, the most frequent first."""
+    right = sum(s.right for s in group)
+    return {
+        "question_index": group[0].question,
+        "reference": group[0].reference,
+        "samples": len(group),
+        "right": right,
+        "accuracy": right / len(group),
+        "majority": _majority(group, len(group)),
+        "undecided": sum(s.verdict is Verdict.UNDECIDED for s in group),
+        "unanswered": sum(s.answer is None for s in group),
+        "answers": dict(Counter(s.answer for s in group if s.answer is not None).most_common()),
+    }
+
+
+def _by_status(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
+    """By the reason for which samples stopped."""
+    groups: dict[str, list[bool]] = {}
+    for sample in graded:
+        groups.setdefault(sample.status, []).append(sample.right)
+    return {status: {"samples": len(g), "accuracy": sum(g) / len(g)} for status, g in sorted(groups.items())}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

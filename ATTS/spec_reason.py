@@ -1,0 +1,11 @@
+"""Run SpecReason: the draft writes steps, the target grades each and rewrites those below the threshold.
+
+python -m ATTS.spec_reason --small_model_name demo-draft --eval_model_name demo-target --dataset_name demo
+"""
+
+from ATTS.runs import cli
+from ATTS.runs.baseline_settings import SpecReasonSettings
+from ATTS.runs.spec_reason import evaluate_spec_reason
+
+if __name__ == "__main__":
+    cli.run(SpecReasonSettings, __doc__, evaluate_spec_reason)

@@ -1,0 +1,13 @@
+# The comparison of all methods with a pair on three GPUs; any other pair of configs/pairs.sh will do.
+: "${SMALL_MODEL:=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B}"
+: "${EVAL_MODEL:=Qwen/QwQ-32B}"
+: "${DATASET:=math500}"
+: "${PROBLEMS:=100}"
+: "${REPEATS:=16}"
+: "${BLOCKS:=5}"
+: "${CHUNK:=500}"
+: "${TOKEN_BUDGET:=8192}"
+: "${SMALL_MODEL_CONCURRENCY:=64}"
+: "${EVAL_MODEL_CONCURRENCY:=32}"
+: "${SPE_CONFIG:=configs/speculative_thinking/1b_qwq.yml}"
+: "${OUT:=results/compare_gpu}"
