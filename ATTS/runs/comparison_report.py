@@ -10,6 +10,7 @@ import numpy as np
 from ATTS.method.types import Stage
 from ATTS.runs import durable
 from ATTS.runs.accuracy import interval
+from ATTS.runs.by_role import WROTE, grades, kinds, tokens
 from ATTS.runs.metrics import percent
 from ATTS.runs.records import Record
 from ATTS.runs.store import SUMMARY, samples
@@ -19,9 +20,6 @@ COLUMNS = (
     *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
     *("most in flight",),
 )
-WROTE = {Stage.DRAFT.value: "draft", Stage.CONTINUE.value: "target"}
-DISCARDED = {Stage.DRAFT_DISCARDED.value: "draft", Stage.TARGET_DISCARDED.value: "target"}
-READ = (Stage.SCORE.value, Stage.GRADE.value)
 
 
 def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str], settings: Mapping[str, Any]) -> str:
@@ -83,17 +81,6 @@ def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(means.mean()), "low": low, "high": high}
 
 
-def tokens(found: Sequence[Record]) -> dict[str, dict[str, int]]:
-    """Written tokens by author: those that stayed, and those that did not."""
-    told = {what: {"draft": 0, "target": 0} for what in ("kept", "discarded")}
-    for sample in found:
-        for entry in sample["full_history"]:
-            for what, authors in (("kept", WROTE), ("discarded", DISCARDED)):
-                if entry["model"] in authors:
-                    told[what][authors[entry["model"]]] += entry["tokens"]
-    return told
-
-
 def requests(found: Sequence[Record]) -> dict[str, int]:
     return _sum(found, "requests")
 
@@ -127,26 +114,6 @@ def most_in_flight(found: Sequence[Record]) -> int:
         now += change
         most = max(most, now)
     return most
-
-
-def grades(found: Sequence[Record]) -> dict[str, Any] | None:
-    """SpecReason's: how often each, how many were good enough, and the mean mass on the ten digits."""
-    told = [e for s in found for e in s["full_history"] if e["model"] == Stage.GRADE.value]
-    if not told:
-        return None
-    whole = [round(entry["score"]) for entry in told]
-    return {
-        "graded": len(told),
-        "accepted": sum(entry["accepted"] for entry in told) / len(told),
-        "by_grade": {str(grade): whole.count(grade) for grade in sorted(set(whole))},
-        "digit_mass": sum(sum(entry["digits"].values()) for entry in told) / len(told),
-    }
-
-
-def kinds(found: Sequence[Record]) -> dict[str, int] | None:
-    """Speculative Thinking's take-overs."""
-    told = [entry["kind"] for sample in found for entry in sample["full_history"] if "kind" in entry]
-    return {kind: told.count(kind) for kind in sorted(set(told))} or None
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.method.types import Stage
+from ATTS.runs import by_role
 from ATTS.runs.accuracy import accuracy
 from ATTS.runs.by_turn import by_turn
 from ATTS.runs.grading import by_math, status
@@ -29,6 +30,7 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
         "missing": len(expected) - len(found),
         **accuracy(graded, repeats),
         **work(found),
+        **by_role.summarise(found),
         "by_turn": by_turn(found, [sample.right for sample in graded]),
     }
 
