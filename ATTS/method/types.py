@@ -47,6 +47,7 @@ class Usage:
     completion_tokens: int = 0
     queue_seconds: float = 0.0  # waiting for a free slot on this side
     serve_seconds: float = 0.0  # from sending the request to having the whole answer, retries included
+    asked_at: float = 0.0  # when the request was made, before any waiting, by the event loop's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What a result file holds: one sample, in the published layout plus what was missing there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from ATTS.method.types import Event, ExitStatus, Stage, Transcript
 from ATTS.tasks.answers import INVALID
@@ -25,6 +26,29 @@ class Key:
     @property
     def index(self) -> int:
         return self.question.index * self.repeats + self.repeat
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(Sequence[Key]):
+    """All samples of some questions, question by question; a key is made when it is asked for."""
+
+    questions: Sequence[Question]
+    repeats: int
+
+    def __len__(self) -> int:
+        return len(self.questions) * self.repeats
+
+    @overload
+    def __getitem__(self, number: int) -> Key: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Key]: ...
+    def __getitem__(self, number: int | slice) -> Key | Sequence[Key]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        question, repeat = divmod(number % len(self), self.repeats)
+        return Key(self.questions[question], repeat, self.repeats)
 
 
 def record(
