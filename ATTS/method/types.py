@@ -101,6 +101,17 @@ class Event:
     rejected: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """A chunk that was drafted for nothing. ``tokens``: None if it was broken off, because a server
+    doesn't say how far it had come."""
+
+    turn: int
+    asked_at: float
+    seconds: float
+    tokens: int | None
+
+
 class Transcript(Protocol):
     """What a loop leaves behind of one sample, whatever way it came to its end."""
 

@@ -26,7 +26,10 @@ class Gate:
         self._numbers = itertools.count()
         self.inside = 0
         self.occupied_seconds = 0.0  # by all who were inside, added up
+        self.busy_seconds = 0.0  # in which anyone was
         self.most_inside = 0
+        self.left = 0  # how many have come out
+        self.kept_waiting = False  # somebody, since this was last set to False
         self._since: float | None = None
 
     @property
@@ -41,10 +44,6 @@ class Gate:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
-
-    @property
-    def full(self) -> bool:
-        return self.inside >= self._limit
 
     def occupied(self) -> float:
         """Seconds spent inside so far, by all."""
@@ -61,6 +60,7 @@ class Gate:
         if self.inside < self._limit and not self._waiting:
             self._count(1)
             return
+        self.kept_waiting = True
         let_in = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (PLACE.get(), next(self._numbers), let_in))
         try:
@@ -75,6 +75,7 @@ class Gate:
 
     def release(self) -> None:
         self._count(-1)
+        self.left += 1
         self._admit()
 
     def _admit(self) -> None:
@@ -88,6 +89,8 @@ class Gate:
         now = asyncio.get_running_loop().time()
         if self._since is not None:
             self.occupied_seconds += (now - self._since) * self.inside
+            if self.inside:
+                self.busy_seconds += now - self._since
         self._since = now
         self.inside += change
         self.most_inside = max(self.most_inside, self.inside)
