@@ -116,6 +116,7 @@ class Transcript(Protocol):
     """What a loop leaves behind of one sample, whatever way it came to its end."""
 
     history: list[Event]
+    discarded: list[Discarded]
     answer: str | None
 
     @property

@@ -17,10 +17,12 @@ show that nothing is forgotten, and is cut when they show otherwise.
 """
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from ATTS.method.chain import Memory
+from ATTS.method.types import Transcript
 from ATTS.serving.client import ServerInfo
 from ATTS.serving.gate import Gate
 from ATTS.serving.load import Load
@@ -28,8 +30,9 @@ from ATTS.serving.load import Load
 LOOK_SECONDS = 1.0  # between two looks at the servers
 FIRST = 8  # requests at each server, and samples, to begin with
 MOST = 4096
-FILL = 0.95  # share of a server's memory for the chains under way, to begin with
-SPARE = 1.5  # samples in flight for each that fits: the others wait at a limit, ready to step in
+FILL = 0.9  # share of a server's memory for the chains under way, to begin with
+SPARE = 1.25  # samples in flight for each that fits: the others wait at a limit, ready to step in
+LEAST_HERE = 0.35  # of the chains that fit a server: so many it may have, wherever the others are
 LEAST_FILL, MOST_FILL = 0.3, 0.95
 SMOOTH = 0.2  # weight of the newest look in the running means
 FORGOTTEN = (0.03, 0.10)  # of what a server had seen of the chains: below, there is room; above, it is too much
@@ -50,6 +53,7 @@ class Means:
     """Of all looks at one server."""
 
     looks: int = 0
+    with_work: float = 0.0  # share of them in which it had any
     running: float = 0.0
     queued: float = 0.0
     token_usage: float = 0.0
@@ -57,9 +61,10 @@ class Means:
 
     def note(self, load: Load) -> None:
         self.looks += 1
-        for name in ("running", "queued", "token_usage"):
+        values = {"running": load.running, "queued": load.queued, "token_usage": load.token_usage}
+        for name, value in {**values, "with_work": float(load.running + load.queued > 0)}.items():
             mean = getattr(self, name)
-            setattr(self, name, mean + (getattr(load, name) - mean) / self.looks)
+            setattr(self, name, mean + (value - mean) / self.looks)
         self.most_token_usage = max(self.most_token_usage, load.token_usage)
 
 
@@ -77,6 +82,7 @@ class Server:
     fill: float = FILL
     size: float | None = None  # share of its memory that one chain takes
     queued: float = 0.0  # for each running one
+    occupied_until_empty: float = 0.0  # seconds of its slots, until the last sample started
     kept_waiting: bool = False  # requests, by the limit, in this round of samples
     _left: int = 0  # requests done when the round began
     _seen: Memory = field(default_factory=Memory)
@@ -105,13 +111,36 @@ class Server:
             if strained is not None:
                 self.fill = max(LEAST_FILL, 0.9 * self.fill) if strained else min(MOST_FILL, self.fill + 0.02)
             fits = int(self.fill / self.size)
-            self.gate.limit = min(MOST, max(FIRST, fits - away, int(0.5*fits)))
+            self.gate.limit = min(MOST, max(FIRST, fits - away, int(LEAST_HERE * fits)))
         elif strained:
             self.gate.limit = max(FIRST // 2, int(0.8 * self.gate.limit))
         elif strained is False and self.gate.kept_waiting:
             self.gate.limit = min(MOST, self.gate.limit + max(1, self.gate.limit // 4))
         if strained is not None:
             self.gate.kept_waiting = False
+
+    def report(self, seconds: float, until_empty: float | None) -> dict[str, Any]:
+        gate, first, last = self.gate, self.first, self.last
+        told: dict[str, Any] = {
+            "busy": gate.busy_seconds / seconds if seconds else None,  # share of the time with any request in flight
+            "in_flight": gate.occupied_seconds / seconds if seconds else None,  # on the average
+            "most_in_flight": gate.most_inside,
+            "limit": None if self.adaptive else gate.limit,
+            "last_limit": gate.limit,
+            "slots_busy_until_queue_empty": (
+                self.occupied_until_empty / (gate.limit * until_empty) if until_empty and not self.adaptive else None
+            ),
+            "forgotten": 1 - self.memory.cached / self.memory.known if self.memory.known else None,
+        }
+        if first is not None and last is not None:
+            told["by_its_metrics"] = {
+                **dataclasses.asdict(self.means),
+                "retracted": last.retracted - first.retracted,
+                "prompt_tokens": last.prompt_tokens - first.prompt_tokens,
+                "cached_tokens": last.cached_tokens - first.cached_tokens,
+                "written_tokens": last.written_tokens - first.written_tokens,
+            }
+        return told
 
     def _strained(self) -> bool | None:
         """Whether the server had too much to do in the round that ends now; None: just enough."""
@@ -146,18 +175,28 @@ class Lengths:
 
 
 class Limits:
-    """The gates of a run, and the task that moves those that the user left open.
+    """The gates of a run, and the task that moves those that the user left open. ``async with`` it.
 
-    ``samples``: most samples in flight; 0: adaptive. ``longest``: tokens that a chain may get at most.
+    ``samples``: most samples in flight; 0: adaptive, or the sum of the limits on requests if those are
+    all fixed, because a sample has one request under way at a time. ``longest``: tokens that a chain
+    may get at most.
     """
 
     def __init__(self, samples: int = 0, longest: int = 10_000) -> None:
         self.samples = Gate(samples or FIRST)
         self.servers: list[Server] = []
         self.lengths = Lengths(longest)
+        self.seconds = 0.0  # of the run, when it is over
         self._adaptive = samples == 0
         self._rising = True
         self._done = 0  # requests, when the round began
+        self._began = 0.0
+        self._queue_empty: float | None = None  # seconds until then
+        self._task: asyncio.Task[None] | None = None
+
+    def gate(self, limit: int) -> Gate:
+        """A limit on requests; 0: adaptive, once :meth:`add` says for which server."""
+        return Gate(limit or FIRST)
 
     def add(self, model: Watched, gate: Gate, memory: Memory, adaptive: bool) -> Server:
         """A server of the run, with the gate before it; ``memory`` counts what its replies say."""
@@ -165,20 +204,48 @@ class Limits:
         self.servers.append(server)
         return server
 
-    async def run(self) -> None:
-        """Looks at the servers and adapts, until cancelled."""
+    async def __aenter__(self) -> "Limits":
+        if self._adaptive and not any(server.adaptive for server in self.servers):
+            self._adaptive = False
+            self.samples.limit = sum(server.gate.limit for server in self.servers)
+        self._began = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.seconds = asyncio.get_running_loop().time() - self._began
+        for server in self.servers:
+            server.gate.occupied()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if not self._task.cancelled() and (error := self._task.exception()) is not None and exception[0] is None:
+                raise error
+
+    def ended(self, chain: Transcript) -> None:
+        """A sample has ended with this chain."""
+        used = [event.usage for event in chain.history]
+        self.lengths.add(max((u.prompt_tokens + u.completion_tokens for u in used), default=1))
+
+    def queue_is_empty(self) -> None:
+        """The last sample has started."""
+        self._queue_empty = asyncio.get_running_loop().time() - self._began
+        for server in self.servers:
+            server.occupied_until_empty = server.gate.occupied()
+
+    def report(self) -> dict[str, Any]:
+        """How full each server was: by this side's slots, and by its own page of metrics."""
+        return {server.model.role: server.report(self.seconds, self._queue_empty) for server in self.servers}
+
+    async def _run(self) -> None:
         while True:
             for server in self.servers:
                 await server.look()
-            with_any = sum(server.gate.inside for server in self.servers)
+            inside = sum(server.gate.inside for server in self.servers)
             for server in self.servers:
-                server.adapt(with_any - server.gate.inside)
+                server.adapt(inside - server.gate.inside)
             self._adapt_samples()
             await asyncio.sleep(LOOK_SECONDS)
-
-    def ended(self, tokens: int) -> None:
-        """A chain has ended with so many tokens."""
-        self.lengths.add(max(1, tokens))
 
     def _adapt_samples(self) -> None:
         if not self._adaptive:

@@ -58,8 +58,10 @@ def record(
     reason: str | None,
     seconds: float,
     digests: dict[str, str | None],
+    started_at: float = 0.0,
 ) -> Record:
-    """The content of ``problem_XXXX.json``. ``seconds`` is the sample's wall time, waiting included."""
+    """The content of ``problem_XXXX.json``. ``seconds`` is the sample's wall time, waiting included;
+    ``started_at`` the event loop's time at which it began."""
     return {
         "schema": SCHEMA,
         "problem_index": key.index,
@@ -72,9 +74,13 @@ def record(
         "reference_answer": key.question.answer,
         "duration_seconds": seconds,
         "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in Stage},
+        "discarded": [
+            {"turn": d.turn, "at": d.asked_at - started_at, "seconds": d.seconds, "tokens": d.tokens}
+            for d in chain.discarded
+        ],
         **digests,
         "question": key.question.problem,
-        "full_history": [_entry(event) for event in chain.history],
+        "full_history": [_entry(event, started_at) for event in chain.history],
     }
 
 
@@ -91,11 +97,16 @@ def _usage(history: list[Event], stage: Stage) -> dict[str, float]:
     }
 
 
-def _entry(event: Event) -> Record:
+def _entry(event: Event, started_at: float) -> Record:
     """One entry of ``full_history``, with the published keys first."""
     entry: Record = {"turn": event.turn, "model": event.stage.value}
     if event.stage is Stage.SCORE:
         entry |= {"ppl": event.ppl, "percentile": event.percentile, "rejected": event.rejected}
     else:
         entry |= {"output": event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}
-    return entry | {"seconds": event.usage.serve_seconds, "queued": event.usage.queue_seconds}
+    usage = event.usage
+    return entry | {
+        "at": usage.asked_at - started_at,
+        "seconds": usage.serve_seconds,
+        "queued": usage.queue_seconds,
+    }

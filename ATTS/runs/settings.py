@@ -12,6 +12,7 @@ from typing import Literal
 from ATTS.tasks import datasets
 
 HOST = "127.0.0.1"
+PUBLISHED_DRAFT_LIMIT, PUBLISHED_TARGET_LIMIT = 16, 4
 
 
 def _default_data_dir() -> Path | None:
@@ -90,13 +91,21 @@ class _Samples(Common):
     turns: int = 15
     """Most turns of a sample."""
 
-    small_model_concurrency: int = 16
-    """Most requests in flight at the server of the model that writes first."""
+    small_model_concurrency: int = 0
+    """Most requests in flight at the server of the model that writes first; 0 = adaptive: as many as its
+    memory holds (with --schedule question and --compat published: 16, as published)."""
 
     extract_mode: Literal["regex", "nongreedy", "llm"] | None = None
     """How answers are read: by regex with balanced braces (the default), up to the first closing brace
     (nongreedy, as the published runs did), or at the end of a chain by an OpenAI-compatible model (llm:
     OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    samples_in_flight: int = 0
+    """Most samples under way; 0 = adaptive (where all requests are limited: the sum of those limits)."""
+
+    schedule: Literal["queue", "question"] = "queue"
+    """queue: all samples in one queue. question: one question's samples after the other's, each time
+    waiting for the slowest, as the published driver does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +113,16 @@ class _Samples(Common):
             object.__setattr__(self, "extract_mode", "regex")
         require(self.repeats >= 1, "--repeats must be at least 1")
         require(self.turns >= 1, "--turns must be at least 1")
-        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
+        require(self.samples_in_flight >= 0, "--samples_in_flight must not be negative (0 = adaptive)")
+        require(self.small_model_concurrency >= 0, "--small_model_concurrency must not be negative (0 = adaptive)")
+        if self.schedule == "question":
+            self._fix(small_model_concurrency=PUBLISHED_DRAFT_LIMIT)
+
+    def _fix(self, **limits: int) -> None:
+        """Sets the limits that the user left open."""
+        for name, limit in limits.items():
+            if getattr(self, name) == 0:
+                object.__setattr__(self, name, limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +194,9 @@ class AsyncSettings(_Pair, _Samples):
     eval_model_temperature: float = 0.8
     """Sampling temperature of the target; 0 is greedy."""
 
-    eval_model_concurrency: int = 4
-    """Most requests in flight at the target server."""
+    eval_model_concurrency: int = 0
+    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
+    question and --compat published: 4, as published)."""
 
     rejection_rate: float = 0.4
     """Share of chunks to hand to the target: it takes over iff the percentile reaches 1 - rate."""
@@ -187,16 +206,29 @@ class AsyncSettings(_Pair, _Samples):
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode nongreedy unless another is given."""
+    --extract_mode nongreedy unless another is given and --schedule question."""
+
+    scoring_concurrency: int = 0
+    """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
+
+    optimistic: bool = False
+    """Let the draft write on while its last chunk is scored. Same results, sooner; what it wrote behind a
+    chunk that is then rejected was for nothing, so it pays where the draft server has room to spare."""
 
     def __post_init__(self) -> None:
-        if self.compat == "published" and self.extract_mode is None:
-            object.__setattr__(self, "extract_mode", "nongreedy")
+        if self.compat == "published":
+            object.__setattr__(self, "schedule", "question")
+            if self.extract_mode is None:
+                object.__setattr__(self, "extract_mode", "nongreedy")
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
         require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
+        require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
+        require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
+        if self.schedule == "question":
+            self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
         require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
 
 

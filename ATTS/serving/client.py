@@ -114,8 +114,8 @@ class SGLangModel:
 
     ``limit`` bounds the requests in flight, ``scoring_limit`` those that score (None: the same
     limit counts both); waiting for it counts as queueing and is never held while a retry waits. A
-    cancelled request is closed, which makes the server abort it. Raises ContextFull before sending what can't fit, ServerFailed when one
-    request fails for good, Problem when the server has gone.
+    cancelled request is closed, which makes the server abort it. Raises ContextFull before sending
+    what can't fit, ServerFailed when one request fails for good, Problem when the server has gone.
     """
 
     def __init__(
@@ -192,9 +192,7 @@ class SGLangModel:
             raise ValueError("a prompt needs token ids >= 0: anything else takes an SGLang server down")
         return await self.post("/generate", body, limit)
 
-    async def post(
-        self, path: str, body: dict[str, Any], limit: Slots | None = None
-    ) -> tuple[dict[str, Any], Usage]:
+    async def post(self, path: str, body: dict[str, Any], limit: Slots | None = None) -> tuple[dict[str, Any], Usage]:
         """Sends one request, and again if it fails in a way that may pass. Raises ServerFailed, Problem."""
         data = orjson.dumps(body)
         clock = asyncio.get_running_loop().time

@@ -36,6 +36,7 @@ class Job:
     private: float = 0.0  # tokens of memory it holds outside the cache; its output comes on top
     told: asyncio.Event = field(default_factory=asyncio.Event)
     finished: bool = False
+    failure: Exception | None = None
 
     @property
     def left(self) -> float:
@@ -58,6 +59,7 @@ class Spent:
     prefilled: int = 0
     prompt: int = 0
     cached: int = 0
+    context_steps: float = 0.0  # tokens of all running requests, added up over decode steps
     retracted: int = 0
     most_kv: float = 0.0  # tokens that running requests held at most
     most_running: int = 0
@@ -128,6 +130,8 @@ class Engine:
             while not job.finished:
                 await job.told.wait()
                 job.told.clear()
+                if job.failure is not None:
+                    raise RuntimeError("the emulated server has failed") from job.failure
                 yield total if job.finished else math.floor(job.written + self._steps - job.began + NOTHING)
         finally:
             if not job.finished:  # its client has left
@@ -159,9 +163,15 @@ class Engine:
     # The scheduler
 
     async def _serve(self) -> None:
-        while self.queued or self.running:
-            await self._prefill()
-            await self._decode()
+        try:
+            while self.queued or self.running:
+                await self._prefill()
+                await self._decode()
+        except Exception as error:
+            for job in (*self.running, *self.queued):
+                job.failure = error
+                job.told.set()
+            raise
 
     async def _prefill(self) -> None:
         """Admits whom there is room for, as many at once as one forward pass computes."""
@@ -276,6 +286,7 @@ class Engine:
         steps, running = max(0.0, to - self._steps), len(self.running)
         seconds = steps * self._step * self.timing.speed
         self._steps += steps
+        self.spent.context_steps += steps * (self._context + steps * running / 2)
         self._context += steps * running
         self._private += steps * running
         self.spent.decode_seconds += seconds

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from ATTS.method.chain import Memory
 from ATTS.method.types import Generated, ServerFailed, Usage
 from ATTS.serving.client import ServerInfo
 from ATTS.serving.emulator.engine import Engine, Job
@@ -37,6 +38,7 @@ class EngineModel:
         self.url = "emulated"
         self.role = role
         self.engine = engine
+        self.memory = Memory()
         memory = engine.timing.kv_tokens or None
         self.info = ServerInfo(frozenset({role}), role, None, None, "0.5.23", memory)
         self._says = says

@@ -67,7 +67,7 @@ class Script:
     def add(self, question: Chunk, turns: Sequence[Turn]) -> None:
         """One sample: the way its chain goes, and what the draft writes behind a chunk that is then
         rejected (``optimistic`` drafting asks for that before it knows)."""
-        way = (self.learn(question),)
+        way: tuple[int, ...] = (self.learn(question),)
         for number, turn in enumerate(turns):
             self._moments[way].drafts.append(turn.draft)
             way = (*way, self.learn(turn.draft))
