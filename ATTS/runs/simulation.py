@@ -40,8 +40,8 @@ class Workload:
     seed: int = 0
 
     def script(self, by_target_alone: bool = False) -> tuple[Script, list[Chunk]]:
-        """Of all samples, turn by turn, whatever is decided about a chunk being fixed beforehand; and
-        the questions. ``by_target_alone``: what a model alone writes instead."""
+        """All samples, and the questions. What is decided about a chunk is fixed beforehand.
+        ``by_target_alone``: the same chains, all of their chunks by one author."""
         dice = random.Random(self.seed)
         script = Script()
         questions = []
@@ -55,10 +55,13 @@ class Workload:
                 for turn in range(self.turns):
                     name = f"{number}.{sample}.{turn}"
                     ends = dice.random() < chance
-                    rejected = not by_target_alone and dice.random() < self.rejection_rate
+                    rejected = dice.random() < self.rejection_rate
                     draft = self._chunk(dice, f"draft {name}", self.draft_tokens, ends and not rejected)
                     more = self._chunk(dice, f"target {name}", self.target_tokens, ends) if rejected else None
-                    turns.append(Turn(draft, 2.0 if rejected else 1.1, more))
+                    if by_target_alone:
+                        turns += [Turn(chunk, 1.1, None) for chunk in (draft, more) if chunk is not None]
+                    else:
+                        turns.append(Turn(draft, 2.0 if rejected else 1.1, more))
                     if ends:
                         break
                 script.add(question, turns)
@@ -145,7 +148,7 @@ async def _simulate(
     rejection_rate: float,
 ) -> Outcome:
     asked = {role: ways.draft_limit if role == "draft" else ways.target_limit for role in timings}
-    longest = turns * (tokens[1] if ways.target_alone else tokens[0] + round(rejection_rate * tokens[1]))
+    longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
     limits = Limits(ways.samples_in_flight, longest)
     gates = {role: limits.gate(limit) for role, limit in asked.items()}
     engines = {role: Engine(timing) for role, timing in timings.items()}
@@ -158,6 +161,8 @@ async def _simulate(
         limits.add(models[role], gates[role], models[role].memory, adaptive=asked[role] == 0)
     lockstep = Lockstep() if ways.barrier else None
     most = dict(zip(("draft", "target"), tokens, strict=True))
+    if ways.target_alone:
+        most["target"] = max(tokens)
     told = [Question(number, question.text, "") for number, question in enumerate(questions)]
     prompts = [script.encode(question.text) for question in questions]
 
@@ -171,7 +176,7 @@ async def _simulate(
             readers = lockstep.join(question.index, readers)
         chain = Chain(find_answer, *readers.values())
         if ways.target_alone:
-            return chain, alone(chain, readers["target"], turns)
+            return chain, alone(chain, readers["target"], 2 * turns)  # a turn may have two chunks
         running = atts(chain, readers["draft"], readers["target"], decide, turns, ways.optimistic)
         return chain, running if lockstep is None else lockstep.leaving(question.index, readers["draft"], running)
 
