@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ATTS.method.types import ExitStatus, Stage
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.store import samples
+from ATTS.runs.timing import timing
 from ATTS.tasks.answers import INVALID
 from ATTS.tasks.equivalence import Grader, Verdict
 
@@ -29,6 +30,7 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
         "owed": len(expected) - len(found),
         **accuracy(found, [references[s["problem_index"]] for s in found], keys[0].repeats),
         **work(found),
+        "timing": timing(found),
     }
 
 

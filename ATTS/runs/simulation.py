@@ -180,7 +180,7 @@ async def _simulate(
         running = atts(chain, readers["draft"], readers["target"], decide, turns, ways.optimistic)
         return chain, running if lockstep is None else lockstep.leaving(question.index, readers["draft"], running)
 
-    ended: list[tuple[int, int, int, float, float]] = []
+    ended: list[tuple[int, list[int], float, float]] = []
     new = dict.fromkeys(timings, 0.0)  # tokens that each server had to compute, had it forgotten nothing
 
     async def keep(one: Ended) -> None:
@@ -192,7 +192,7 @@ async def _simulate(
         ]
         drafts = sum(event.stage is Stage.DRAFT for event in history)
         served = sum(event.usage.serve_seconds for event in history)
-        ended.append((drafts, *written, served, one.seconds))
+        ended.append((drafts, written, served, one.seconds))
         for role in timings:
             stages = (Stage.DRAFT,) if role == "draft" or ways.target_alone else (Stage.SCORE, Stage.CONTINUE)
             uses = [event.usage for event in history if event.stage in stages]
@@ -206,15 +206,15 @@ async def _simulate(
         await run_samples(Keys(told, repeats), loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
     for engine in engines.values():
         await engine.stop()
-    drafted, continued = (sum(one[i] for one in ended) for i in (1, 2))
+    drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))
     written = {"target": drafted} if ways.target_alone else {"draft": drafted, "target": continued}
     return Outcome(
         seconds=limits.seconds,
         samples=len(ended),
         turns=sum(one[0] for one in ended) / len(ended),
         written=written,
-        served=sum(one[3] for one in ended),
-        waited=sum(one[4] - one[3] for one in ended),
+        served=sum(one[2] for one in ended),
+        waited=sum(one[3] - one[2] for one in ended),
         places=limits.samples.most_inside * limits.seconds,
         servers=limits.report(),
         engines={role: {**_spent(engine, limits.seconds), "new": new[role]} for role, engine in engines.items()},
