@@ -8,6 +8,7 @@ decisions are the recording's. Exactly repeatable: no figure depends on the mach
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def lower_bound(outcome: Outcome, timings: dict[str, Timing], slots: dict[str, i
     return bounds
 
 
-def rows(recording: Recording) -> tuple[list[list[object]], dict[str, Any]]:
+def rows(recording: Recording) -> tuple[list[list[object]], list[list[object]], dict[str, Any]]:
     table: list[list[object]] = []
     figures: dict[str, Any] = {}
 
@@ -118,6 +119,28 @@ def rows(recording: Recording) -> tuple[list[list[object]], dict[str, Any]]:
         for schedule in ("question", "queue"):
             add(f"{schedule} {draft}/{target}", Ways(**limits, schedule=schedule), slots)  # type: ignore[arg-type]
     add("queue adaptive", Ways())
+    ahead: list[list[object]] = []
+    for name, ways in (
+        ("question 16/4", Ways(draft_limit=16, target_limit=4, schedule="question")),
+        ("question 64/32", Ways(draft_limit=64, target_limit=32, schedule="question")),
+        ("queue 16/4", Ways(draft_limit=16, target_limit=4)),
+        ("queue adaptive", Ways()),
+    ):
+        plain, early = recording.run(ways), recording.run(replace(ways, optimistic=True))
+        if early.written != plain.written:
+            raise Problem("drafting ahead has changed the chains")
+        wasted = early.engines["draft"]["written"] / early.written["draft"] - 1
+        figures[f"{name}, optimistic"] = {"seconds": early.seconds, "wasted_draft_tokens": wasted}
+        latency = [run.mean_seconds for run in (plain, early)]
+        ahead.append(
+            [
+                name,
+                f"{plain.seconds:.0f}",
+                f"{early.seconds:.0f}",
+                *(f"{mean:.1f}" for mean in latency),
+                f"{100 * wasted:.0f} %",
+            ]
+        )
     best = None
     for draft, target in SWEEP:
         for samples in (0, *(SAMPLES if target in (32, 36, 40, 44) else ())):
@@ -135,7 +158,7 @@ def rows(recording: Recording) -> tuple[list[list[object]], dict[str, Any]]:
         "question 16/4 : adaptive": seconds["question 16/4"] / seconds["queue adaptive"],
         "adaptive : best fixed": seconds["queue adaptive"] / best[0],
     }
-    return table, figures
+    return table, ahead, figures
 
 
 def main() -> None:
@@ -158,9 +181,12 @@ def main() -> None:
     try:
         for name in args.recordings:
             path = args.data / "traces" / f"traces_math500_{name}.jsonl.gz"
-            table, figures = rows(Recording(path, Preset.parse(args.draft), Preset.parse(args.target)))
+            table, ahead, figures = rows(Recording(path, Preset.parse(args.draft), Preset.parse(args.target)))
             print(f"\n{name}: {args.draft} + {args.target}\n")
             show(columns, table, {name: figures})
+            print()
+            columns_ahead = ["run", "seconds", "optimistic", "a sample", "optimistic", "draft tokens for nothing"]
+            show(columns_ahead, ahead, {})
             print()
             show(["ratio", ""], [[k, f"{v:.3f}"] for k, v in figures["ratios"].items()], figures["ratios"])
     except Problem as problem:

@@ -107,7 +107,7 @@ class Outcome:
     written: dict[str, int]  # tokens in the chains, by author
     waited: float  # seconds of samples waiting: for slots, for each other
     served: float  # and seconds with a server
-    places: float  # seconds of samples in flight, added up, if all places had always been taken
+    mean_seconds: float  # of a sample, from its start to its end
     servers: dict[str, Any]
     engines: dict[str, dict[str, float]]
     limits: dict[str, Any]
@@ -215,7 +215,7 @@ async def _simulate(
         written=written,
         served=sum(one[2] for one in ended),
         waited=sum(one[3] - one[2] for one in ended),
-        places=limits.samples.most_inside * limits.seconds,
+        mean_seconds=sum(one[3] for one in ended) / len(ended),
         servers=limits.report(),
         engines={role: {**_spent(engine, limits.seconds), "new": new[role]} for role, engine in engines.items()},
         limits={role: gate.limit for role, gate in gates.items()} | {"samples": limits.samples.limit},
