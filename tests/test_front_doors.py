@@ -39,6 +39,7 @@ def loop_flags(pair: Pair, *more: str) -> list[str]:  # a later flag wins over a
             "20",
             "--evalator_max_tokens",
             "24",
+            *("--small_model_concurrency", "16", "--eval_model_concurrency", "4"),
         ),
         *more,
     ]
@@ -122,7 +123,8 @@ def test_optimistic_drafting_the_prefix_cache_and_where_the_time_went(
     """On real servers: nearly all that could be cached is, drafts ahead are broken off, the accounts add up."""
     array = next((calibrated / "evaluation").glob("*.npy"))
     more = ("--ppl_array_path", str(array), "--output_dir", "out", "--repeats", "8", "--optimistic")
-    done = door("ref_async", *loop_flags(servers, *more), cwd=tmp_path)
+    adaptive = ("--small_model_concurrency", "0", "--eval_model_concurrency", "0")
+    done = door("ref_async", *loop_flags(servers, *more, *adaptive), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     for stage in ("score", "continue"):
