@@ -11,6 +11,7 @@ from aiohttp import web
 from ATTS.method.types import ContextFull, Generated, ScoreFailed, ServerFailed
 from ATTS.problem import Problem
 from ATTS.serving.client import ServerInfo, SGLangModel, inspect, new_session
+from ATTS.serving.gate import Gate
 
 INFO = ServerInfo(frozenset({"m"}), "m", None, 100, "0.5.23")
 Reply = Callable[[int, dict[str, Any]], web.StreamResponse | Awaitable[web.StreamResponse] | None]
@@ -63,7 +64,7 @@ LENGTH = {"type": "length", "length": 4}
 def generate(reply: Reply, info: ServerInfo = INFO, retries: int = 3, timeout: float = 20.0) -> Generated:
     async def ask() -> Generated:
         async with serving(reply) as url, new_session(timeout) as session:
-            model = SGLangModel(session, url, "draft", info, asyncio.Semaphore(2), retries)
+            model = SGLangModel(session, url, "draft", info, Gate(2), retries)
             return await model.generate([1, 2], 4, 0.8)
 
     return asyncio.run(ask())
@@ -77,7 +78,7 @@ def score(values: list[Any], ids: list[int], start: int) -> list[float | None]:
 
     async def ask() -> list[float | None]:
         async with serving(reply) as url, new_session(20) as session:
-            model = SGLangModel(session, url, "target", INFO, asyncio.Semaphore(1), 0)
+            model = SGLangModel(session, url, "target", INFO, Gate(1), 0)
             return (await model.logprobs(ids, start))[0]
 
     return asyncio.run(ask())
@@ -162,7 +163,7 @@ def test_a_server_that_has_gone_ends_the_run_and_is_named() -> None:
     async def ask() -> None:
         async with new_session(5) as session:
             async with serving(lambda *_: written([5], LENGTH)) as url:
-                model = SGLangModel(session, url, "target", INFO, asyncio.Semaphore(1), 1)
+                model = SGLangModel(session, url, "target", INFO, Gate(1), 1)
             await model.generate([1], 4, 0.8)
 
     with pytest.raises(Problem, match=r"the target server at http://127\.0\.0\.1:\d+ has gone"):
@@ -211,7 +212,7 @@ def test_empty_or_negative_ids_are_never_sent() -> None:
 
     async def ask(ids: list[int]) -> None:
         async with new_session(5) as session:
-            model = SGLangModel(session, "http://127.0.0.1:9", "draft", INFO, asyncio.Semaphore(1), 0)
+            model = SGLangModel(session, "http://127.0.0.1:9", "draft", INFO, Gate(1), 0)
             await model.generate(ids, 4, 0.8)
 
     for ids in ([], [1, -1]):
@@ -232,7 +233,7 @@ def test_no_more_requests_are_in_flight_than_the_limit_and_waiting_counts_as_que
 
     async def ask() -> list[Generated]:
         async with serving(lambda *_: slow()) as url, new_session(20) as session:
-            model = SGLangModel(session, url, "draft", INFO, asyncio.Semaphore(3), 0)
+            model = SGLangModel(session, url, "draft", INFO, Gate(3), 0)
             return await asyncio.gather(*(model.generate([1], 4, 0.8) for _ in range(9)))
 
     results = asyncio.run(ask())
@@ -287,5 +288,5 @@ def test_what_a_server_says_of_itself() -> None:
             return await inspect(session, url, "draft", "m")
 
     info = asyncio.run(ask())
-    assert info == ServerInfo(frozenset({"m", "/models/m"}), "/models/m", "/models/m", 2000, "0.5.23")
+    assert info == ServerInfo(frozenset({"m", "/models/m"}), "/models/m", "/models/m", 2000, "0.5.23", 2000)
     assert info.returns_ids

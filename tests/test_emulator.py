@@ -16,7 +16,9 @@ from ATTS.method.types import ContextFull, ScoreFailed, ServerFailed
 from ATTS.problem import Problem
 from ATTS.serving.client import SGLangModel, inspect, new_session
 from ATTS.serving.emulator import RELEASES, Ask, Fault, Scripted, Served, Server, Timing, Written
-from ATTS.serving.emulator.engine import Engine, RadixCache
+from ATTS.serving.emulator.engine import Engine
+from ATTS.serving.emulator.radix import RadixCache
+from ATTS.serving.gate import Gate
 from ATTS.serving.tokenizer import ModelTokenizer
 
 CONTENT = Scripted(lambda ask: Written(f"{ask.role} says 7"), lambda ask, start: [-0.5] * len(ask.ids[start:]))
@@ -29,7 +31,7 @@ def served(**changes: Any) -> Served:
 
 async def client(session: aiohttp.ClientSession, server: Server, retries: int = 0) -> SGLangModel:
     info = await inspect(session, server.url, "target", "model")
-    return SGLangModel(session, server.url, "target", info, asyncio.Semaphore(8), retries)
+    return SGLangModel(session, server.url, "target", info, Gate(8), retries)
 
 
 def with_client(emulated: Served, use: Any, retries: int = 0, timeout: float = 20) -> Any:  # the result of use(model)
@@ -211,7 +213,7 @@ def test_a_request_that_is_given_up_leaves_room_for_the_next() -> None:
         await asyncio.sleep(0.05)
         first.cancel()
         await asyncio.wait_for(second, 10)
-        assert engine.running == []
+        assert not engine.running
         await engine.stop()
 
     asyncio.run(run())

@@ -39,6 +39,7 @@ def loop_flags(pair: Pair, *more: str) -> list[str]:  # a later flag wins over a
             "20",
             "--evalator_max_tokens",
             "24",
+            *("--small_model_concurrency", "16", "--eval_model_concurrency", "4"),
         ),
         *more,
     ]
@@ -114,6 +115,34 @@ def test_the_two_marginal_commands_work_as_they_stand(servers: Pair, calibrated:
     other = door("ref_async", *loop_flags(servers, "--output_dir", str(folder), "--turns", "9"), cwd=calibrated)
     assert other.returncode == 2
     assert "turns: made with 20, now 9" in other.stderr
+
+
+def test_optimistic_drafting_the_prefix_cache_and_where_the_time_went(
+    servers: Pair, calibrated: Path, tmp_path: Path
+) -> None:
+    """On real servers: nearly all that could be cached is, drafts ahead are broken off, the accounts add up."""
+    array = next((calibrated / "evaluation").glob("*.npy"))
+    more = ("--ppl_array_path", str(array), "--output_dir", "out", "--repeats", "8", "--optimistic")
+    adaptive = ("--small_model_concurrency", "0", "--eval_model_concurrency", "0")
+    done = door("ref_async", *loop_flags(servers, *more, *adaptive), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    for stage in ("score", "continue"):
+        used = summary["stages"][stage]
+        assert used["cached_tokens"] >= 0.9 * (
+            used["prompt_tokens"] - (24 * used["requests"] if stage == "score" else 0)
+        )
+    told = summary["timing"]
+    assert told["discarded"]["chunks"] > 0
+    assert told["computing_seconds"] > 0
+    for role in ("draft", "target"):
+        server = summary["servers"][role]
+        assert 0 < server["busy"] <= 1.01
+        assert server["forgotten"] < 0.1
+        assert server["by_its_metrics"]["looks"] >= 1
+    drawn = door("timeline", "--output_dir", "out", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "out/timeline.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_two_conditional_commands_work_as_they_stand(servers: Pair, tmp_path: Path) -> None:

@@ -157,6 +157,55 @@ def test_a_chunk_that_stops_inside_a_character_leaves_it_to_the_next_author() ->
     assert draft.written_after[1] == list(b"<d>5 ")
 
 
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
+def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
+    """Whatever is decided: same texts, decisions and end; each rejected chunk costs a draft that is noted."""
+
+    class Ahead(Scripted):
+        async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+            self.written_after.append(list(ids))
+            await asyncio.sleep(0)
+            text = bytes(ids[3:]).decode()
+            said = next(chunk for before, chunk in reversed(known) if text == before)
+            return Generated(list(said.encode()), False, Usage(completion_tokens=len(said)))
+
+    texts = [text.replace("$", "s").replace("\\", "/") for text, _ in turns]
+    known: list[tuple[str, str]] = []
+    before = ""
+    for text, (_, rejected) in zip(texts, turns, strict=True):
+        known.append((before, text))
+        before += text
+        if rejected:
+            known.append((before, "for nothing"))  # what the draft writes if it can't wait
+            before += "+"
+
+    def chain(optimistic: bool) -> tuple[ExitStatus, Chain]:
+        scores = [BAD if rejected else GOOD for _, rejected in turns]
+        d = reader(Ahead(), "d")
+        t = reader(Scripted(["+" for _, rejected in turns if rejected], scores), "t")
+        made = Chain(lambda *_: None, d, t)
+        return asyncio.run(atts(made, d, t, JUDGE, len(turns), optimistic)), made
+
+    (plain_status, plain), (status, ahead) = chain(False), chain(True)
+    assert status == plain_status
+    assert [(e.stage, e.output, e.rejected) for e in ahead.history] == [
+        (e.stage, e.output, e.rejected) for e in plain.history
+    ]
+    assert len(ahead.discarded) == sum(rejected for _, rejected in turns[:-1])
+    assert plain.discarded == []
+
+
+def test_a_chunk_drafted_ahead_fails_the_sample_only_if_it_is_wanted() -> None:
+    async def go(score: float) -> ExitStatus:
+        d = reader(Scripted(["one ", ServerFailed("500")]), "d")
+        t = reader(Scripted([r"\boxed{8}"], [score]), "t")
+        return await atts(Chain(find_answer, d, t), d, t, JUDGE, 5, True)
+
+    assert asyncio.run(go(BAD)) is ExitStatus.ANSWERED
+    with pytest.raises(ServerFailed):
+        asyncio.run(go(GOOD))
+
+
 def test_a_model_alone_writes_until_it_answers_ends_or_runs_out_of_turns() -> None:
     for chunks, turns, expected in (
         (["a ", r"\boxed{2}"], 5, ExitStatus.ANSWERED),

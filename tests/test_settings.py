@@ -42,7 +42,7 @@ def test_the_defaults_are_those_of_the_readme_for_every_front_door(monkeypatch: 
     alone = parsed(BaselineSettings, monkeypatch=monkeypatch)
     assert (run.repeats, run.turns, run.small_model_max_tokens, run.evalator_max_tokens) == (16, 15, 500, 500)
     assert (run.small_model_temperature, run.eval_model_temperature, run.rejection_rate) == (0.8, 0.8, 0.4)
-    assert (run.small_model_concurrency, run.eval_model_concurrency, run.max_retries) == (16, 4, 3)
+    assert (run.small_model_concurrency, run.eval_model_concurrency, run.max_retries) == (0, 0, 3)
     assert (run.draft_url, run.target_url) == ("http://127.0.0.1:40000", "http://127.0.0.1:40001")
     assert (array.draft_url, array.target_url) == (run.draft_url, run.target_url)
     assert (array.sample_size, array.max_concurrent, array.small_model_max_tokens) == (16, 16, 500)
@@ -61,7 +61,7 @@ def test_the_two_commands_find_each_others_files_by_the_published_names(monkeypa
             assert names.calibration_array(run, per_question) == expected
             assert names.calibration_array(array, per_question) == expected
             assert names.async_results(run, per_question) == Path(
-                f"results/rllama_8B_qwq_32B_math500_sm500_em500_t15_smt0.8_sct0.8_emt0.8_smc16_emc4{mode}"
+                f"results/rllama_8B_qwq_32B_math500_sm500_em500_t15_smt0.8_sct0.8_emt0.8_smc0_emc0{mode}"
             )
 
 
@@ -81,7 +81,10 @@ def test_the_two_commands_find_each_others_files_by_the_published_names(monkeypa
         ("--rejection_rate", "nan"),
         ("--small_model_max_tokens", "0"),
         ("--evalator_max_tokens", "0"),
-        ("--small_model_concurrency", "0"),
+        ("--small_model_concurrency", "-1"),
+        ("--eval_model_concurrency", "-1"),
+        ("--samples_in_flight", "-1"),
+        ("--schedule", "turn"),
         ("--max_retries", "-1"),
         ("--top_p", "0"),
         ("--max_problems", "-1"),
@@ -103,6 +106,16 @@ def test_a_flag_that_does_not_exist_or_does_not_fit_exits_with_2_and_says_which(
     told = capsys.readouterr()
     name = words[0].lstrip("-")
     assert name in told.err + told.out or "are both at http://127.0.0.1:40000" in " ".join(told.err.split())
+
+
+def test_the_published_limits_are_those_of_the_published_order_where_the_user_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for words in (("--schedule", "question"), ("--compat", "published")):
+        run = parsed(AsyncSettings, *words, monkeypatch=monkeypatch)
+        assert (run.schedule, run.small_model_concurrency, run.eval_model_concurrency) == ("question", 16, 4)
+        run = parsed(AsyncSettings, *words, "--eval_model_concurrency", "9", monkeypatch=monkeypatch)
+        assert (run.small_model_concurrency, run.eval_model_concurrency) == (16, 9)
 
 
 def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,22 @@ from dataclasses import dataclass, field
 
 from ATTS.method.conformal import Judge
 from ATTS.method.score import perplexity
-from ATTS.method.types import Event, Generated, LanguageModel, Stage, Tokenizer
+from ATTS.method.types import Discarded, Event, Generated, LanguageModel, Stage, Tokenizer, Usage
 
 FindAnswer = Callable[[str, bool], str | None]  # (text, the author ended it) -> answer
 REPLACEMENT = "\ufffd"
+
+
+@dataclass(slots=True)
+class Memory:
+    """How much of what a server has seen it still has in its prefix cache: tokens, over all chains."""
+
+    known: int = 0  # of the prompts sent, what the server had seen of the same chain before
+    cached: int = 0  # and of that, what it had kept
+
+    def count(self, known: int, cached: int) -> None:
+        self.known += known
+        self.cached += min(known, cached)
 
 
 @dataclass(slots=True)
@@ -28,10 +40,32 @@ class Reader:
     temperature: float
     ids: list[int] = field(default_factory=list)
     newest: int = 0  # tokens of the newest chunk
+    memory: Memory = field(default_factory=Memory)  # one for all chains of a model
+    _seen: dict[bool, int] = field(default_factory=dict)  # tokens sent so far, behind each prompt
 
     def append(self, ids: Sequence[int]) -> None:
         self.ids.extend(ids)
         self.newest = len(ids)
+
+    async def write(self) -> Generated:
+        """What the model writes behind the chain as it stands; the chain does not take it in yet."""
+        prompt = [*self.prompt, *self.ids]
+        written = await self.model.generate(prompt, self.max_tokens, self.temperature)
+        self._remember(self.prompt, len(prompt), len(prompt) - 1, written.usage)
+        return written
+
+    async def logprobs(self) -> tuple[list[float | None], Usage]:
+        """Log-probabilities of the newest chunk's tokens."""
+        prompt = [*self.scoring_prompt, *self.ids]
+        start = len(prompt) - self.newest
+        logprobs, usage = await self.model.logprobs(prompt, start)
+        self._remember(self.scoring_prompt, len(prompt), start - 1, usage)
+        return logprobs, usage
+
+    def _remember(self, beginning: Sequence[int], sent: int, cacheable: int, usage: Usage) -> None:
+        line = beginning is self.prompt or beginning == self.prompt  # a chain scored behind another prompt is another
+        self.memory.count(min(self._seen.get(line, 0), cacheable), usage.cached_tokens)
+        self._seen[line] = sent
 
 
 class Chain:
@@ -41,22 +75,22 @@ class Chain:
         self.text = ""
         self.history: list[Event] = []
         self.answer: str | None = None
+        self.discarded: list[Discarded] = []  # drafted ahead for nothing
         self._find_answer = find_answer
         self._readers = readers
 
     async def extend(self, author: Reader, turn: int, stage: Stage) -> Event:
-        """Lets ``author`` write one chunk, every reader take it in, and looks for an answer.
+        """Lets ``author`` write one chunk, and takes it in."""
+        return self.take(author, turn, stage, await author.write())
+
+    def take(self, author: Reader, turn: int, stage: Stage, written: Generated) -> Event:
+        """Every reader takes in what ``author`` wrote, and an answer is looked for.
 
         The author keeps the ids it wrote; the others encode the chunk's text. A chunk that stops
         inside a character (a byte-level token limit can) loses those last bytes: the text must be
         something that others can read, and the next author writes them again. (A tokenizer shows such
         bytes as U+FFFD, so a chunk that truly ends in that character loses it, too.)
         """
-        written = await author.model.generate([*author.prompt, *author.ids], author.max_tokens, author.temperature)
-        return self.take(author, turn, stage, written)
-
-    def take(self, author: Reader, turn: int, stage: Stage, written: Generated) -> Event:
-        """Takes in what ``author`` wrote."""
         ids = list(written.ids)
         text = author.tokenizer.decode(ids)
         while text.endswith(REPLACEMENT):
@@ -71,8 +105,7 @@ class Chain:
 
     async def score(self, scorer: Reader, turn: int, judge: Judge | None = None) -> Event:
         """Scores the newest chunk, all of its tokens, and lets ``judge`` decide. Raises ScoreFailed."""
-        ids = [*scorer.scoring_prompt, *scorer.ids]
-        logprobs, usage = await scorer.model.logprobs(ids, len(ids) - scorer.newest)
+        logprobs, usage = await scorer.logprobs()
         ppl = perplexity(logprobs, scorer.newest)
         if judge is None:
             return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl))

@@ -1,34 +1,45 @@
 """The three-stage loop of ATTS, and a model alone. Nothing here but the method."""
 
+from ATTS.method.ahead import Ahead
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.conformal import Judge
 from ATTS.method.types import ExitStatus, Stage
 
 
-async def atts(chain: Chain, draft: Reader, target: Reader, judge: Judge, turns: int) -> ExitStatus:
+async def atts(
+    chain: Chain, draft: Reader, target: Reader, judge: Judge, turns: int, optimistic: bool = False
+) -> ExitStatus:
     """Draft, score, decide, continue, until an answer stands in the chain or the turns run out.
 
     No sample waits for another: the decision needs the chunk's own score and the calibration
     scores, nothing else. A chunk that answers is not scored; a text that the draft ended without
-    an answer goes to the target unasked. Raises SampleError when a request fails for good.
+    an answer goes to the target unasked. ``optimistic``: the draft writes on while its last chunk is
+    scored, for nothing if that is rejected. Raises SampleError when a request fails for good.
     """
-    for turn in range(turns):
-        drafted = await chain.extend(draft, turn, Stage.DRAFT)
-        if chain.answer is not None:
-            return ExitStatus.ANSWERED
-        stuck = drafted.ended or not drafted.output
-        if not stuck:
-            scored = await chain.score(target, turn, judge)
-            if not scored.rejected:
-                continue
-        continued = await chain.extend(target, turn, Stage.CONTINUE)
-        if chain.answer is not None:
-            return ExitStatus.ANSWERED
-        if continued.ended or not continued.output:
-            if continued.output or not stuck:
-                return ExitStatus.TARGET_ENDED
-            return ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
-    return ExitStatus.TURN_LIMIT
+    ahead = Ahead(draft, chain.discarded)
+    try:
+        for turn in range(turns):
+            drafted = chain.take(draft, turn, Stage.DRAFT, await ahead.chunk())
+            if chain.answer is not None:
+                return ExitStatus.ANSWERED
+            stuck = drafted.ended or not drafted.output
+            if not stuck:
+                if optimistic and turn + 1 < turns:
+                    ahead.begin(turn + 1)
+                scored = await chain.score(target, turn, judge)
+                if not scored.rejected:
+                    continue
+                await ahead.drop()
+            continued = await chain.extend(target, turn, Stage.CONTINUE)
+            if chain.answer is not None:
+                return ExitStatus.ANSWERED
+            if continued.ended or not continued.output:
+                if continued.output or not stuck:
+                    return ExitStatus.TARGET_ENDED
+                return ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
+        return ExitStatus.TURN_LIMIT
+    finally:
+        await ahead.drop()
 
 
 async def alone(chain: Chain, model: Reader, turns: int, token_budget: int = 0) -> ExitStatus:

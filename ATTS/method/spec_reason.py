@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from ATTS.method.types import Event, ExitStatus, Stage, Usage
+from ATTS.method.types import Discarded, Event, ExitStatus, Stage, Usage
 
 BREAK = "\n\n"
 THINK_END = "</think>"
@@ -74,6 +74,7 @@ class Reasoning:
 
     find_answer: FindAnswer
     history: list[Event] = field(default_factory=list)
+    discarded: list[Discarded] = field(default_factory=list)  # always empty: nothing is drafted ahead
     answer: str | None = None
     pieces: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ATTS.method.chain import REPLACEMENT, Reader
-from ATTS.method.types import Event, ExitStatus, Stage, Usage
+from ATTS.method.types import Discarded, Event, ExitStatus, Stage, Usage
 
 FindAnswer = Callable[[str, bool], str | None]
 DISCARDED = {Stage.DRAFT: Stage.DRAFT_DISCARDED, Stage.CONTINUE: Stage.TARGET_DISCARDED}
@@ -38,6 +38,7 @@ class Thought:
     end_ids: tuple[int, int] | None = None
     text: str = ""
     history: list[Event] = field(default_factory=list)
+    discarded: list[Discarded] = field(default_factory=list)  # always empty: nothing is drafted ahead
     answer: str | None = None
     ends: list[tuple[int, Stage]] = field(default_factory=list)  # where a text was ended, and by whom
     waiting: Draw | None = None  # a probe that was kept and that the draft goes on behind

@@ -52,6 +52,7 @@ class Usage:
     completion_tokens: int = 0
     queue_seconds: float = 0.0  # waiting for a free slot on this side
     serve_seconds: float = 0.0  # from sending the request to having the whole answer, retries included
+    asked_at: float = 0.0  # when the request was made, before any waiting, by the event loop's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,22 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)  # what a baseline or a verdict says besides, JSON values
 
 
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """A chunk that was drafted for nothing. ``tokens``: None if it was broken off, because a server
+    doesn't say how far it had come."""
+
+    turn: int
+    asked_at: float
+    seconds: float
+    tokens: int | None
+
+
 class Transcript(Protocol):
     """What a loop leaves behind of one sample, whatever way it came to its end."""
 
     history: list[Event]
+    discarded: list[Discarded]
     answer: str | None
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from ATTS.method.conformal import Judge
 from ATTS.method.prompts import SYSTEM
-from ATTS.method.types import Event, ServerFailed, Stage, Usage
+from ATTS.method.types import Discarded, Event, ServerFailed, Stage, Usage
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.tokenizer import ModelTokenizer
 
@@ -50,6 +50,7 @@ class PublishedChain:
     ) -> None:
         self.texts: list[str] = []
         self.history: list[Event] = []
+        self.discarded: list[Discarded] = []  # never any: it doesn't draft ahead
         self.answer: str | None = None
         self._question = question
         self._draft, self._target = draft, target

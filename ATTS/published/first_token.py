@@ -18,6 +18,7 @@ from ATTS.runs import parties
 from ATTS.runs.queue import drain
 from ATTS.runs.settings import AsyncSettings
 from ATTS.serving.client import new_session
+from ATTS.serving.gate import Gate
 from ATTS.tasks import datasets
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
@@ -29,8 +30,8 @@ async def score_twice(settings: AsyncSettings, turns: int) -> list[tuple[int, fl
     """(turn, perplexity, perplexity without the first token) of the draft's chunks, its own chain over."""
     found: list[tuple[int, float, float]] = []
     async with new_session(settings.request_timeout) as session:
-        draft = await parties.draft(session, settings, IN_FLIGHT)
-        target = await parties.target(session, settings, IN_FLIGHT)
+        draft = await parties.draft(session, settings, Gate(IN_FLIGHT))
+        target = await parties.target(session, settings, Gate(IN_FLIGHT))
 
         async def work(question: Question) -> None:
             d, t = draft.reader(question), target.reader(question)

@@ -18,6 +18,7 @@ from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.client import new_session
+from ATTS.serving.gate import Gate
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 
@@ -48,8 +49,8 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         say(f"{path} is already there, made with these settings")
         return path
     async with new_session(settings.request_timeout) as session:
-        draft = await parties.draft(session, settings, settings.max_concurrent)
-        target = await parties.target(session, settings, settings.max_concurrent)
+        draft = await parties.draft(session, settings, Gate(settings.max_concurrent))
+        target = await parties.target(session, settings, Gate(settings.max_concurrent))
         for party in (draft, target):
             party.check(asked)
         partial = Partial(path, provenance.digest(wanted))

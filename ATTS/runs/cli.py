@@ -37,13 +37,23 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
         return await command(chosen)
 
     try:
-        result = asyncio.run(main())
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            result = runner.run(main())
     except Problem as problem:
         sys.exit(fail(problem))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
     print(result)
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed (SGLang brings it along): a request costs a fifth less with it."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def fail(problem: Problem) -> int:

@@ -1,31 +1,27 @@
 """Evaluation runs: settings in, a folder of samples and a summary out."""
 
 import asyncio
-import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
-from ATTS.method.types import ExitStatus, SampleError, Transcript
 from ATTS.problem import Problem
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import answering, judges, metrics, names, parties, provenance, questions
 from ATTS.runs.judges import Judges
+from ATTS.runs.limits import Limits
 from ATTS.runs.parties import Participant
 from ATTS.runs.progress import Progress, say
-from ATTS.runs.queue import drain
-from ATTS.runs.records import Key, record
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, Sampled
+from ATTS.runs.records import OWED, Key, Keys, record
+from ATTS.runs.samples import Ended, Loop, Sample, run_samples
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, Queued, Sampled
 from ATTS.runs.store import ResultStore
 from ATTS.serving.client import new_session
+from ATTS.serving.gate import Gate
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
-
-Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
-Loop = Callable[[Question], Sample]
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -34,13 +30,19 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     decides = judges.make(settings, per_question, asked)
     per_question = per_question or decides.kind == "per_question"
     folder = settings.output_dir or names.async_results(settings, per_question)
+    more = round(settings.rejection_rate * settings.evalator_max_tokens)
     async with new_session(settings.request_timeout) as session:
-        draft = await parties.draft(session, settings, settings.small_model_concurrency)
-        target = await parties.target(session, settings, settings.eval_model_concurrency)
+        limits = Limits(settings.samples_in_flight, settings.turns * (settings.small_model_max_tokens + more))
+        slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
+        scoring = Gate(settings.scoring_concurrency) if settings.scoring_concurrency else None
+        draft = await parties.draft(session, settings, slots)
+        target = await parties.target(session, settings, seats, scoring)
+        limits.add(draft.model, slots, draft.memory, adaptive=settings.small_model_concurrency == 0)
+        limits.add(target.model, seats, target.memory, adaptive=settings.eval_model_concurrency == 0)
 
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
-        def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
+        def loop(question: Question) -> Sample:
             judge = decides[question]
             if settings.compat == "published":
                 first, second = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (draft, target))
@@ -48,12 +50,10 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
             chain = Chain(answers, d, t)
-            return chain, atts(chain, d, t, judge, settings.turns)
+            return chain, atts(chain, d, t, judge, settings.turns, settings.optimistic)
 
-        # A sample has one request under way at a time: so many keep both servers' slots full.
-        in_flight = settings.small_model_concurrency + settings.eval_model_concurrency
         command = "ref_async_per_question" if per_question else "ref_async"
-        await run_loop(settings, command, asked, loop, [draft, target], in_flight, folder, decides)
+        await run_loop(settings, command, asked, loop, [draft, target], limits, folder, decides)
     return folder
 
 
@@ -62,16 +62,19 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     asked = questions.to_evaluate(settings)
     folder = settings.output_dir or names.baseline_results(settings)
     async with new_session(settings.request_timeout) as session:
-        model = await parties.draft(session, settings, settings.small_model_concurrency)
+        limits = Limits(settings.samples_in_flight, settings.turns * settings.small_model_max_tokens)
+        slots = limits.gate(settings.small_model_concurrency)
+        model = await parties.draft(session, settings, slots)
+        limits.add(model.model, slots, model.memory, adaptive=settings.small_model_concurrency == 0)
 
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
-        def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
+        def loop(question: Question) -> Sample:
             reader = model.reader(question)
             chain = Chain(answers, reader)
             return chain, alone(chain, reader, settings.turns, settings.token_budget)
 
-        await run_loop(settings, "baseline", asked, loop, [model], settings.small_model_concurrency, folder, None)
+        await run_loop(settings, "baseline", asked, loop, [model], limits, folder)
     return folder
 
 
@@ -81,7 +84,7 @@ async def run_loop(
     asked: Sequence[Question],
     loop: Loop,
     models: Sequence[Participant],
-    in_flight: int,
+    limits: Limits,
     folder: Path,
     decides: Judges | None = None,
     whole_questions: bool = False,
@@ -109,30 +112,42 @@ async def run_loop(
         "calibration": array.provenance if array else None,
         **provenance.surroundings(models),
     }
-    keys = [Key(question, repeat, settings.repeats) for question in asked for repeat in range(settings.repeats)]
+    keys: Sequence[Key] = Keys(asked, settings.repeats)
     if only_repeat is not None:
         keys = [key for key in keys if key.repeat == only_repeat]
     with ResultStore(folder, about, settings.force) as store:
-        owed = store.owed(keys)
+        done = store.finished(keys)
         if whole_questions:
-            incomplete = {key.question.index for key in owed}
-            owed = [key for key in keys if key.question.index in incomplete]
-        if decides:
-            owed = decides.resume(folder, owed)
-        if len(owed) < len(keys):
-            say(f"{len(keys) - len(owed)} of {len(keys)} samples are already in {folder}")
-        started = time.perf_counter()
-        with Progress(len(keys), len(keys) - len(owed), "sample") as progress:
+            incomplete = {key.question.index for key in keys if key.index not in done}
+            done = {key.index for key in keys if key.question.index not in incomplete}
+        owed = len(keys) - len(done)
+        waiting: Iterable[Key] = (key for key in keys if key.index not in done)
+        if decides and decides.learns:
+            waiting = decides.resume(folder, list(waiting))
+        if done:
+            say(f"{len(done)} of {len(keys)} samples are already in {folder}")
+        epoch = time.time() - asyncio.get_running_loop().time()
+        with Progress(len(keys), len(done), "sample") as progress:
 
-            async def work(key: Key) -> None:
-                progress.add(await _sample(key, loop, store, extractor, digests))
+            async def keep(ended: Ended) -> None:
+                reason = ended.reason
+                if extractor and ended.status not in OWED:  # off the sample's clock
+                    try:
+                        ended.chain.answer = await extractor.final_answer(ended.key.question.problem, ended.chain.text)
+                    except Problem as error:
+                        reason = f"{error}; the answer is the one found by regex"
+                limits.ended(ended.chain)
+                told = record(ended.key, ended.chain, ended.status, reason, ended.seconds, digests, ended.started_at)
+                await store.save({**told, "started_at": epoch + ended.started_at})
+                progress.add(ended.status.value)
 
-            for batch in _batches(owed, barrier=isinstance(settings, AsyncSettings) and settings.compat is not None):
-                await drain(batch, work, in_flight)
-        clock = {"wall_seconds": time.perf_counter() - started, "samples_in_wall_seconds": len(owed)}
+            schedule = settings.schedule if isinstance(settings, Queued) else "queue"
+            async with limits:
+                await run_samples(waiting, loop, keep, limits.samples, schedule, limits.queue_is_empty)
+        clock = {"wall_seconds": limits.seconds, "samples_in_wall_seconds": owed, "servers": limits.report()}
         before = store.summary()
         if not owed and before.get("samples") == len(keys):  # all was done: the clock of that run stands
-            clock = {name: before[name] for name in clock}
+            clock = {name: before.get(name) for name in clock}
         say("grading")
         summary = {**await asyncio.to_thread(metrics.summarise, folder, keys), **clock}
         store.save_summary(summary)
@@ -144,37 +159,3 @@ async def run_loop(
             f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
             " The same command tries them again"
         )
-
-
-def _batches(owed: Sequence[Key], barrier: bool) -> Iterator[Sequence[Key]]:
-    """All samples at once, or (as published) one question's after the other's."""
-    if not barrier:
-        yield owed
-        return
-    for _, batch in itertools.groupby(owed, key=lambda key: key.question.index):
-        yield list(batch)
-
-
-async def _sample(
-    key: Key, loop: Loop, store: ResultStore, extractor: Extractor | None, digests: dict[str, str | None]
-) -> str:
-    """Runs one sample to its end, whatever that is, and stores it. Returns its exit status."""
-    chain, ending = loop(key.question)
-    started = time.perf_counter()
-    reason = None
-    try:
-        status = await ending
-    except SampleError as error:
-        status, reason = error.status, str(error)
-    except (asyncio.CancelledError, Problem) as error:
-        status = ExitStatus.SERVER_FAILED if isinstance(error, Problem) else ExitStatus.CANCELLED
-        await store.save(record(key, chain, status, str(error) or None, time.perf_counter() - started, digests))
-        raise
-    seconds = time.perf_counter() - started  # the model that reads answers is not on the sample's clock
-    if extractor:
-        try:
-            chain.answer = await extractor.final_answer(key.question.problem, chain.text)
-        except Problem as error:
-            reason = f"{error}; the answer is the one found by regex"
-    await store.save(record(key, chain, status, reason, seconds, digests))
-    return status.value

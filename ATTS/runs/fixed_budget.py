@@ -7,10 +7,13 @@ from ATTS.method.chain import Chain
 from ATTS.method.fixed_budget import Barrier, Lots, Place, fixed_budget
 from ATTS.runs import answering, parties, questions
 from ATTS.runs.baseline_settings import AsyncFixBudgetSettings, SyncFixBudgetSettings
-from ATTS.runs.evaluate import Sample, run_loop
+from ATTS.runs.evaluate import run_loop
+from ATTS.runs.limits import Limits
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Party
+from ATTS.runs.samples import Sample
 from ATTS.serving.client import new_session
+from ATTS.serving.gate import Gate
 from ATTS.tasks.datasets import Question
 
 
@@ -27,9 +30,9 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
         f"_smt{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
     )
     async with new_session(s.request_timeout) as session:
-        draft = await parties.draft(session, s, s.small_model_concurrency)
+        draft = await parties.draft(session, s, Gate(s.small_model_concurrency))
         model, tokenizer = await parties.connect(
-            session, s, "target", s.target_url, s.eval_model_name, s.eval_model_concurrency
+            session, s, "target", s.target_url, s.eval_model_name, Gate(s.eval_model_concurrency)
         )
         target = Party(model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, s.use_chat_template)
         barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(s.repeats, s.takeover_budget))
@@ -43,5 +46,5 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
 
         # All samples of a question must be under way at once where they wait for each other.
         in_flight = max(s.small_model_concurrency + s.eval_model_concurrency, s.repeats if sync else 1)
-        await run_loop(s, command, asked, loop, [draft, target], in_flight, folder, whole_questions=sync)
+        await run_loop(s, command, asked, loop, [draft, target], Limits(in_flight), folder, whole_questions=sync)
     return folder

@@ -40,13 +40,17 @@ class Judges:
     def __getitem__(self, question: Question) -> Judge:
         return self._judge(question)
 
+    @property
+    def learns(self) -> bool:
+        """Whether a decision depends on those before it."""
+        return self._memory is not None
+
     def resume(self, folder: Path, owed: Sequence[Key]) -> list[Key]:
         """Takes in the decisions of the samples in ``folder`` that are not owed, and says in which order
         those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
         that saw one question after another lags behind."""
         memory = self._memory
-        if memory is None:
-            return list(owed)
+        assert memory is not None
         for entry in decisions(samples(folder), {key.index for key in owed}):
             if isinstance(memory, Online):
                 memory.learn(entry["ppl"], entry["turn"], entry["rejected"])

@@ -12,6 +12,7 @@ from ATTS.runs.by_turn import by_turn
 from ATTS.runs.grading import by_math, status
 from ATTS.runs.records import OWED, Key, Record
 from ATTS.runs.store import samples
+from ATTS.runs.timing import timing
 
 STAGES = ("draft", "score", "continue")
 AUTHORS = {"draft": "draft", "target": "continue"}  # and the stage in which they write
@@ -32,6 +33,7 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
         **work(found),
         **by_role.summarise(found),
         "by_turn": by_turn(found, [sample.right for sample in graded]),
+        "timing": timing(found),
     }
 
 

@@ -1,8 +1,7 @@
 """The models of a run, ready to take part in samples: server checked, tokenizer loaded."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -10,12 +9,12 @@ from typing import Protocol
 import aiohttp
 
 from ATTS import demo
-from ATTS.method.chain import Reader
+from ATTS.method.chain import Memory, Reader
 from ATTS.method.prompts import SYSTEM
 from ATTS.problem import Problem
 from ATTS.runs.baseline_settings import FixedBudgetSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings, Run
-from ATTS.serving.client import SGLangModel, inspect
+from ATTS.serving.client import SGLangModel, Slots, inspect
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question
 
@@ -60,11 +59,14 @@ class Party:
     temperature: float
     system: str | None  # the system message when this model writes
     scores_with_template: bool | None = None
+    memory: Memory = field(default_factory=Memory, compare=False)  # what its server keeps of the chains
 
     def reader(self, question: Question) -> Reader:
         """This model's view of a new chain for ``question``."""
         writing, scoring = _prompts(self, question)
-        return Reader(self.model, self.tokenizer, writing, scoring, self.max_tokens, self.temperature)
+        return Reader(
+            self.model, self.tokenizer, writing, scoring, self.max_tokens, self.temperature, memory=self.memory
+        )
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raises Problem for a question whose prompt leaves no room for a chunk."""
@@ -93,7 +95,7 @@ def _prompts(party: Party, question: Question) -> tuple[list[int], list[int]]:
 async def draft(
     session: aiohttp.ClientSession,
     settings: ConformalSettings | AsyncSettings | BaselineSettings | FixedBudgetSettings,
-    limit: int,
+    limit: Slots,
 ) -> Party:
     """The model that writes first: with the system message, on every turn, so that its prompt never changes."""
     name = settings.small_model_name
@@ -102,10 +104,15 @@ async def draft(
     return Party(model, _tokenizer(model, name), tokens, temperature, system=SYSTEM)
 
 
-async def target(session: aiohttp.ClientSession, settings: ConformalSettings | AsyncSettings, limit: int) -> Party:
-    """The model that scores and, in the loop, continues."""
+async def target(
+    session: aiohttp.ClientSession,
+    settings: ConformalSettings | AsyncSettings,
+    limit: Slots,
+    scoring_limit: Slots | None = None,
+) -> Party:
+    """The model that scores and, in the loop, continues. ``scoring_limit``: a limit of its own for scoring."""
     name = settings.eval_model_name
-    model = await _model(session, settings, "target", settings.target_url, name, limit)
+    model = await _model(session, settings, "target", settings.target_url, name, limit, scoring_limit=scoring_limit)
     tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
     if isinstance(settings, ConformalSettings) and settings.turns == 1:
         tokens = 1  # it scores only
@@ -113,7 +120,7 @@ async def target(session: aiohttp.ClientSession, settings: ConformalSettings | A
 
 
 async def connect(
-    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: int, top_k: int = -1
+    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: Slots, top_k: int = -1
 ) -> tuple[SGLangModel, ModelTokenizer]:
     """A model and its tokenizer, for methods that don't write chunks. Raises Problem."""
     model = await _model(session, settings, role, url, name, limit, top_k)
@@ -121,10 +128,17 @@ async def connect(
 
 
 async def _model(
-    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: int, top_k: int = -1
+    session: aiohttp.ClientSession,
+    settings: Run,
+    role: str,
+    url: str,
+    name: str,
+    limit: Slots,
+    top_k: int = -1,
+    scoring_limit: Slots | None = None,
 ) -> SGLangModel:
     info = await inspect(session, url, role, name)
-    return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), settings.max_retries, settings.top_p, top_k)
+    return SGLangModel(session, url, role, info, limit, settings.max_retries, settings.top_p, top_k, scoring_limit)
 
 
 def _tokenizer(model: SGLangModel, name: str) -> ModelTokenizer:

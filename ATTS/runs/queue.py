@@ -4,27 +4,39 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from ATTS.serving.gate import PLACE, Gate
+
 Item = TypeVar("Item")
 
 
-async def drain(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], in_flight: int) -> None:
-    """Works on every item, at most ``in_flight`` at a time, in order of starting.
+async def drain(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[None]], in_flight: int | Gate, first_place: int = 0
+) -> int:
+    """Works on every item, at most ``in_flight`` at a time, in order of starting. Returns how many there were.
 
     The first exception cancels the rest and is raised as it is. Memory goes with what is in flight:
-    an item is taken from ``items`` when a worker is free for it.
+    an item is taken from ``items`` when there is room for it. Items that came earlier go first
+    wherever they meet a limit; places are counted from ``first_place``.
     """
-    waiting = iter(items)
+    room = in_flight if isinstance(in_flight, Gate) else Gate(in_flight)
+    place = first_place
 
-    async def worker() -> None:
-        for item in waiting:
+    async def one(item: Item) -> None:
+        try:
             await work(item)
+        finally:
+            room.release()
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(in_flight):
-                group.create_task(worker())
+            for item in items:
+                await room.acquire()
+                PLACE.set(place)  # the new task inherits it
+                group.create_task(one(item))
+                place += 1
     except BaseExceptionGroup as errors:
         first: BaseException = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
+    return place - first_place

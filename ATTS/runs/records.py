@@ -1,8 +1,8 @@
 """What a result file holds: one sample, in the published layout plus what was missing there."""
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from ATTS.method.types import Event, ExitStatus, Stage, Transcript
 from ATTS.tasks.answers import INVALID
@@ -30,6 +30,29 @@ class Key:
         return self.question.index * self.repeats + self.repeat
 
 
+@dataclass(frozen=True, slots=True)
+class Keys(Sequence[Key]):
+    """All samples of some questions, question by question; a key is made when it is asked for."""
+
+    questions: Sequence[Question]
+    repeats: int
+
+    def __len__(self) -> int:
+        return len(self.questions) * self.repeats
+
+    @overload
+    def __getitem__(self, number: int) -> Key: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Key]: ...
+    def __getitem__(self, number: int | slice) -> Key | Sequence[Key]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        question, repeat = divmod(number % len(self), self.repeats)
+        return Key(self.questions[question], repeat, self.repeats)
+
+
 def record(
     key: Key,
     chain: Transcript,
@@ -37,8 +60,10 @@ def record(
     reason: str | None,
     seconds: float,
     digests: dict[str, str | None],
+    started_at: float = 0.0,
 ) -> Record:
-    """The content of ``problem_XXXX.json``. ``seconds`` is the sample's wall time, waiting included."""
+    """The content of ``problem_XXXX.json``. ``seconds`` is the sample's wall time, waiting included;
+    ``started_at`` the event loop's time at which it began."""
     return {
         "schema": SCHEMA,
         "problem_index": key.index,
@@ -50,12 +75,15 @@ def record(
         "final_answer": chain.answer if chain.answer is not None else INVALID,
         "reference_answer": key.question.answer,
         "duration_seconds": seconds,
-        "started_at": time.time() - seconds,
         "usage": {stage.name.lower(): _usage(chain.history, stage) for stage in _stages(chain.history)},
+        "discarded": [
+            {"turn": d.turn, "at": d.asked_at - started_at, "seconds": d.seconds, "tokens": d.tokens}
+            for d in chain.discarded
+        ],
         **digests,
         **({"group": key.question.group} if key.question.group else {}),
         "question": key.question.problem,
-        "full_history": [_entry(event) for event in chain.history],
+        "full_history": [_entry(event, started_at) for event in chain.history],
     }
 
 
@@ -77,7 +105,7 @@ def _usage(history: list[Event], stage: Stage) -> dict[str, float]:
     }
 
 
-def _entry(event: Event) -> Record:
+def _entry(event: Event, started_at: float) -> Record:
     """One entry of ``full_history``, with the published keys first."""
     entry: Record = {"turn": event.turn, "model": event.stage.value}
     if event.stage is Stage.SCORE:
@@ -85,4 +113,7 @@ def _entry(event: Event) -> Record:
     elif event.output is not None:
         what = "discarded" if event.stage.discarded else "output"  # the outputs, joined, are the chain
         entry |= {what: event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}
-    return entry | {"seconds": event.usage.serve_seconds, "queued": event.usage.queue_seconds, **event.details}
+    usage = event.usage
+    if usage.asked_at:  # not a text that was put in without asking
+        entry["at"] = usage.asked_at - started_at
+    return entry | {"seconds": usage.serve_seconds, "queued": usage.queue_seconds, **event.details}

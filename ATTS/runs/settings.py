@@ -13,6 +13,7 @@ from ATTS.method.conformal import forms
 from ATTS.tasks import datasets
 
 HOST = "127.0.0.1"
+PUBLISHED_DRAFT_LIMIT, PUBLISHED_TARGET_LIMIT = 16, 4
 
 
 def default_data_dir() -> Path | None:
@@ -123,7 +124,8 @@ class Sampled(Run):
         if self.extract_mode is None:
             object.__setattr__(self, "extract_mode", "regex")
         require(self.repeats >= 1, "--repeats must be at least 1")
-        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
+        least = 0 if isinstance(self, Queued) else 1
+        require(self.small_model_concurrency >= least, f"--small_model_concurrency must be at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,34 @@ class Samples(Common, Sampled):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.turns >= 1, "--turns must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Samples):
+    """A run that finds by itself how much to keep in flight, unless it is told."""
+
+    small_model_concurrency: int = 0
+    """Most requests in flight at the server of the model that writes first; 0 = adaptive: as many as its
+    memory holds (with --schedule question and --compat published: 16, as published)."""
+
+    samples_in_flight: int = 0
+    """Most samples under way; 0 = adaptive (where all requests are limited: the sum of those limits)."""
+
+    schedule: Literal["queue", "question"] = "queue"
+    """queue: all samples in one queue. question: one question's samples after the other's, each time
+    waiting for the slowest, as the published driver does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.samples_in_flight >= 0, "--samples_in_flight must not be negative (0 = adaptive)")
+        if self.schedule == "question":
+            self._fix(small_model_concurrency=PUBLISHED_DRAFT_LIMIT)
+
+    def _fix(self, **limits: int) -> None:
+        """Sets the limits that the user left open."""
+        for name, limit in limits.items():
+            if getattr(self, name) == 0:
+                object.__setattr__(self, name, limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +242,7 @@ class ConformalSettings(_Pair):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsyncSettings(_Pair, Samples):
+class AsyncSettings(_Pair, Queued):
     """Flags of ref_async and ref_async_per_question."""
 
     sample_size: int = 16
@@ -224,8 +254,9 @@ class AsyncSettings(_Pair, Samples):
     eval_model_temperature: float = 0.8
     """Sampling temperature of the target; 0 is greedy."""
 
-    eval_model_concurrency: int = 4
-    """Most requests in flight at the target server."""
+    eval_model_concurrency: int = 0
+    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
+    question and --compat published: 4, as published)."""
 
     rejection_rate: float = 0.4
     """Share of chunks to hand to the target: it takes over iff the percentile reaches 1 - rate."""
@@ -235,7 +266,7 @@ class AsyncSettings(_Pair, Samples):
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode published unless another is given."""
+    --extract_mode published unless another is given and --schedule question."""
 
     calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
     """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
@@ -258,9 +289,18 @@ class AsyncSettings(_Pair, Samples):
     """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
     over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
 
+    scoring_concurrency: int = 0
+    """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
+
+    optimistic: bool = False
+    """Let the draft write on while its last chunk is scored. Same results, sooner; what it wrote behind a
+    chunk that is then rejected was for nothing, so it pays where the draft server has room to spare."""
+
     def __post_init__(self) -> None:
-        if self.compat == "published" and self.extract_mode is None:
-            object.__setattr__(self, "extract_mode", "published")
+        if self.compat == "published":
+            object.__setattr__(self, "schedule", "question")
+            if self.extract_mode is None:
+                object.__setattr__(self, "extract_mode", "published")
         if self.budget is not None:
             require(
                 0 < self.budget < self.repeats,
@@ -271,7 +311,11 @@ class AsyncSettings(_Pair, Samples):
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
         require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
+        require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
+        require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
+        if self.schedule == "question":
+            self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
         require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
         learns = self.calibration in ("online", "adaptive")
         fixed = self.calibration in (None, "marginal", "per_question")
@@ -288,7 +332,7 @@ class AsyncSettings(_Pair, Samples):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings(Samples):
+class BaselineSettings(Queued):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
     sglang_port: int = 40000

@@ -11,10 +11,13 @@ from ATTS.method.spec_reason import Reasoning, Rules, Speaker, spec_reason
 from ATTS.problem import Problem
 from ATTS.runs import answering, parties, questions
 from ATTS.runs.baseline_settings import SpecReasonSettings
-from ATTS.runs.evaluate import Sample, run_loop
+from ATTS.runs.evaluate import run_loop
+from ATTS.runs.limits import Limits
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
+from ATTS.runs.samples import Sample
 from ATTS.serving.client import inspect_openai, new_session
+from ATTS.serving.gate import Gate
 from ATTS.serving.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids
 from ATTS.tasks.datasets import Question
 
@@ -49,8 +52,8 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
             chain = Reasoning(answering.reader(s.extract_mode or "regex", s.answer_after_think))
             return chain, spec_reason(chain, draft_says(question), target_says(question), rules)
 
-        in_flight = s.small_model_concurrency + s.eval_model_concurrency
-        await run_loop(s, "spec_reason", asked, loop, [draft, target], in_flight, folder, only_repeat=s.repeat_id)
+        limits = Limits(s.small_model_concurrency + s.eval_model_concurrency)
+        await run_loop(s, "spec_reason", asked, loop, [draft, target], limits, folder, only_repeat=s.repeat_id)
     return folder
 
 
@@ -59,7 +62,7 @@ Speakers = tuple[Member, Callable[[Question], Speaker]]
 
 async def _speakers_sglang(session: aiohttp.ClientSession, s: SpecReasonSettings, role: str) -> Speakers:
     url, name, limit = _served(s, role)
-    model, tokenizer = await parties.connect(session, s, role, url, name, limit)
+    model, tokenizer = await parties.connect(session, s, role, url, name, Gate(limit))
     if role == "target":
         digit_ids(tokenizer)
     published = s.compat is not None

@@ -11,11 +11,14 @@ from ATTS.method.thought import FindAnswer, Thought
 from ATTS.problem import Problem
 from ATTS.runs import answering, parties, questions, thinking_config
 from ATTS.runs.baseline_settings import SpeculativeThinkingSettings, ThinkingSettings
-from ATTS.runs.evaluate import Sample, run_loop
+from ATTS.runs.evaluate import run_loop
+from ATTS.runs.limits import Limits
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
+from ATTS.runs.samples import Sample
 from ATTS.runs.thinking_config import ThinkingConfig
 from ATTS.serving.client import SGLangModel, new_session
+from ATTS.serving.gate import Gate
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question
 
@@ -65,10 +68,10 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
     assert folder is not None
     async with new_session(s.request_timeout) as session:
         connect = partial(parties.connect, session, s, top_k=s.top_k)
-        target = await connect("target", s.eval_model_url, s.eval_model_name, s.eval_model_concurrency)
+        target = await connect("target", s.eval_model_url, s.eval_model_name, Gate(s.eval_model_concurrency))
         draft = None
         if s.small_model_name is not None and s.small_model_url is not None:
-            draft = await connect("draft", s.small_model_url, s.small_model_name, s.small_model_concurrency)
+            draft = await connect("draft", s.small_model_url, s.small_model_name, Gate(s.small_model_concurrency))
         models = [one for one in (draft, target) if one is not None]
         contexts = [model.info.context_length for model, _ in models if model.info.context_length]
         context = min(contexts, default=0)
@@ -97,7 +100,7 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
 
         members = [Member(model, _prompt_length(tokenizer), 1) for model, tokenizer in models]
         in_flight = s.eval_model_concurrency + (s.small_model_concurrency if draft else 0)
-        await run_loop(s, "speculative_thinking", asked, loop, members, in_flight, folder)
+        await run_loop(s, "speculative_thinking", asked, loop, members, Limits(in_flight), folder)
     return folder
 
 

@@ -4,9 +4,11 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from ATTS.problem import Problem
 from ATTS.runs import durable
@@ -80,20 +82,31 @@ class ResultStore:
             os.close(self._lock)
             self._lock = None
 
-    def owed(self, keys: Iterable[Key]) -> list[Key]:
+    def owed(self, keys: Sequence[Key]) -> list[Key]:
         """Those of ``keys`` without a finished sample. Raises Problem if a file is another question's."""
-        return [key for key in keys if not self._finished(key)]
+        done = self.finished(keys)
+        return [key for key in keys if key.index not in done]
 
-    def _finished(self, key: Key) -> bool:
-        found = read(self.path(key.index))
-        if found is None:
-            return False
-        if found.get("question_id") != key.question.id or found.get("repeat") != key.repeat:
-            raise Problem(
-                f"{self.path(key.index)} is a sample of another question than this data set's question"
-                f" {key.question.index}: the data set has changed; choose another --output_dir"
-            )
-        return found.get("exit_status") not in OWED
+    def finished(self, keys: Sequence[Key]) -> set[int]:
+        """Indexes of the finished samples among ``keys``. Raises Problem if a file is another question's.
+
+        A file counts by its content: one that is torn is work still owed.
+        """
+        there = {name for name in os.listdir(self.folder) if name.startswith("problem_")}
+        done = set()
+        for key in keys if there else ():
+            path = self.path(key.index)
+            found = read(path) if path.name in there else None
+            if found is None:
+                continue
+            if found.get("question_id") != key.question.id or found.get("repeat") != key.repeat:
+                raise Problem(
+                    f"{path} is a sample of another question than this data set's question"
+                    f" {key.question.index}: the data set has changed; choose another --output_dir"
+                )
+            if found.get("exit_status") not in OWED:
+                done.add(key.index)
+        return done
 
     def path(self, index: int) -> Path:
         return self.folder / f"problem_{index:04d}.json"
@@ -130,9 +143,16 @@ def update_summary(folder: Path, news: Mapping[str, Any]) -> None:
 def read(path: Path) -> Record | None:
     """A sample's record; None for a file that is missing or torn, which is work still owed."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        raw = path.read_bytes()
+    except FileNotFoundError:
         return None
+    try:
+        content = orjson.loads(raw)
+    except ValueError:  # torn, or a published one with Infinity in it, which only the standard library reads
+        try:
+            content = json.loads(raw)
+        except ValueError:
+            return None
     if not isinstance(content, dict) or "problem_index" not in content or "full_history" not in content:
         return None
     if content.get("schema", SCHEMA) != SCHEMA:

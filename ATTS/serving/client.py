@@ -1,23 +1,26 @@
 """The SGLang client: ``/generate`` with token ids, for writing and for scoring."""
 
 import asyncio
-import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
+import yarl
 
 from ATTS.method.types import ContextFull, Generated, ScoreFailed, ServerFailed, Usage
 from ATTS.problem import Problem
 from ATTS.serving import retry
+from ATTS.serving.load import Load, load
 from ATTS.serving.retry import Transient
 
 # uvicorn closes a connection that was idle for 5 s; a reused one must be younger.
 KEEP_ALIVE_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 15.0
+JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class ServerInfo:
     tokenizer_path: str | None
     context_length: int | None  # tokens of prompt and continuation together
     version: str | None
+    kv_tokens: int | None = None  # tokens that fit its memory, of all requests and of the prefix cache
 
     @property
     def returns_ids(self) -> bool:
@@ -46,6 +50,7 @@ def new_session(timeout: float) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
@@ -78,13 +83,15 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     if name not in names:
         raise Problem(f"{where} serves {' / '.join(sorted(names))}, not {name}: check ports and model names")
     limits = [card.get("max_model_len") for card in cards]
-    limits += [server.get("context_length"), server.get("max_total_num_tokens")]
+    memory = server.get("max_total_num_tokens")
+    limits += [server.get("context_length"), memory]
     return ServerInfo(
         names=frozenset(names),
         model_path=str(info["model_path"]),
         tokenizer_path=info.get("tokenizer_path"),
         context_length=min((int(limit) for limit in limits if limit), default=None),
         version=server.get("version"),
+        kv_tokens=int(memory) if memory else None,
     )
 
 
@@ -118,12 +125,16 @@ async def _get(session: aiohttp.ClientSession, url: str, path: str) -> Any:
         return orjson.loads(await response.read())
 
 
+Slots = AbstractAsyncContextManager[None]
+
+
 class SGLangModel:
     """A served model (:class:`ATTS.method.types.LanguageModel`).
 
-    ``limit`` bounds the requests in flight; waiting for it counts as queueing and is never held
-    while a retry waits. Raises ContextFull before sending what can't fit, ServerFailed when one
-    request fails for good, Problem when the server has gone.
+    ``limit`` bounds the requests in flight, ``scoring_limit`` those that score (None: the same
+    limit counts both); waiting for it counts as queueing and is never held while a retry waits. A
+    cancelled request is closed, which makes the server abort it. Raises ContextFull before sending
+    what can't fit, ServerFailed when one request fails for good, Problem when the server has gone.
     """
 
     def __init__(
@@ -132,16 +143,19 @@ class SGLangModel:
         url: str,
         role: str,
         info: ServerInfo,
-        limit: asyncio.Semaphore,
+        limit: Slots,
         retries: int,
         top_p: float = 1.0,
         top_k: int = -1,
+        scoring_limit: Slots | None = None,
     ) -> None:
         self.url = url
         self.role = role
         self.info = info
         self._session = session
         self._limit = limit
+        self._scoring_limit = scoring_limit or limit
+        self._urls = {path: yarl.URL(url + path) for path in ("/generate", "/v1/chat/completions")}
         self._retries = retries
         self._sampling = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
 
@@ -189,7 +203,7 @@ class SGLangModel:
             "return_logprob": True,
             "logprob_start_len": start - 1,
         }
-        reply, usage = await self._generate(body)
+        reply, usage = await self._generate(body, self._scoring_limit)
         try:
             entries = reply["meta_info"]["input_token_logprobs"][1:]
             scored, values = [entry[1] for entry in entries], [entry[0] for entry in entries]
@@ -199,26 +213,31 @@ class SGLangModel:
             raise ScoreFailed(f"the {self.role} server scored other tokens than it was sent")
         return values, usage
 
-    async def _generate(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
+    async def _generate(self, body: dict[str, Any], limit: Slots | None = None) -> tuple[dict[str, Any], Usage]:
         if not body["input_ids"] or min(body["input_ids"]) < 0:
             raise ValueError("a prompt needs token ids >= 0: anything else takes an SGLang server down")
-        return await self.post("/generate", body)
+        return await self.post("/generate", body, limit)
 
-    async def post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
+    async def post(self, path: str, body: dict[str, Any], limit: Slots | None = None) -> tuple[dict[str, Any], Usage]:
         """Sends one request, and again if it fails in a way that may pass. Raises ServerFailed, Problem."""
         data = orjson.dumps(body)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         queued = served = 0.0
+
+        async def attempt() -> dict[str, Any]:
+            nonlocal queued, served
+            asked = clock()
+            async with limit or self._limit:
+                sent = clock()
+                queued += sent - asked
+                try:
+                    return await self._send(path, data)
+                finally:
+                    served += clock() - sent
+
         try:
-            async for attempt in retry.policy(self._retries, f"{self.role} server at {self.url}"):
-                with attempt:
-                    asked = time.perf_counter()
-                    async with self._limit:
-                        sent = time.perf_counter()
-                        queued += sent - asked
-                        try:
-                            reply = await self._send(path, data)
-                        finally:
-                            served += time.perf_counter() - sent
+            reply = await retry.call(attempt, self._retries, f"{self.role} server at {self.url}")
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
             if await self._gone():
                 raise Problem(
@@ -235,11 +254,11 @@ class SGLangModel:
             completion_tokens=int(meta.get("completion_tokens") or 0),
             queue_seconds=queued,
             serve_seconds=served,
+            asked_at=began,
         )
 
     async def _send(self, path: str, data: bytes) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
-        async with self._session.post(self.url + path, data=data, headers=headers) as response:
+        async with self._session.post(self._urls[path], data=data, headers=JSON) as response:
             raw = await response.read()
             if response.status in retry.TRANSIENT_STATUS:
                 raise Transient(f"status {response.status}: {_excerpt(raw)}")
@@ -255,6 +274,10 @@ class SGLangModel:
         if isinstance(finish, dict) and finish.get("type") == "abort":
             raise Transient(f"the server aborted the request: {finish.get('message', 'no reason given')}")
         return reply
+
+    async def load(self) -> Load | None:
+        """How busy the server is; None where it doesn't say (no --enable-metrics, a router)."""
+        return await load(self._session, self.url)
 
     async def _gone(self) -> bool:
         try:

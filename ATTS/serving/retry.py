@@ -1,10 +1,13 @@
 """Which failures are tried again, how often and how long apart. Each retry is logged k/n."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import aiohttp
 import tenacity
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +22,28 @@ class Transient(Exception):
 RETRIED = (Transient, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 
 
-def policy(retries: int, what: str) -> tenacity.AsyncRetrying:
+async def call(attempt: Callable[[], Awaitable[Result]], retries: int, what: str) -> Result:
     """Up to ``retries`` more attempts after the first, 0.5 s to 8 s apart, with jitter."""
-    return tenacity.AsyncRetrying(
+    try:
+        return await attempt()  # outside tenacity, which costs as much as the rest of a request
+    except RETRIED as error:
+        failure: BaseException | None = error
+
+    async def again() -> Result:
+        nonlocal failure
+        if failure is not None:
+            first, failure = failure, None
+            raise first
+        return await attempt()
+
+    policy = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(RETRIED),
         stop=tenacity.stop_after_attempt(retries + 1),
         wait=tenacity.wait_exponential_jitter(multiplier=0.5, max=8.0, jitter=0.5),
         before_sleep=_logger(retries, what),
         reraise=True,
     )
+    return await policy(again)
 
 
 def _logger(retries: int, what: str) -> Callable[[tenacity.RetryCallState], None]:

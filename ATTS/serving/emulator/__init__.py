@@ -6,12 +6,12 @@ that an :mod:`engine` with continuous batching would take, and fail by plan (:mo
 """
 
 from ATTS.serving.emulator.content import Ask, Babble, Content, Scripted, Written
-from ATTS.serving.emulator.engine import Timing
 from ATTS.serving.emulator.faults import Fault, Kind
 from ATTS.serving.emulator.likely import ScriptedLikely
 from ATTS.serving.emulator.recorded import Recorded
 from ATTS.serving.emulator.release import RELEASES, Release
 from ATTS.serving.emulator.server import Served, Server
+from ATTS.serving.emulator.timing import Timing
 
 __all__ = [
     "RELEASES",

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from ATTS.serving.emulator.replies import Reply
+from ATTS.serving.load import Load
 
 
 class Counters:
@@ -21,6 +22,8 @@ class Counters:
         self.written = self._counter("generation_tokens", "Tokens written.")
         self._running = self._gauge("num_running_reqs", "Requests running.")
         self._queued = self._gauge("num_queue_reqs", "Requests queueing.")
+        self._usage = self._gauge("token_usage", "Share of the memory that running requests hold.")
+        self._retracted = self._gauge("num_retracted_reqs", "Requests thrown out for want of memory.")
         self._seconds = Histogram(
             "sglang:e2e_request_latency_seconds", "Seconds of a request.", ["model_name"], registry=self._registry
         )
@@ -50,7 +53,12 @@ class Counters:
         ):
             counter.labels(**self._label).inc(tokens)
 
-    def page(self, running: int, queued: int) -> str:
-        self._running.labels(**self._label).set(running)
-        self._queued.labels(**self._label).set(queued)
+    def page(self, load: Load) -> str:
+        for gauge, value in (
+            (self._running, load.running),
+            (self._queued, load.queued),
+            (self._usage, load.token_usage),
+            (self._retracted, load.retracted),
+        ):
+            gauge.labels(**self._label).set(value)
         return generate_latest(self._registry).decode()

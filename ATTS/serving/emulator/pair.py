@@ -6,11 +6,11 @@ from pathlib import Path
 from ATTS import demo
 from ATTS.problem import Problem
 from ATTS.serving.emulator.content import Babble, Content
-from ATTS.serving.emulator.engine import Timing
 from ATTS.serving.emulator.faults import Fault
 from ATTS.serving.emulator.recorded import Recorded, read_recording
 from ATTS.serving.emulator.release import RELEASES
 from ATTS.serving.emulator.server import Served
+from ATTS.serving.emulator.timing import Timing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,12 @@ from ATTS import demo
 from ATTS.serving.emulator import replies, requests
 from ATTS.serving.emulator.content import Ask, Content, Written
 from ATTS.serving.emulator.counters import Counters
-from ATTS.serving.emulator.engine import Engine, Timing
+from ATTS.serving.emulator.engine import Engine, Job
 from ATTS.serving.emulator.faults import Fault, Kind, Plan
 from ATTS.serving.emulator.likely import likely_fields
 from ATTS.serving.emulator.release import CURRENT, Release
 from ATTS.serving.emulator.requests import Deadly, Refused, Request
+from ATTS.serving.emulator.timing import Timing
 from ATTS.serving.tokenizer import ModelTokenizer
 
 INSTANT = Timing(speed=0)
@@ -124,6 +125,7 @@ class Server:
                 "model_path": served.name,
                 "served_model_name": served.name,
                 "context_length": served.context_length,
+                "max_total_num_tokens": served.timing.kv_tokens or None,
                 "version": served.release.version,
                 "emulated": True,
             }
@@ -135,7 +137,7 @@ class Server:
         return web.json_response({"object": "list", "data": [card]})
 
     async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        page = self.counters.page(len(self._engine.running), len(self._engine.queued))
+        page = self.counters.page(self._engine.load())
         return web.Response(text=page, content_type="text/plain")
 
     async def _generate(self, http: web.Request) -> web.StreamResponse:
@@ -158,13 +160,12 @@ class Server:
         if fault is not None and request.return_logprob:
             reply.spoil(fault.kind)
         asked = time.perf_counter()
+        job = Job(list(request.ids), max(0, request.start), list(reply.ids))
         with self.counters.request(reply):
-            reply.cached = self._engine.cache.match(request.ids[: max(0, request.start)])
-            reply.cached = min(reply.cached, len(request.ids) - 1)  # the last token is always computed
             if request.stream:
-                return await self._stream(http, reply, piece)
-            await self._engine.serve(len(request.ids), len(request.ids) - reply.cached, len(reply.ids))
-        self._engine.cache.insert([*request.ids, *reply.ids])
+                return await self._stream(http, reply, job, piece)
+            await self._engine.run(job)
+            reply.cached = job.cached
         reply.seconds = time.perf_counter() - asked
         data = json.dumps(whole(reply)).encode()
         if fault is not None and fault.kind is Kind.BAD_JSON:
@@ -205,18 +206,18 @@ class Server:
             raise Refused(400, str(error)) from error
         return reply
 
-    async def _stream(self, http: web.Request, reply: replies.Reply, piece: replies.Format) -> web.StreamResponse:
+    async def _stream(
+        self, http: web.Request, reply: replies.Reply, job: Job, piece: replies.Format
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
-        written = list(reply.ids)
-        prompt = len(reply.request.ids)
-        async with aclosing(self._engine.stream(prompt, prompt - reply.cached, len(written))) as counts:
+        async with aclosing(self._engine.tell(job, every=1)) as counts:
             async for count in counts:
+                reply.cached = job.cached
                 told = reply.after(count, self.tokenizer)
                 await response.write(b"data: " + json.dumps(piece(told)).encode() + b"\n\n")
                 reply.told = len(told.text)
         await response.write(b"data: [DONE]\n\n")
-        self._engine.cache.insert([*reply.request.ids, *written])
         return response
 
     async def _fail_early(self, http: web.Request, fault: Fault) -> None:

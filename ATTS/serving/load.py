@@ -1,0 +1,61 @@
+"""How busy a server is, by its own page of metrics."""
+
+from dataclasses import dataclass
+
+import aiohttp
+
+READ_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One look at a server. Tokens are counted from the server's start."""
+
+    running: float  # requests
+    queued: float
+    token_usage: float  # of its memory: the share that running requests hold
+    retracted: float  # requests thrown out for want of memory, so far
+    prompt_tokens: float = 0.0
+    cached_tokens: float = 0.0
+    written_tokens: float = 0.0
+
+
+# SGLang's names on 0.5.23; older releases lack some. The first that is there counts.
+NAMES = {
+    "running": ("sglang:num_running_reqs",),
+    "queued": ("sglang:num_queue_reqs",),
+    "token_usage": ("sglang:token_usage",),
+    "retracted": ("sglang:num_retracted_requests_total", "sglang:num_retracted_reqs"),
+    "prompt_tokens": ("sglang:prompt_tokens_total",),
+    "cached_tokens": ("sglang:cached_tokens_total",),
+    "written_tokens": ("sglang:generation_tokens_total",),
+}
+
+
+async def load(session: aiohttp.ClientSession, url: str) -> Load | None:
+    """None where the server has no such page, or doesn't answer in time: a run doesn't depend on it."""
+    timeout = aiohttp.ClientTimeout(total=READ_SECONDS)
+    try:
+        async with session.get(f"{url}/metrics", timeout=timeout, allow_redirects=True) as response:
+            if response.status != 200:
+                return None
+            return parse(await response.text())
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
+        return None
+
+
+def parse(page: str) -> Load | None:
+    """Reads Prometheus's text format. None for a page without SGLang's counters."""
+    values: dict[str, float] = {}
+    for line in page.splitlines():
+        if not line.startswith("sglang:"):
+            continue
+        name = line.partition("{")[0].partition(" ")[0]
+        try:
+            value = float(line.rpartition(" ")[2])
+        except ValueError:
+            continue
+        values[name] = values.get(name, 0.0) + value  # several labels: several workers
+    if "sglang:num_running_reqs" not in values:
+        return None
+    return Load(**{field: next((values[n] for n in names if n in values), 0.0) for field, names in NAMES.items()})

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# One queue against one question at a time on recorded runs, simulated (docs/PERFORMANCE.md).
+#   DATA=../shared/data   folder with traces/      RECORDINGS="ct1 nonct"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/common.sh
+"$PYTHON" -m ATTS.benchmarks.queue --data "${DATA:-../shared/data}" --recordings ${RECORDINGS:-ct1 nonct}
