@@ -61,7 +61,7 @@ async def sglang(role: str, script: Script, **more: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def openai_only(role: str, script: Script, key: str = "") -> AsyncIterator[str]:
+async def openai_only(role: str, script: Script, key: str = "", context: int = 10**6) -> AsyncIterator[str]:
     """Chat completions and the list of models, and nothing else, as vLLM answers them."""
 
     async def models(request: web.Request) -> web.Response:  # noqa: ARG001
@@ -76,6 +76,9 @@ async def openai_only(role: str, script: Script, key: str = "") -> AsyncIterator
         if going_on != body["continue_final_message"] or going_on == body["add_generation_prompt"]:
             return web.json_response({"error": {"message": "what is to go on?"}}, status=400)
         prompt = "".join(f"<|{m['role']}|>{m['content']}" for m in messages)
+        if len(prompt) > context:
+            message = f"This model's maximum context length is {context} tokens"
+            return web.json_response({"error": {"message": message}}, status=400)
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "stop_reason": None, "finish_reason": "stop"}
         if prompt.endswith(SPEC_REASON_SCORE):
             told = script.grade(prompt)

@@ -17,7 +17,7 @@ from ATTS import demo
 from ATTS.method import prompts
 from ATTS.method.prompts import SPEC_REASON_JUDGE, SPEC_REASON_SCORE, THINK
 from ATTS.method.spec_reason import Grade, Reasoning, Rules, Speaker, Step, spec_reason
-from ATTS.method.types import ExitStatus, ScoreFailed, ServerFailed, Stage, Usage
+from ATTS.method.types import ContextFull, ExitStatus, ScoreFailed, ServerFailed, Stage, Usage
 from ATTS.problem import Problem
 from ATTS.runs.baseline_settings import SpecReasonSettings
 from ATTS.runs.records import Key, record
@@ -288,6 +288,18 @@ def test_a_whole_run_needs_nothing_but_the_openai_api_and_its_key(tmp_path: Path
     asyncio.run(main())
     assert not draft.texts
     assert "k1" not in "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+
+
+def test_a_full_context_is_a_status_of_its_own_and_no_failure_of_the_server() -> None:
+    async def main() -> None:
+        async with openai_only("target", Script(["a\n\n"]), context=len(USER) + 40) as url, new_session(30) as session:
+            model = await inspect_openai(session, url, "target", "target-model", 1, 0)
+            speaker = OpenAISpeaker(model, "target-model", USER, 0.6, 0.95)
+            assert (await speaker.step([], 9)).text == "a"
+            with pytest.raises(ContextFull, match="maximum context length"):
+                await speaker.step(["a\n\n" * 10], 9)
+
+    asyncio.run(main())
 
 
 def test_data_sets_go_by_specreasons_own_names_and_numbers() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ATTS.method.prompts import SPEC_REASON_JUDGE, SPEC_REASON_SCORE, THINK
 from ATTS.method.spec_reason import BREAK, Grade, Step
-from ATTS.method.types import ScoreFailed, ServerFailed, Usage
+from ATTS.method.types import ContextFull, ScoreFailed, ServerFailed, Usage
 from ATTS.problem import Problem
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.tokenizer import ModelTokenizer
@@ -51,7 +51,7 @@ class SGLangSpeaker:
         else:
             ids = self.tokenizer.encode(asked)
         if self.model.info.context_length is not None and len(ids) >= self.model.info.context_length:
-            raise ScoreFailed(f"the {self.model.role} has no room for the grade's prompt of {len(ids)} tokens")
+            raise ContextFull(f"the {self.model.role} has no room for the grade's prompt of {len(ids)} tokens")
         digits = digit_ids(self.tokenizer)
         body = {
             "input_ids": ids,
@@ -144,7 +144,12 @@ class OpenAISpeaker:
             "continue_final_message": going_on,
             **sampling,
         }
-        reply, usage = await self.model.post("/v1/chat/completions", body)
+        try:
+            reply, usage = await self.model.post("/v1/chat/completions", body)
+        except ServerFailed as error:  # how long a context is, such a server tells only when it is full
+            if "status 400" in str(error) and "context" in str(error):
+                raise ContextFull(str(error)) from None
+            raise
         try:
             choice = reply["choices"][0]
             choice["message"]["content"]
