@@ -202,7 +202,9 @@ class Engine:
         room = timing.kv_tokens - self._private - self.cache.pinned
         left = job.left + self._goals - self._steps * len(self.running)  # what all may still write
         room -= math.ceil(job.written) + timing.reserve * left
-        return len(job.prompt) <= room or len(job.prompt) - self._match(job) <= room
+        if len(job.prompt) <= room:
+            return True
+        return job.uncached is None and len(job.prompt) - self.cache.match_pinned(job.prompt) <= room
 
     def _match(self, job: Job) -> int:
         if job.uncached is not None:

@@ -38,6 +38,15 @@ class RadixCache:
         """How many leading tokens of ``ids`` are known."""
         return self._walk(ids)[2]
 
+    def match_pinned(self, ids: Sequence[int]) -> int:
+        """How many leading tokens of ``ids`` running requests stand on, so that they take no more room."""
+        node, into, length = self._walk(ids)
+        at: Node | None = node
+        while at is not None and not at.pins:
+            length -= into or len(at.edge)
+            at, into = at.parent, 0
+        return length
+
     def insert(self, ids: Sequence[int]) -> None:
         """Takes ``ids`` in, and drops others, or of ``ids`` the end, where the capacity demands it."""
         node, into, at = self._walk(ids)
