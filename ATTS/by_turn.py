@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from ATTS.problem import Problem
-from ATTS.runs import by_turn, cli, folders
+from ATTS.runs import by_turn, cli, store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class ByTurnSettings:
 async def show(settings: ByTurnSettings) -> str:
     found = {}
     for folder in settings.runs:
-        rows = folders.summary(folder).get("by_turn")
+        rows = store.read_summary(folder).get("by_turn")
         if not rows:
             raise Problem(f"{folder} tells nothing by turn: its summary is of an older version; give its command again")
         found[folder.name] = rows

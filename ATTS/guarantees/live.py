@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.problem import Problem
-from ATTS.runs import audit, cli, durable, folders
+from ATTS.runs import audit, cli, durable
 from ATTS.runs.metrics import percent
+from ATTS.runs.store import read_summary
 
 TURNS, FEWEST, WITHIN = 4, 400, 0.04
 
@@ -23,7 +24,7 @@ def figures(folder: Path) -> dict[str, Any]:
     found, about, repeats = audit.read(folder, None)
     made = audit.decisions(found, repeats)
     rates = audit.report(audit.recorded_kind(about), about["settings"]["rejection_rate"], made, made.rejected)
-    summary = folders.summary(folder)
+    summary = read_summary(folder)
     tokens = {who: count / summary["samples"] for who, count in summary["written_tokens"].items()}
     kept = ("mean_accuracy", "low", "high", "samples", "takeover_rate", "target_share")
     return {"rates": rates, "tokens a sample": tokens, **{name: summary[name] for name in kept}}

@@ -74,8 +74,11 @@ class Chain:
         ids = [*scorer.scoring_prompt, *scorer.ids]
         logprobs, usage = await scorer.model.logprobs(ids, len(ids) - scorer.newest)
         ppl = perplexity(logprobs, scorer.newest)
-        verdict = judge(ppl, turn)._asdict() if judge else {}
-        return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl, **verdict))
+        if judge is None:
+            return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl))
+        verdict = judge(ppl, turn)
+        event = Event(turn, Stage.SCORE, usage, None, False, ppl, verdict.percentile, verdict.rejected, verdict.details)
+        return self._record(event)
 
     def _record(self, event: Event) -> Event:
         self.history.append(event)

@@ -114,13 +114,9 @@ class Event:
     output: str | None = None  # the text, for the writing stages
     ended: bool = False  # the author ended the text by itself
     ppl: float | None = None
-    percentile: float | None = None  # this and what follows: the verdict, see conformal.Verdict
+    percentile: float | None = None
     rejected: bool | None = None
-    p_value: float | None = None
-    level: float | None = None
-    scores: int | None = None
-    order: int | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)  # what a baseline has to say besides, JSON values
+    details: Mapping[str, Any] = field(default_factory=dict)  # what a baseline or a verdict says besides, JSON values
 
 
 class Transcript(Protocol):

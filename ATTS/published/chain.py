@@ -81,7 +81,8 @@ class PublishedChain:
         reply, usage = await self._target.model.post("/generate", body)
         ppl = _perplexity((reply.get("meta_info") or {}).get("input_token_logprobs") or [])
         verdict = judge(ppl, turn)
-        self.history.append(Event(turn, Stage.SCORE, usage, ppl=ppl, **verdict._asdict()))
+        event = Event(turn, Stage.SCORE, usage, ppl=ppl, percentile=verdict.percentile, rejected=verdict.rejected)
+        self.history.append(event)
         return verdict.rejected
 
     def find_answer(self) -> bool:

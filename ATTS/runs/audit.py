@@ -15,8 +15,9 @@ from ATTS.method.conformal.decision import Draws
 from ATTS.method.types import Stage
 from ATTS.problem import Problem
 from ATTS.published.recording import read_results
-from ATTS.runs import grading, metrics
+from ATTS.runs import metrics
 from ATTS.runs.calibration import CalibrationArray
+from ATTS.runs.grading import finished
 from ATTS.runs.records import Record
 from ATTS.runs.store import SETTINGS, samples
 
@@ -201,7 +202,7 @@ def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any],
     if path.is_file():
         found = read_results(path)
     elif path.is_dir():
-        found = grading.finished(samples(path))
+        found = finished(samples(path))
         if (path / SETTINGS).is_file():
             about = json.loads((path / SETTINGS).read_text())
     else:

@@ -15,7 +15,7 @@ from ATTS.runs import audit, calibration, durable
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.metrics import percent
 from ATTS.runs.settings import AsyncSettings, require
-from ATTS.runs.store import SETTINGS, SUMMARY
+from ATTS.runs.store import SETTINGS, read_summary
 
 BUDGET = "budget.json"
 
@@ -79,7 +79,6 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
             }
         )
     overall = clustered.interval(made.rejected, made.question)
-    summary = json.loads((folder / SUMMARY).read_text())
     return {
         "budget": budget,
         "repeats": repeats,
@@ -91,7 +90,7 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
         "low": overall.low,
         "high": overall.high,
         "questions_inside": sum(row["low"] <= row["realised"] <= row["high"] for row in rows),
-        "mean_accuracy": summary["mean_accuracy"],
+        "mean_accuracy": read_summary(folder)["mean_accuracy"],
         "by_question": rows,
     }
 

@@ -10,7 +10,12 @@ from ATTS.runs.records import Record
 from ATTS.tasks.answers import INVALID
 
 Row = dict[str, Any]
-WRITERS = {Stage.DRAFT.value: "draft", Stage.CONTINUE.value: "target"}
+WRITERS = {
+    Stage.DRAFT.value: "draft",
+    Stage.DRAFT_DISCARDED.value: "draft",
+    Stage.CONTINUE.value: "target",
+    Stage.TARGET_DISCARDED.value: "target",
+}
 
 
 def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
@@ -33,7 +38,7 @@ def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
         for entry in (entry for entry in entries if entry["turn"] == turn and tell):
             seconds += entry["seconds"]
             if entry["model"] in WRITERS:
-                tokens[WRITERS[entry["model"]]] += entry["tokens"]
+                tokens[WRITERS[entry["model"]]] += entry.get("tokens", 0)
         rows.append(
             {
                 "turns": turn + 1,
@@ -56,7 +61,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         share = f"{100 * row['right'] / row['stopped']:.1f} %" if row["stopped"] else "-"
-        tokens = [f"{row['tokens'][who]:.1f}" for who in WRITERS.values()] if row["tokens"] else ["-", "-"]
+        tokens = [f"{row['tokens'][who]:.1f}" for who in ("draft", "target")] if row["tokens"] else ["-", "-"]
         seconds = "-" if row["seconds"] is None else f"{row['seconds']:.2f}"
         cells = [row["turns"], row["stopped"], share, f"{100 * row['accuracy']:.1f} %", *tokens, seconds]
         lines.append(f"| {' | '.join(map(str, cells))} |")

@@ -35,16 +35,6 @@ class Folder:
         return [str(sample.get("question", "")) for sample in self.samples]
 
 
-def summary(path: Path) -> dict[str, Any]:
-    """A finished run's summary. Raises Problem if the run isn't finished."""
-    try:
-        return dict(json.loads((path / SUMMARY).read_text()))
-    except FileNotFoundError:
-        raise Problem(f"{path} has no {SUMMARY}: the run is not finished; give its command again") from None
-    except ValueError as error:
-        raise Problem(f"{path / SUMMARY} is damaged: {error}") from None
-
-
 def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None) -> Folder:
     """Reads a folder; the references are those of ``dataset_name``, else those in the samples. Raises Problem."""
     if not path.is_dir():

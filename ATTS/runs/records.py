@@ -82,8 +82,6 @@ def _entry(event: Event) -> Record:
     entry: Record = {"turn": event.turn, "model": event.stage.value}
     if event.stage is Stage.SCORE:
         entry |= {"ppl": event.ppl, "percentile": event.percentile, "rejected": event.rejected}
-        more = {name: getattr(event, name) for name in ("p_value", "level", "scores", "order")}
-        entry |= {name: value for name, value in more.items() if value is not None}
     elif event.output is not None:
         what = "discarded" if event.stage.discarded else "output"  # the outputs, joined, are the chain
         entry |= {what: event.output, "tokens": event.usage.completion_tokens, "ended": event.ended}

@@ -140,6 +140,16 @@ def read(path: Path) -> Record | None:
     return content
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a finished run amounted to. Raises Problem if it isn't finished."""
+    try:
+        return dict(json.loads((folder / SUMMARY).read_text()))
+    except FileNotFoundError:
+        raise Problem(f"{folder} has no {SUMMARY}: the run is not finished; give its command again") from None
+    except ValueError as error:
+        raise Problem(f"{folder / SUMMARY} is damaged: {error}") from None
+
+
 def samples(folder: Path) -> Iterator[Record]:
     """Every whole sample of a result folder, in the order of its index."""
     numbered = []

@@ -14,6 +14,11 @@ class Verdict(NamedTuple):
     scores: int | None = None  # calibration scores that the decision rests on
     order: int | None = None  # the decision's number in the run, for rules that depend on earlier ones
 
+    @property
+    def details(self) -> dict[str, float]:
+        """Those of the last four that apply."""
+        return {name: value for name, value in zip(self._fields[2:], self[2:], strict=True) if value is not None}
+
 
 new = tuple.__new__  # new(Verdict, (...)) takes half the time of Verdict(...)
 
