@@ -74,7 +74,7 @@ def wilson(rate: float, n: float, quantile: float) -> tuple[float, float]:
         return 0.0, 1.0
     q = quantile**2 / n
     middle, half = (rate + q / 2) / (1 + q), math.sqrt(q * rate * (1 - rate) + q**2 / 4) / (1 + q)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))  # rounding can't leave the rate out
 
 
 def bootstrap(
