@@ -77,7 +77,7 @@ def main() -> None:
         mine = run(ours, url, args.requests, SLOTS)
         theirs = run(openai, url, max(256, args.requests // 20), SLOTS)
     with running(DELAY) as url:
-        ceiling = run(ours, url, max(CEILING_SLOTS, args.requests // 2), CEILING_SLOTS)
+        ceiling = run(ours, url, max(CEILING_SLOTS, args.requests), CEILING_SLOTS)
     share = ceiling["requests_per_second"] * DELAY / CEILING_SLOTS
     figures = {
         "ours": mine,
