@@ -12,7 +12,7 @@ from ATTS.method.conformal import GAMMA
 from ATTS.problem import Problem
 from ATTS.runs import audit, calibration, cli
 from ATTS.runs.audit import Rule
-from ATTS.runs.settings import require
+from ATTS.runs.settings.parts import require
 
 
 @dataclass(frozen=True, kw_only=True)

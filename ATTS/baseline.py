@@ -5,7 +5,7 @@ python -m ATTS.baseline --small_model_name demo-target --sglang_port 40001 --dat
 
 from ATTS.runs import cli
 from ATTS.runs.evaluate import evaluate_alone
-from ATTS.runs.settings import BaselineSettings
+from ATTS.runs.settings.atts import BaselineSettings
 
 if __name__ == "__main__":
     cli.run(BaselineSettings, __doc__, evaluate_alone)

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from ATTS.runs import cli, paired, report
-from ATTS.runs.settings import default_data_dir
+from ATTS.runs.settings.parts import default_data_dir
 
 
 @dataclass(frozen=True, kw_only=True)

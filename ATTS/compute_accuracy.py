@@ -12,7 +12,7 @@ from typing import Any
 from ATTS.problem import Problem
 from ATTS.runs import calibration, cli, folders, judging, metrics, report
 from ATTS.runs.records import Record
-from ATTS.runs.settings import default_data_dir, require
+from ATTS.runs.settings.parts import default_data_dir, require
 
 
 @dataclass(frozen=True, kw_only=True)

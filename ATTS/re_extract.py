@@ -11,7 +11,7 @@ from typing import Any
 from ATTS.problem import Problem
 from ATTS.runs import answering, cli, folders, judging, metrics, re_extraction, report, store
 from ATTS.runs.answering import ExtractMode
-from ATTS.runs.settings import default_data_dir, require
+from ATTS.runs.settings.parts import default_data_dir, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ python -m ATTS.ref_async_fix_budget --small_model_name demo-draft --eval_model_n
 """
 
 from ATTS.runs import cli
-from ATTS.runs.baseline_settings import AsyncFixBudgetSettings
 from ATTS.runs.fixed_budget import evaluate_fixed_budget
+from ATTS.runs.settings.baselines import AsyncFixBudgetSettings
 
 if __name__ == "__main__":
     cli.run(AsyncFixBudgetSettings, __doc__, evaluate_fixed_budget)

@@ -7,7 +7,7 @@ from functools import partial
 
 from ATTS.runs import cli
 from ATTS.runs.evaluate import evaluate_async
-from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.settings.atts import AsyncSettings
 
 if __name__ == "__main__":
     cli.run(AsyncSettings, __doc__, partial(evaluate_async, per_question=True))

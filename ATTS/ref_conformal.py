@@ -7,7 +7,7 @@ from functools import partial
 
 from ATTS.runs import cli
 from ATTS.runs.calibrate import calibrate
-from ATTS.runs.settings import ConformalSettings
+from ATTS.runs.settings.atts import ConformalSettings
 
 if __name__ == "__main__":
     cli.run(ConformalSettings, __doc__, partial(calibrate, per_question=False))

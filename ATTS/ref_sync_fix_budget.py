@@ -4,8 +4,8 @@ python -m ATTS.ref_sync_fix_budget --small_model_name demo-draft --eval_model_na
 """
 
 from ATTS.runs import cli
-from ATTS.runs.baseline_settings import SyncFixBudgetSettings
 from ATTS.runs.fixed_budget import evaluate_fixed_budget
+from ATTS.runs.settings.baselines import SyncFixBudgetSettings
 
 if __name__ == "__main__":
     cli.run(SyncFixBudgetSettings, __doc__, evaluate_fixed_budget)

@@ -4,7 +4,7 @@ python -m ATTS.spec_reason --small_model_name demo-draft --eval_model_name demo-
 """
 
 from ATTS.runs import cli
-from ATTS.runs.baseline_settings import SpecReasonSettings
+from ATTS.runs.settings.baselines import SpecReasonSettings
 from ATTS.runs.spec_reason import evaluate_spec_reason
 
 if __name__ == "__main__":

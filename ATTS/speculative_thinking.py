@@ -4,7 +4,7 @@ python -m ATTS.speculative_thinking --spe_config configs/speculative_thinking/de
 """
 
 from ATTS.runs import cli
-from ATTS.runs.baseline_settings import SpeculativeThinkingSettings
+from ATTS.runs.settings.baselines import SpeculativeThinkingSettings
 from ATTS.runs.speculative_thinking import evaluate_speculative_thinking
 
 if __name__ == "__main__":

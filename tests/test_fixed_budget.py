@@ -17,8 +17,8 @@ from ATTS.method.chain import Chain
 from ATTS.method.fixed_budget import Barrier, Lots, fixed_budget
 from ATTS.method.types import ExitStatus, Stage
 from ATTS.problem import Problem
-from ATTS.runs.baseline_settings import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.runs.fixed_budget import evaluate_fixed_budget
+from ATTS.runs.settings.baselines import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.serving.emulator import Ask, Fault, Scripted, Served, Server, Written
 from ATTS.tasks.answers import find_answer
 

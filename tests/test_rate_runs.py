@@ -26,7 +26,7 @@ from ATTS.runs.budget import BudgetSettings
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.records import Key, record
-from ATTS.runs.settings import AsyncSettings, ConformalSettings
+from ATTS.runs.settings.atts import AsyncSettings, ConformalSettings
 from ATTS.runs.store import ResultStore, samples
 from ATTS.serving.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.tasks.answers import find_answer

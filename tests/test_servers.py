@@ -21,7 +21,7 @@ from ATTS.method.chain import Chain
 from ATTS.method.prompts import maths
 from ATTS.method.types import Stage
 from ATTS.runs import parties
-from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.settings.atts import AsyncSettings
 from ATTS.serving import supervisor
 from ATTS.serving.client import inspect, new_session
 from ATTS.serving.gate import Gate

@@ -7,14 +7,14 @@ import pytest
 import tyro
 
 from ATTS.runs import cli, names
-from ATTS.runs.baseline_settings import (
+from ATTS.runs.comparison import MethodsSettings
+from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.settings.baselines import (
     AsyncFixBudgetSettings,
     SpecReasonSettings,
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
 )
-from ATTS.runs.comparison import MethodsSettings
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 
 OTHERS = (
     *(AsyncFixBudgetSettings, SyncFixBudgetSettings, SpecReasonSettings, SpeculativeThinkingSettings),

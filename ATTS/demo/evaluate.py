@@ -21,7 +21,7 @@ from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.metrics import percent
 from ATTS.runs.records import Record
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings, ConformalSettings
 from ATTS.runs.store import SUMMARY, samples
 
 

@@ -16,7 +16,7 @@ from ATTS.method.score import perplexity
 from ATTS.method.types import Stage
 from ATTS.runs import parties
 from ATTS.runs.queue import drain
-from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.settings.atts import AsyncSettings
 from ATTS.serving.client import new_session
 from ATTS.serving.gate import Gate
 from ATTS.tasks import datasets

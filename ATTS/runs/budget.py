@@ -14,7 +14,8 @@ from ATTS.problem import Problem
 from ATTS.runs import audit, calibration, durable
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.metrics import percent
-from ATTS.runs.settings import AsyncSettings, require
+from ATTS.runs.settings.atts import AsyncSettings
+from ATTS.runs.settings.parts import require
 from ATTS.runs.store import SETTINGS, read_summary
 
 BUDGET = "budget.json"

@@ -16,7 +16,7 @@ from ATTS.runs.partial import Partial
 from ATTS.runs.parties import Party
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
-from ATTS.runs.settings import ConformalSettings
+from ATTS.runs.settings.atts import ConformalSettings
 from ATTS.serving.client import new_session
 from ATTS.serving.gate import Gate
 from ATTS.tasks.answers import find_answer

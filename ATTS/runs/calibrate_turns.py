@@ -21,7 +21,7 @@ from ATTS.runs.partial import Entry, Partial
 from ATTS.runs.parties import Party
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.queue import drain
-from ATTS.runs.settings import ConformalSettings
+from ATTS.runs.settings.atts import ConformalSettings
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 

@@ -16,7 +16,7 @@ from ATTS.method.types import Stage
 from ATTS.problem import Problem
 from ATTS.runs import durable
 from ATTS.runs.records import Record
-from ATTS.runs.settings import AsyncSettings, ConformalSettings
+from ATTS.runs.settings.atts import AsyncSettings, ConformalSettings
 
 Scores = NDArray[np.float64]
 

@@ -17,17 +17,18 @@ import yaml  # type: ignore[import-untyped]
 
 from ATTS.problem import Problem
 from ATTS.runs import comparison_report, durable, provenance
-from ATTS.runs.baseline_settings import (
+from ATTS.runs.calibrate import calibrate
+from ATTS.runs.evaluate import evaluate_alone, evaluate_async
+from ATTS.runs.fixed_budget import evaluate_fixed_budget
+from ATTS.runs.progress import say
+from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.settings.baselines import (
     AsyncFixBudgetSettings,
     SpecReasonSettings,
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
 )
-from ATTS.runs.calibrate import calibrate
-from ATTS.runs.evaluate import evaluate_alone, evaluate_async
-from ATTS.runs.fixed_budget import evaluate_fixed_budget
-from ATTS.runs.progress import say
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings, TwoServers, require
+from ATTS.runs.settings.parts import TwoServers, require
 from ATTS.runs.spec_reason import evaluate_spec_reason
 from ATTS.runs.speculative_thinking import evaluate_speculative_thinking
 from ATTS.runs.store import SUMMARY

@@ -16,7 +16,8 @@ from ATTS.runs.parties import Participant
 from ATTS.runs.progress import Progress, say
 from ATTS.runs.records import OWED, Key, Keys, record
 from ATTS.runs.samples import Ended, Loop, Sample, run_samples
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, Queued, Sampled
+from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings
+from ATTS.runs.settings.parts import Queued, Sampled
 from ATTS.runs.store import ResultStore
 from ATTS.serving.client import new_session
 from ATTS.serving.gate import Gate

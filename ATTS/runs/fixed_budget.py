@@ -6,12 +6,12 @@ from pathlib import Path
 from ATTS.method.chain import Chain
 from ATTS.method.fixed_budget import Barrier, Lots, Place, fixed_budget
 from ATTS.runs import answering, parties, questions
-from ATTS.runs.baseline_settings import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.limits import Limits
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Party
 from ATTS.runs.samples import Sample
+from ATTS.runs.settings.baselines import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.serving.client import new_session
 from ATTS.serving.gate import Gate
 from ATTS.tasks.datasets import Question

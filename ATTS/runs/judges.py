@@ -17,7 +17,7 @@ from ATTS.runs.calibration import CalibrationArray
 from ATTS.runs.metrics import percent
 from ATTS.runs.progress import say
 from ATTS.runs.records import OWED, Key, Record
-from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.settings.atts import AsyncSettings
 from ATTS.runs.store import samples
 from ATTS.tasks.datasets import Question
 

@@ -8,7 +8,7 @@ from typing import Any
 from ATTS.runs.accuracy import accuracy
 from ATTS.runs.folders import Folder
 from ATTS.runs.grading import JudgeName, by_llm, by_math
-from ATTS.runs.settings import require
+from ATTS.runs.settings.parts import require
 from ATTS.tasks.judge import LLMJudge
 from ATTS.tasks.llm import Endpoint, Extractor
 

@@ -12,8 +12,9 @@ from ATTS import demo
 from ATTS.method.chain import Memory, Reader
 from ATTS.method.prompts import SYSTEM
 from ATTS.problem import Problem
-from ATTS.runs.baseline_settings import FixedBudgetSettings
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings, Run
+from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.settings.baselines import FixedBudgetSettings
+from ATTS.runs.settings.parts import Run
 from ATTS.serving.client import SGLangModel, Slots, inspect
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question

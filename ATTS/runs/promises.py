@@ -9,7 +9,7 @@ from ATTS.method.conformal.clustered import promise
 from ATTS.runs.calibration import CalibrationArray, Scores
 from ATTS.runs.metrics import percent
 from ATTS.runs.progress import say
-from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.settings.atts import AsyncSettings
 
 TOO_WIDE = 0.1  # half of a 95 % interval
 

@@ -13,7 +13,7 @@ import orjson
 
 from ATTS import __version__
 from ATTS.runs.parties import Participant
-from ATTS.runs.settings import Run
+from ATTS.runs.settings.parts import Run
 
 # Settings that say where, how fast or how far, not what: results made with others of these belong together.
 INCIDENTAL = frozenset(

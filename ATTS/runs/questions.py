@@ -1,7 +1,8 @@
 """Which questions a command works on."""
 
 from ATTS.problem import Problem
-from ATTS.runs.settings import ConformalSettings, Run
+from ATTS.runs.settings.atts import ConformalSettings
+from ATTS.runs.settings.parts import Run
 from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
 

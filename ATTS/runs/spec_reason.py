@@ -10,12 +10,12 @@ from ATTS.method import prompts
 from ATTS.method.spec_reason import Reasoning, Rules, Speaker, spec_reason
 from ATTS.problem import Problem
 from ATTS.runs import answering, parties, questions
-from ATTS.runs.baseline_settings import SpecReasonSettings
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.limits import Limits
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
 from ATTS.runs.samples import Sample
+from ATTS.runs.settings.baselines import SpecReasonSettings
 from ATTS.serving.client import inspect_openai, new_session
 from ATTS.serving.gate import Gate
 from ATTS.serving.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids

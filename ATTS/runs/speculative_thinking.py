@@ -10,12 +10,12 @@ from ATTS.method.speculative_thinking import normal, speculative_thinking
 from ATTS.method.thought import FindAnswer, Thought
 from ATTS.problem import Problem
 from ATTS.runs import answering, parties, questions, thinking_config
-from ATTS.runs.baseline_settings import SpeculativeThinkingSettings, ThinkingSettings
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.limits import Limits
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parties import Member
 from ATTS.runs.samples import Sample
+from ATTS.runs.settings.baselines import SpeculativeThinkingSettings, ThinkingSettings
 from ATTS.runs.thinking_config import ThinkingConfig
 from ATTS.serving.client import SGLangModel, new_session
 from ATTS.serving.gate import Gate

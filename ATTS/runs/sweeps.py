@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.runs.progress import say
-from ATTS.runs.settings import require
+from ATTS.runs.settings.parts import require
 from ATTS.runs.simulation import Outcome, Ways, Workload, simulate
 from ATTS.serving.emulator.roofline import MODELS, Preset
 

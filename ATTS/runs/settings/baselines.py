@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ATTS.runs.settings import Sampled, Samples, TwoServers, require, url
+from ATTS.runs.settings.parts import Addresses, Sampled, Samples, TwoServers, require
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
 AIME_2024_FIRST = 60  # the published number of its first problem
@@ -137,7 +137,7 @@ class ThinkingSettings(Sampled):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeculativeThinkingSettings:
+class SpeculativeThinkingSettings(Addresses):
     """Flags of speculative_thinking."""
 
     spe_config: Path | None = None
@@ -181,18 +181,6 @@ class SpeculativeThinkingSettings:
     seed: int = 0
     """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
 
-    small_model_port: int = 40000
-    """Port of the draft server on this machine."""
-
-    eval_model_port: int = 40001
-    """Port of the target server on this machine."""
-
-    small_model_url: str | None = None
-    """URL of the draft server or of a router before several; overrides its port."""
-
-    eval_model_url: str | None = None
-    """URL of the target server or of a router before several; overrides its port."""
-
     small_model_concurrency: int = 16
     """Most requests in flight at the draft server."""
 
@@ -231,11 +219,3 @@ class SpeculativeThinkingSettings:
         require(self.max_tokens >= 1, "--max_tokens must be at least 1")
         require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
         require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
-
-    @property
-    def draft_url(self) -> str:
-        return url("--small_model_url", self.small_model_url, "--small_model_port", self.small_model_port)
-
-    @property
-    def target_url(self) -> str:
-        return url("--eval_model_url", self.eval_model_url, "--eval_model_port", self.eval_model_port)

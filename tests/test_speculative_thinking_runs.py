@@ -1,0 +1,134 @@
+"""Speculative Thinking whole: its configurations, and runs through its front door."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, Pair, door
+from scripted import Script, sglang
+
+from ATTS.problem import Problem
+from ATTS.runs import thinking_config
+from ATTS.runs.settings.baselines import SpeculativeThinkingSettings
+from ATTS.runs.speculative_thinking import evaluate_speculative_thinking
+
+END = r"so \boxed{2}$"
+
+
+def configuration(**changes: Any) -> dict[str, Any]:
+    fields = yaml.safe_load((ROOT / "configs/speculative_thinking/1b_14b.yml").read_text())
+    return {key: value for key, value in {**fields, **changes}.items() if value != "absent"}
+
+
+def load(folder: Path, **changes: Any) -> thinking_config.ThinkingConfig:
+    path = folder / "c.yml"
+    path.write_text(yaml.safe_dump(configuration(**changes)))
+    return thinking_config.load(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/speculative_thinking").glob("*.yml")), ids=lambda p: p.stem)
+def test_every_configuration_that_ships_is_valid(path: Path) -> None:
+    config = thinking_config.load(path)
+    if config.draft is not None:
+        rules = config.rules(32768, 8192, published=False)
+        assert rules.max_model_len == 8192
+        assert rules.not_reasoning == rules.begin
+    assert (config.draft is None) == path.stem.startswith("normal_")
+
+
+def test_the_shipped_values_are_the_published_ones(tmp_path: Path) -> None:
+    rules = load(tmp_path).rules(32768, None, published=True)
+    assert (rules.max_target_tokens, rules.original_recap_token_num, rules.recap_after_negative_num) == (20, 125, 15)
+    assert rules.keywords.verify == ("verify", "think again", "recap", "check")
+    assert rules.keywords.positive == ("yeah", "yes", "final answer", "confident")
+    assert rules.time_out == 0
+    assert load(tmp_path, time_out=1200, max_model_len=8192).rules(1, 4096, False).max_model_len == 4096
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_target_tokens": "absent"}, "the field max_target_tokens is missing"),
+        ({"max_target_token": 3}, "unknown field max_target_token"),
+        ({"max_target_tokens": 0}, "max_target_tokens must be a whole number of at least 1, not 0"),
+        ({"choose_large": "yes please"}, "choose_large must be true or false"),
+        ({"TRIGGER_TOKENS": "x"}, "TRIGGER_TOKENS must be a list of texts"),
+        ({"mode": "magic"}, "mode must be one of"),
+        ({"TARGET_VALIDATION_KEYWORDS": {"verify": []}}, "must have the fields verify, negative, positive"),
+        (
+            {"TARGET_VALIDATION_KEYWORDS": {"verify": [], "negative": [], "positive": [True]}},
+            "TARGET_VALIDATION_KEYWORDS.positive must be a list of texts, not",
+        ),
+    ],
+)
+def test_a_configuration_at_fault_is_named_with_its_field(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Problem, match=message):
+        load(tmp_path, **changes)
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    for text, message in (("a: [", "is not YAML"), ("3", "holds no fields")):
+        (tmp_path / "bad.yml").write_text(text)
+        with pytest.raises(Problem, match=message):
+            thinking_config.load(tmp_path / "bad.yml")
+    with pytest.raises(Problem, match="can't be read"):
+        thinking_config.load(tmp_path / "none.yml")
+
+
+def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path) -> None:
+    own = {"target_model_name": "target-model", "speculative_model_name": "draft-model"}
+    (tmp_path / "two.yml").write_text(yaml.safe_dump(configuration(**own)))
+    draft, target = Script(["a.\n\n", "wait ~", END]), Script(["then ~", r"\boxed{1}$"])
+
+    def settings(one: str, two: str, **more: Any) -> SpeculativeThinkingSettings:
+        base = {"small_model_url": one, "eval_model_url": two, "n": 1, "evals": "demo", "end": 1, "max_retries": 0}
+        return SpeculativeThinkingSettings(result_dir=tmp_path / "out", **base | more)
+
+    async def main() -> None:
+        async with sglang("draft", draft) as one, sglang("target", target) as two:
+            for _ in range(2):  # the second time nothing is asked
+                told = await evaluate_speculative_thinking(settings(one, two, spe_config=tmp_path / "two.yml"))
+                assert told == str(tmp_path / "out/two_demo_t0.6_n1")
+            told = await evaluate_speculative_thinking(settings(one, two, model="target-model"))
+            assert told == str(tmp_path / "out/target-model_demo_t0.6_n1")
+            with pytest.raises(Problem, match="no question from 2 to 2"):
+                await evaluate_speculative_thinking(settings(one, two, model="target-model", start=2, end=2))
+
+    asyncio.run(main())
+    assert len(list(tmp_path.glob("out/*/problem_0000.json"))) == 2
+    for bad, message in (
+        ({"model": None}, "--spe_config or --model"),
+        ({"n": 0}, "--n must"),
+        ({"evals": ","}, "--evals"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            settings("http://a", "http://b", **{"model": "m", **bad})
+
+
+@pytest.mark.servers
+def test_all_three_take_overs_fire_on_real_servers(servers: Pair, tmp_path: Path) -> None:
+    ports = ("--small_model_port", str(servers.draft_port), "--eval_model_port", str(servers.target_port))
+    config = str(ROOT / "configs/speculative_thinking/demo.yml")
+    done = door(
+        "speculative_thinking",
+        "--spe_config",
+        config,
+        "--evals",
+        "demo",
+        "--n",
+        "2",
+        "--end",
+        "15",
+        *ports,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    samples = [json.loads(path.read_text()) for path in tmp_path.glob("eval/demo_demo_t0.6_n2/problem_*.json")]
+    assert len(samples) == 30
+    kinds = {entry.get("kind") for sample in samples for entry in sample["full_history"]} - {None}
+    assert kinds == {"keyword", "verification", "recap"}
