@@ -1,6 +1,9 @@
 """What the demo pair is trained on: never to err, and only what can be known."""
 
+import itertools
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
@@ -8,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from ATTS import demo
 from ATTS.demo import family
 from ATTS.demo.documents import BAD, GOOD, IGNORE, RECAP, Document, Writer
+from ATTS.demo.train import line_months
 from ATTS.method import prompts
 
 TOKENIZER = PreTrainedTokenizerFast.from_pretrained(demo.MODELS["target"])
@@ -81,3 +85,52 @@ def test_a_drill_teaches_no_month_and_asks_for_what_came_out_after_each_event(se
         month, value = line.removeprefix("Wait, after ").removesuffix(".").split(" = ")
         steps = [s for s in text.split("\n") if s.startswith(month) and "=" in s]
         assert steps[-1].endswith(f" = {value}.")
+
+
+@given(seeds)
+def test_astray_is_what_departs_from_the_right_chain_and_begins_with_a_slip(seed: int) -> None:
+    problem, document = written(seed, False, "document")
+    start = document.astray.index(0)
+    chain, slips, astray = "", set(), set()
+    for k, token in enumerate(document.ids[start:-1], start):
+        paragraph = chain.count(family.BREAK)
+        slips |= {paragraph} if document.slips[k] == 1 else set()
+        astray |= {paragraph} if document.astray[k] == 1 else set()
+        chain += TOKENIZER.decode([token])
+    departs = {chain[:start].count(family.BREAK) for start, _ in family.wrong_spans(problem, chain)}
+    departs -= {i for i, paragraph in enumerate(chain.split(family.BREAK)) if paragraph == RECAP}
+    assert slips <= departs == astray
+
+
+def test_what_a_sloppy_solver_leads_to_is_met_in_training() -> None:
+    """Wrong results carried to the closing step, and wrong places and values behind a torn "Wait, "."""
+    closed, misnamed = 0, 0
+    for seed in range(60):
+        problem, document = written(seed, True, "document")
+        paragraphs = TOKENIZER.decode(document.ids).split(family.BREAK)
+        closing = problem.paragraphs[-2]
+        closed += sum(
+            paragraph.startswith("Check") and paragraph != closing and then.startswith("Wait")
+            for paragraph, then in itertools.pairwise(paragraphs)
+        )
+        misnamed += sum(p.startswith(family.CORRECTION) and p not in problem.corrections for p in paragraphs)
+    assert closed > 10
+    assert misnamed > 10
+
+
+def test_the_month_of_a_line_is_known_from_where_it_stands_up_to_the_break() -> None:
+    text = "3 \nMarch 12 won.\nWait, after May = 4.\n\n12"
+    ids = torch.tensor([TOKENIZER.encode(text, add_special_tokens=False)])
+    words = [TOKENIZER.decode([i]) for i in ids[0].tolist()]
+    told = line_months(
+        ids,
+        torch.tensor([[word.strip() in family.MONTHS for word in words]]),
+        torch.tensor([["\n" in word for word in words]]),
+    )
+    months = ["" if i == IGNORE else TOKENIZER.decode([i]).strip() for i in told[0].tolist()]
+    lines = {month: "".join(w for w, m in zip(words, months, strict=True) if m == month) for month in months}
+    assert lines["March"].startswith("March 12 won")
+    assert "\n" not in lines["March"]
+    assert lines["May"] == "May = 4."
+    assert lines[""].startswith("3 ")
+    assert lines[""].endswith("\n\n12")

@@ -69,7 +69,10 @@ RECAP = "Let me check whether there are some wrong steps:"
 RECAPPED = 0.03  # probability before a paragraph
 JUDGED = 0.15  # share of the chains of the one who corrects that end in a score
 GOOD, BAD = "9", "1"
-MISNAMED = 0.1  # of a correction that a chunk's end tore, and whose value the draft then got wrong
+# A chunk's end tears many a correction, and the draft, which can't tell where the chain went wrong, names a
+# wrong value or place: one of the wrong chain's, or a value that belongs to another place.
+MISNAMED = 0.3  # probability of such a correction before the right one, and of one more, often the same
+MISNAMINGS = {"astray": 40, "misplaced": 30, "value": 30}  # and their weights
 
 
 @dataclass
@@ -86,6 +89,17 @@ class Document:
         self.labels += ids if learned else [IGNORE] * len(ids)
         self.slips += [slip] * len(ids)
         self.astray += [astray] * len(ids)
+
+
+@dataclass
+class Stretch:
+    """A wrong paragraph and others that are true to it: they claim that ``done`` events lead to ``value``."""
+
+    right: str  # what stands where the first should
+    paragraphs: list[str]
+    done: int
+    value: int
+    learned: bool = True  # what the first shares with the right one
 
 
 class Writer:
@@ -124,7 +138,7 @@ class Writer:
         if good:
             self._add_paragraph(document, problem, last)
         else:
-            self._add_stretch(document, self._wrong_stretch(problem, last, SLIPS), problem.paragraphs[last])
+            self._add_stretch(document, self._wrong_stretch(problem, last))
         asked = self._chat(prompts.SPEC_REASON_JUDGE) + prompts.SPEC_REASON_SCORE
         document.add(self._encode(self._tokenizer.eos_token + asked), learned=False, slip=IGNORE, astray=IGNORE)
         document.add(self._encode(GOOD if good else BAD), slip=IGNORE, astray=IGNORE)
@@ -206,38 +220,60 @@ class Writer:
             document.add(self._encode(RECAP), learned=False)
             document.add(self._encode(BREAK))
         at = min(index, len(problem.events))
-        value, place = problem.values[at], problem.corrections[at].removeprefix(CORRECTION)
-        wrong: list[str] = []
+        place = problem.corrections[at].removeprefix(CORRECTION)
+        wrong: Stretch | None = None
         error_rate = self._error_rate
         while self._rng.random() < error_rate:
-            if not wrong or self._rng.random() < DIFFERENTLY:
-                wrong = self._wrong_stretch(problem, index, DRILLED_SLIPS if drilled else SLIPS)
-            self._add_stretch(document, wrong, right)
-            if not drilled and self._rng.random() < MISNAMED:
-                document.add(self._encode(CORRECTION), learned=self._corrects)
-                self._add_slip(document, place.replace(str(value), str(self._near(value))), place)
+            if wrong is None or self._rng.random() < DIFFERENTLY:
+                wrong = self._wrong_stretch(problem, index, drilled)
+            self._add_stretch(document, wrong)
             document.add(self._encode(CORRECTION), learned=self._corrects)
-            document.add(self._encode(place + BREAK), learned=not drilled)
             if drilled:
+                document.add(self._encode(place + BREAK), learned=False)
                 break
+            named: Stretch | None = None
+            while self._rng.random() < MISNAMED:
+                if named is None or self._rng.random() < DIFFERENTLY:
+                    named = self._misnamed(problem, at, wrong)
+                self._add_stretch(document, named)
+                document.add(self._encode(CORRECTION), learned=self._corrects)
+            document.add(self._encode(place + BREAK))
             error_rate = AGAIN
         document.add(self._encode(right + BREAK))
 
-    def _add_stretch(self, document: Document, wrong: list[str], right: str) -> None:
+    def _misnamed(self, problem: Problem, at: int, wrong: Stretch) -> Stretch:
+        """What follows "Wait, " when a draft names a wrong place or value, and then goes on from it.
+
+        A place before the last right one is no mistake, but not to be learned.
+        """
+        done, value = at, problem.values[at]
+        kind = self._rng.choices([*MISNAMINGS], [*MISNAMINGS.values()])[0]
+        if kind == "astray":
+            done, value = wrong.done, wrong.value
+        elif kind == "misplaced":
+            done, value = self._rng.randint(max(0, at - 2), at), self._rng.choice(problem.values[: at + 1])
+        if value == problem.values[done]:
+            value = self._near(value)
+        right = problem.corrections[min(done, at)].removeprefix(CORRECTION)
+        named = problem.correction(done, value).removeprefix(CORRECTION)
+        return self._stretch(problem, right, named, done, value, learned=done >= at)
+
+    def _add_stretch(self, document: Document, stretch: Stretch) -> None:
         """A wrong paragraph and others that build on it."""
-        self._add_slip(document, wrong[0], right)
-        for paragraph in wrong[1:]:
+        self._add_slip(document, stretch)
+        for paragraph in stretch.paragraphs[1:]:
             ids = self._encode(paragraph + BREAK)
             document.add(ids[:1], learned=False, astray=1)
             document.add(ids[1:], astray=1)
 
-    def _add_slip(self, document: Document, wrong: str, right: str) -> None:
-        """A wrong paragraph. Learned is what it shares with the right one, and how it ends."""
-        same = family.common_prefix(wrong, right)
+    def _add_slip(self, document: Document, stretch: Stretch) -> None:
+        """The wrong paragraph. Learned is what it shares with the right one, and how it ends."""
+        wrong = stretch.paragraphs[0]
+        same = family.common_prefix(wrong, stretch.right)
         ids = self._encode(wrong + BREAK)
         ends = itertools.accumulate(self._lengths[token] for token in ids)
         first = next(k for k, end in enumerate(ends) if end > same)  # the wrong token
-        document.add(ids[:first])
+        document.add(ids[:first], learned=stretch.learned)
         document.add(ids[first : first + 1], learned=False, slip=1, astray=1)
         determined = first + 1
         while ids[first] in self._digits and ids[determined] in self._digits:
@@ -245,35 +281,45 @@ class Writer:
         document.add(ids[first + 1 : determined], learned=False, slip=IGNORE, astray=1)
         document.add(ids[determined:], slip=IGNORE, astray=1)
 
-    def _wrong_stretch(self, problem: Problem, index: int, slips: dict[str, int]) -> list[str]:
+    def _wrong_stretch(self, problem: Problem, index: int, drilled: bool = False) -> Stretch:
         """One to three whole paragraphs of a sloppy solver from ``index`` on: a slip, then true to it.
 
         Whole ones, although a draft's chunk may end anywhere: the target is taught to let a step run
         to its end and to correct it there, which it learns far more reliably than to break it off.
         """
         rng = self._rng
-        events, value = problem.events[index:], problem.values[index]
+        slips = DRILLED_SLIPS if drilled else SLIPS
         slip = rng.choices([*slips], [*slips.values()])[0]
-        if slip == "stop" or not events:
-            return [problem.ending(value if events else self._near(value))[0]]
-        if slip == "skip" and len(events) > 1:
-            events = events[1:]
-        first, *others = events
-        result = None
+        right = problem.paragraphs[index]
+        done, last = index, len(problem.events) - 1
+        if slip == "stop" or index > last:
+            done = min(index, len(problem.events))
+            value = problem.values[done] if index <= last else self._near(problem.values[done])
+            return Stretch(right, [problem.ending(value)[0]], done, value)
+        if slip == "skip" and index < last:
+            done += 1
+        event, value, result = problem.events[done], problem.values[index], None
         if slip == "operand":
             value = self._near(value)
         elif slip == "amount":
-            first = replace(first, amount=self._near(first.amount))
+            event = replace(event, amount=self._near(event.amount))
         elif slip == "verb":
-            first = replace(first, verb=rng.choice([v for v in family.GAINS + family.LOSSES if v != first.verb]))
-        elif slip == "result" or not others:
-            result = self._near(first.apply(value))
-        written = [first.step(value, result)]
-        value = first.apply(value) if result is None else result
-        for event in others[: rng.choices((0, 1, 2), (4, 3, 3))[0]]:
-            written.append(event.step(value))
-            value = event.apply(value)
-        return written
+            event = replace(event, verb=rng.choice([v for v in family.GAINS + family.LOSSES if v != event.verb]))
+        elif slip == "result" or done == index:
+            result = self._near(event.apply(value))
+        first, value = event.step(value, result), event.apply(value) if result is None else result
+        if drilled or value == problem.values[done + 1]:  # another word for the same change leads to the right place
+            return Stretch(right, [first], done + 1, value)
+        return self._stretch(problem, right, first, done + 1, value)
+
+    def _stretch(
+        self, problem: Problem, right: str, first: str, done: int, value: int, learned: bool = True
+    ) -> Stretch:
+        """``first`` and what a sloppy solver may write behind it, up to the answer."""
+        rest = problem.rest(done, value)
+        more = min(self._rng.choices((0, 1, 2), (4, 3, 3))[0], len(rest.events) + 1)
+        steps = min(more, len(rest.events))
+        return Stretch(right, [first, *rest.paragraphs[:more]], done + steps, rest.values[steps], learned)
 
     def _near(self, value: int) -> int:
         """A plausible slip of a two-digit number."""

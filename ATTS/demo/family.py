@@ -21,7 +21,7 @@ whoever writes next can go on.
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ida", "Jon", "Kim", "Leo")
 THINGS = ("apples", "books", "cards", "coins", "eggs", "keys", "marbles", "pens", "shells", "stamps")
@@ -85,8 +85,16 @@ class Problem:
     @property
     def corrections(self) -> list[str]:
         """Paragraphs that take a chain back to before each event, and behind the last one."""
-        places = ["at first", *(f"after {event.month}" for event in self.events)]
-        return [f"{CORRECTION}{place} = {value}." for place, value in zip(places, self.values, strict=True)]
+        return [self.correction(done, value) for done, value in enumerate(self.values)]
+
+    def correction(self, done: int, value: int) -> str:
+        """The paragraph that takes a chain back to where ``done`` events have led to ``value``."""
+        place = f"after {self.events[done - 1].month}" if done else "at first"
+        return f"{CORRECTION}{place} = {value}."
+
+    def rest(self, done: int, value: int) -> "Problem":
+        """What is left of the problem for one who believes that ``done`` events have led to ``value``."""
+        return replace(self, start=value, events=self.events[done:])
 
     def ending(self, value: object) -> list[str]:
         return [
