@@ -27,8 +27,8 @@ loop=(--repeats "$REPEATS" --turns 20 --evalator_max_tokens "$CHUNK" --small_mod
 alone=("${data[@]}" --repeats "$REPEATS" --turns 1 --small_model_max_tokens 300 --small_model_concurrency 16) # in one go
 say() { printf '\n== %s\n' "$*" >&2; }
 
-say "calibrate on problems of its own (marginal), and on the first chunks of each problem (conditional)"
-"$PYTHON" -m ATTS.ref_conformal "${pair[@]}" --sample_size 8 --ppl_array_path "$OUT/calibration.npy"
+say "calibrate on 480 other problems, a chunk each (marginal), and on the first chunks of every problem (conditional)"
+"$PYTHON" -m ATTS.ref_conformal "${pair[@]}" --max_problems 480 --sample_size 1 --ppl_array_path "$OUT/calibration.npy"
 "$PYTHON" -m ATTS.ref_conformal_per_question "${pair[@]}" --sample_size 16 --ppl_array_path "$OUT/calibration_per_question.npy"
 say "the draft alone and the target alone"
 "$PYTHON" -m ATTS.baseline "${alone[@]}" --small_model_name demo-draft --sglang_port "$SMALL_MODEL_PORT" --output_dir "$OUT/draft"
