@@ -1,4 +1,4 @@
-# The comparison of all methods with the demo pair on CPU: about eight minutes on two cores.
+# The comparison of all methods with the demo pair on CPU: three to seven minutes on two cores.
 source configs/demo.sh
 : "${DATASET:=demo}"
 : "${PROBLEMS:=48}"
@@ -6,5 +6,6 @@ source configs/demo.sh
 : "${BLOCKS:=4}"
 : "${CHUNK:=24}"
 : "${TOKEN_BUDGET:=960}"
+: "${SAMPLE_SIZE:=1}" "${CALIBRATION_PROBLEMS:=800}" # scores of one problem are alike
 : "${SPE_CONFIG:=configs/speculative_thinking/demo.yml}"
 : "${OUT:=results/compare_demo}"

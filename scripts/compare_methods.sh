@@ -9,7 +9,7 @@
 #
 #   METHODS=draft,target,...  which    PROBLEMS, REPEATS, BLOCKS  how much    TOKEN_BUDGET  most tokens a sample
 #   CHUNK, TEMPERATURE, SEED, SMALL_MODEL_CONCURRENCY, EVAL_MODEL_CONCURRENCY, REJECTION_RATE, SCORE_THRESHOLD,
-#   SCORE_METHOD, SPE_CONFIG, DATASET, OUT    see python -m ATTS.compare_methods --help
+#   SCORE_METHOD, SAMPLE_SIZE, CALIBRATION_PROBLEMS, SPE_CONFIG, DATASET, OUT    see python -m ATTS.compare_methods --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +19,7 @@ source scripts/common.sh
 : "${METHODS:=draft,target,atts,random,sync_fix_budget,async_fix_budget,spec_reason,speculative_thinking}"
 : "${DATASET:=math500}" "${PROBLEMS:=100}" "${REPEATS:=16}" "${BLOCKS:=5}" "${TOKEN_BUDGET:=8192}" "${CHUNK:=500}"
 : "${TEMPERATURE:=0.8}" "${SEED:=0}" "${REJECTION_RATE:=0.4}" "${SCORE_THRESHOLD:=7}" "${SCORE_METHOD:=greedy}"
-: "${SMALL_MODEL_CONCURRENCY:=16}" "${EVAL_MODEL_CONCURRENCY:=16}" "${SAMPLE_SIZE:=8}"
+: "${SMALL_MODEL_CONCURRENCY:=16}" "${EVAL_MODEL_CONCURRENCY:=16}" "${SAMPLE_SIZE:=8}" "${CALIBRATION_PROBLEMS:=100}"
 : "${SPE_CONFIG:=configs/speculative_thinking/1b_14b.yml}" "${OUT:=results/methods}"
 
 if [[ $DEVICE == cpu ]]; then
@@ -35,6 +35,6 @@ bash scripts/launch_sglang_servers.sh
     --dataset_name "$DATASET" --max_problems "$PROBLEMS" --repeats "$REPEATS" --blocks "$BLOCKS" --seed "$SEED" \
     --temperature "$TEMPERATURE" --token_budget "$TOKEN_BUDGET" \
     --small_model_max_tokens "$CHUNK" --evalator_max_tokens "$CHUNK" \
-    --rejection_rate "$REJECTION_RATE" --sample_size "$SAMPLE_SIZE" \
+    --rejection_rate "$REJECTION_RATE" --sample_size "$SAMPLE_SIZE" --calibration_problems "$CALIBRATION_PROBLEMS" \
     --score_threshold "$SCORE_THRESHOLD" --score_method "$SCORE_METHOD" --spe_config "$SPE_CONFIG" \
     --small_model_concurrency "$SMALL_MODEL_CONCURRENCY" --eval_model_concurrency "$EVAL_MODEL_CONCURRENCY"

@@ -1,6 +1,7 @@
 """The queue, its gates and schedules, on a virtual clock."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from ATTS.method.chain import Chain
 from ATTS.method.types import ExitStatus, ServerFailed
-from ATTS.runs.queue import drain
+from ATTS.runs.queue import TOGETHER, drain
 from ATTS.runs.records import Key, Keys
 from ATTS.runs.samples import Ended, run_samples
 from ATTS.serving.emulator import virtual
@@ -172,3 +173,28 @@ def test_keys_are_a_sequence_that_is_never_made() -> None:
     assert list(keys[3:5]) == [Key(questions[1], 0, 3), Key(questions[1], 1, 3)]
     with pytest.raises(IndexError):
         keys[15]
+
+
+def test_the_event_loop_turns_while_many_start() -> None:
+    """What else waits, such as answers of servers, does not wait for a whole queue to start."""
+    started = [0]
+
+    async def work(_: int) -> None:
+        started[0] += 1
+
+    async def main() -> list[int]:
+        seen: list[int] = []
+
+        async def watch() -> None:
+            while True:
+                seen.append(started[0])
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        await drain(range(1000), work, 1000)
+        watching.cancel()
+        return seen
+
+    seen = asyncio.run(main())
+    assert started == [1000]
+    assert max(b - a for a, b in itertools.pairwise(seen)) <= 2 * TOGETHER

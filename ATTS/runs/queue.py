@@ -7,6 +7,7 @@ from typing import TypeVar
 from ATTS.serving.gate import PLACE, Gate
 
 Item = TypeVar("Item")
+TOGETHER = 8  # many that start at once would hold the event loop, and end at once again
 
 
 async def drain(
@@ -34,6 +35,8 @@ async def drain(
                 PLACE.set(place)  # the new task inherits it
                 group.create_task(one(item))
                 place += 1
+                if place % TOGETHER == 0:
+                    await asyncio.sleep(0)
     except BaseExceptionGroup as errors:
         first: BaseException = errors
         while isinstance(first, BaseExceptionGroup):
