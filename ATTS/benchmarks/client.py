@@ -16,7 +16,7 @@ import orjson
 
 from ATTS.benchmarks import show
 from ATTS.benchmarks.instant import running
-from ATTS.runs.cli import event_loop
+from ATTS.runs.cli import event_loop, relieve_collector
 from ATTS.serving.client import ServerInfo, SGLangModel, new_session
 from ATTS.serving.gate import Gate
 
@@ -73,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=20_000)
     args = parser.parse_args()
+    relieve_collector()
     with running() as url:
         mine = run(ours, url, args.requests, SLOTS)
         theirs = run(openai, url, max(256, args.requests // 20), SLOTS)

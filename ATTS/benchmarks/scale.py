@@ -22,7 +22,7 @@ from ATTS.benchmarks.instant import running
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.loop import alone
 from ATTS.method.types import ExitStatus, Transcript
-from ATTS.runs.cli import event_loop
+from ATTS.runs.cli import event_loop, relieve_collector
 from ATTS.runs.limits import Limits
 from ATTS.runs.records import Keys
 from ATTS.runs.samples import Ended, run_samples
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--in_flight", type=int, default=512)
     args = parser.parse_args()
+    relieve_collector()
     table, figures = [], {}
     for name, delay in (("at once", 0.0), (f"after {DELAY} s", DELAY)):
         with running(delay) as url, asyncio.Runner(loop_factory=event_loop) as runner:

@@ -1,6 +1,7 @@
 """What all front doors share: flags from a settings class, errors for people, Ctrl-C."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -36,6 +37,7 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await command(chosen)
 
+    relieve_collector()
     try:
         with asyncio.Runner(loop_factory=event_loop) as runner:
             result = runner.run(main())
@@ -54,6 +56,15 @@ def event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def relieve_collector() -> None:
+    """Garbage collection for many small requests: leaves out what is loaded by now, and looks at young
+    objects every 50,000 instead of every 700. Without this a request costs a sixth more, and a full round
+    through all modules holds the event loop for up to 80 ms (scripts/bench_scale.sh)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def fail(problem: Problem) -> int:
