@@ -2,14 +2,14 @@
 # Everything on a bare machine with Python and bash, no GPU: install, start both servers with the demo
 # pair, calibrate, run ATTS (marginal, conditional), draft alone and target alone on the same held-out
 # problems, print the comparison. Results: results/quickstart (delete it to run anew).
-#   PROBLEMS=60 REPEATS=4  how much to run    CHUNK=24  tokens a chunk    SEED=0  draws the problems
+#   PROBLEMS=60 REPEATS=4 CALIBRATION=480  how much to run    CHUNK=24  tokens a chunk    SEED=0  draws the problems
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DEVICE=cpu bash scripts/setup.sh
 export CONFIG=configs/demo.sh
 source scripts/common.sh
-: "${PROBLEMS:=60}" "${REPEATS:=4}" "${CHUNK:=24}" "${SEED:=0}" "${OUT:=results/quickstart}"
+: "${PROBLEMS:=60}" "${REPEATS:=4}" "${CALIBRATION:=480}" "${CHUNK:=24}" "${SEED:=0}" "${OUT:=results/quickstart}"
 
 read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.serving.supervisor ports)
 export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
@@ -27,8 +27,8 @@ loop=(--repeats "$REPEATS" --turns 20 --evalator_max_tokens "$CHUNK" --small_mod
 alone=("${data[@]}" --repeats "$REPEATS" --turns 1 --small_model_max_tokens 300 --small_model_concurrency 16) # in one go
 say() { printf '\n== %s\n' "$*" >&2; }
 
-say "calibrate on 480 other problems, a chunk each (marginal), and on the first chunks of every problem (conditional)"
-"$PYTHON" -m ATTS.ref_conformal "${pair[@]}" --max_problems 480 --sample_size 1 --ppl_array_path "$OUT/calibration.npy"
+say "calibrate on $CALIBRATION other problems, a chunk each (marginal), and on the first chunks of every problem (conditional)"
+"$PYTHON" -m ATTS.ref_conformal "${pair[@]}" --max_problems "$CALIBRATION" --sample_size 1 --ppl_array_path "$OUT/calibration.npy"
 "$PYTHON" -m ATTS.ref_conformal_per_question "${pair[@]}" --sample_size 16 --ppl_array_path "$OUT/calibration_per_question.npy"
 say "the draft alone and the target alone"
 "$PYTHON" -m ATTS.baseline "${alone[@]}" --small_model_name demo-draft --sglang_port "$SMALL_MODEL_PORT" --output_dir "$OUT/draft"

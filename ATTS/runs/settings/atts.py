@@ -8,15 +8,15 @@ from ATTS.method.conformal import forms
 from ATTS.runs.settings.parts import (
     PUBLISHED_TARGET_LIMIT,
     Common,
+    Continued,
     Queued,
-    TwoServers,
     require,
     url,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair(TwoServers, Common):
+class _Pair(Continued, Common):
     """What calibration and the loop share."""
 
     use_chat_template: bool = False
@@ -38,24 +38,17 @@ class ConformalSettings(_Pair):
 
     turns: int = 1
     """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
-    --calibration per_turn; the flags below are those of the run that it is for."""
+    --calibration per_turn; --rejection_rate, --evalator_max_tokens and --eval_model_temperature are then
+    those of the run that it is for."""
 
     rejection_rate: float = 0.4
     """Share of chunks to hand to the target, where more than one turn is calibrated."""
-
-    evalator_max_tokens: int = 500
-    """Most tokens the target writes when it takes over, where more than one turn is calibrated."""
-
-    eval_model_temperature: float = 0.8
-    """Sampling temperature of the target, where more than one turn is calibrated."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
         require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
         require(self.turns >= 1, "--turns must be at least 1")
-        require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
-        require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
         require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
 
 
@@ -65,12 +58,6 @@ class AsyncSettings(_Pair, Queued):
 
     sample_size: int = 16
     """Calibration samples a question; only names the default calibration array."""
-
-    evalator_max_tokens: int = 500
-    """Most tokens the target writes when it takes over."""
-
-    eval_model_temperature: float = 0.8
-    """Sampling temperature of the target; 0 is greedy."""
 
     eval_model_concurrency: int = 0
     """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
@@ -127,8 +114,6 @@ class AsyncSettings(_Pair, Queued):
             object.__setattr__(self, "rejection_rate", forms.rate_of_budget(self.budget, self.repeats))
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
-        require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
-        require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
         require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
         require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
         require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")

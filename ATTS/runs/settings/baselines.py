@@ -4,24 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ATTS.runs.settings.parts import Addresses, Sampled, Samples, TwoServers, require
+from ATTS.runs.settings.parts import Addresses, Continued, Sampled, Samples, TwoServers, require
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
 AIME_2024_FIRST = 60  # the published number of its first problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedBudgetSettings(TwoServers, Samples):
+class FixedBudgetSettings(Continued, Samples):
     """Flags of ref_sync_fix_budget and ref_async_fix_budget."""
 
     takeover_budget: int
     """Take-overs a question and turn."""
-
-    evalator_max_tokens: int = 500
-    """Most tokens the target writes when it takes over."""
-
-    eval_model_temperature: float = 0.8
-    """Sampling temperature of the target; 0 is greedy."""
 
     eval_model_concurrency: int = 4
     """Most requests in flight at the target server."""
@@ -32,8 +26,6 @@ class FixedBudgetSettings(TwoServers, Samples):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
-        require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
-        require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
         require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
 
 

@@ -200,6 +200,22 @@ class TwoServers(Addresses, OneServer):
         require(self.draft_url != self.target_url, f"draft and target are both at {self.draft_url}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Continued(TwoServers):
+    """A run whose target continues chains."""
+
+    evalator_max_tokens: int = 500
+    """Most tokens the target writes when it takes over."""
+
+    eval_model_temperature: float = 0.8
+    """Sampling temperature of the target; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.evalator_max_tokens >= 1, "--evalator_max_tokens must be at least 1")
+        require(self.eval_model_temperature >= 0, "--eval_model_temperature must not be negative")
+
+
 def url(url_flag: str, given: str | None, port_flag: str, port: int) -> str:
     """Where a server is. Raises ValueError naming the flag at fault."""
     if given is None:
