@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ATTS.method.chain import REPLACEMENT, Chain, Reader
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.loop import alone, atts
+from ATTS.method.take_over import ByScore
 from ATTS.method.types import ContextFull, ExitStatus, Generated, SampleError, ScoreFailed, ServerFailed, Stage, Usage
 from ATTS.tasks.answers import find_answer
 
@@ -33,7 +34,9 @@ class Scripted:
         self.written_after: list[list[int]] = []
         self.scored: list[tuple[list[int], int]] = []
 
-    async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
         self.written_after.append(list(ids))
         chunk = self.chunks.pop(0)
         if isinstance(chunk, SampleError):
@@ -58,7 +61,7 @@ def reader(model: Scripted, name: str = "?") -> Reader:
 def run(draft: Scripted, target: Scripted, turns: int = 15) -> tuple[ExitStatus, Chain]:
     d, t = reader(draft, "d"), reader(target, "t")
     chain = Chain(find_answer, d, t)
-    return asyncio.run(atts(chain, d, t, JUDGE, turns)), chain
+    return asyncio.run(atts(chain, d, t, ByScore(JUDGE), turns)), chain
 
 
 def stages(chain: Chain) -> str:
@@ -121,7 +124,7 @@ def test_an_error_of_one_sample_leaves_its_history_behind(error: SampleError) ->
     d, t = reader(Scripted(["one ", error])), reader(Scripted(logprobs=[GOOD]))
     chain = Chain(find_answer, d, t)
     with pytest.raises(type(error)):
-        asyncio.run(atts(chain, d, t, JUDGE, 15))
+        asyncio.run(atts(chain, d, t, ByScore(JUDGE), 15))
     assert stages(chain) == "ds"
 
 
@@ -162,7 +165,9 @@ def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
     """Whatever is decided: same texts, decisions and end; each rejected chunk costs a draft that is noted."""
 
     class Ahead(Scripted):
-        async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+        async def generate(
+            self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+        ) -> Generated:
             self.written_after.append(list(ids))
             await asyncio.sleep(0)
             text = bytes(ids[3:]).decode()
@@ -184,7 +189,7 @@ def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
         d = reader(Ahead(), "d")
         t = reader(Scripted(["+" for _, rejected in turns if rejected], scores), "t")
         made = Chain(lambda *_: None, d, t)
-        return asyncio.run(atts(made, d, t, JUDGE, len(turns), optimistic)), made
+        return asyncio.run(atts(made, d, t, ByScore(JUDGE), len(turns), optimistic)), made
 
     (plain_status, plain), (status, ahead) = chain(False), chain(True)
     assert status == plain_status
@@ -199,7 +204,7 @@ def test_a_chunk_drafted_ahead_fails_the_sample_only_if_it_is_wanted() -> None:
     async def go(score: float) -> ExitStatus:
         d = reader(Scripted(["one ", ServerFailed("500")]), "d")
         t = reader(Scripted([r"\boxed{8}"], [score]), "t")
-        return await atts(Chain(find_answer, d, t), d, t, JUDGE, 5, True)
+        return await atts(Chain(find_answer, d, t), d, t, ByScore(JUDGE), 5, True)
 
     assert asyncio.run(go(BAD)) is ExitStatus.ANSWERED
     with pytest.raises(ServerFailed):
@@ -221,7 +226,9 @@ def test_a_model_alone_stops_when_its_token_budget_is_spent_and_never_writes_mor
     limits: list[int] = []
 
     class Counting(Scripted):
-        async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+        async def generate(
+            self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+        ) -> Generated:
             limits.append(max_tokens)
             return await super().generate(ids, max_tokens, temperature)
 
