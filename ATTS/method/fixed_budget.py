@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, Reader
-from ATTS.method.take_over import TakeOver
+from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
 
 
@@ -50,14 +50,15 @@ class Ranked(TakeOver):
     def __init__(self, budget: RankedBudget, number: int) -> None:
         self._budget, self._number = budget, number
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> bool:
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
         if drafted.final:
-            return (await self._budget.rank(self._number, turn, float("inf")))[1]
+            _, chosen = await self._budget.rank(self._number, turn, float("inf"))
+            return Ruling.CONTINUE if chosen else Ruling.ACCEPT
         scored = await chain.score(target, turn)
         assert scored.ppl is not None
         below, chosen = await self._budget.rank(self._number, turn, scored.ppl)
         chain.history[-1] = replace(scored, percentile=below, rejected=chosen)
-        return chosen
+        return Ruling.CONTINUE if chosen else Ruling.ACCEPT
 
     def leave(self) -> None:
         self._budget.leave(self._number)
@@ -85,5 +86,5 @@ class Drawn(TakeOver):
     def __init__(self, budget: RandomBudget, number: int) -> None:
         self._budget, self._number = budget, number
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> bool:  # noqa: ARG002
-        return self._number in self._budget.drawn(turn)
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:  # noqa: ARG002
+        return Ruling.CONTINUE if self._number in self._budget.drawn(turn) else Ruling.ACCEPT

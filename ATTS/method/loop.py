@@ -2,7 +2,7 @@
 
 from ATTS.method.ahead import Ahead
 from ATTS.method.chain import Chain, Reader
-from ATTS.method.take_over import TakeOver
+from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import ExitStatus, Stage
 
 
@@ -12,30 +12,36 @@ async def atts(
     """Draft, score, decide, continue, until an answer stands in the chain or the turns run out.
 
     ``rule`` scores and decides (:class:`ATTS.method.take_over.ByScore` is the paper's): no sample waits
-    for another unless it says so. A chunk that answers is not scored. ``optimistic``: the draft writes on
-    while its last chunk is decided about, for nothing if that is rejected. Raises SampleError when a
-    request fails for good.
+    for another unless it says so. ``optimistic``: the draft writes on while its last chunk is decided
+    about, for nothing if that is rejected. Raises SampleError when a request fails for good.
     """
     ahead = Ahead(draft, chain.discarded)
     try:
         for turn in range(turns):
             await rule.begin(turn)
-            drafted = chain.take(draft, turn, Stage.DRAFT, await ahead.chunk())
+            ruling = Ruling.REDRAFT
+            while ruling is Ruling.REDRAFT:
+                drafted = chain.take(draft, turn, Stage.DRAFT, await ahead.chunk())
+                if chain.answer is not None and not rule.rules_on_answers:
+                    return ExitStatus.ANSWERED
+                if optimistic and chain.answer is None and not drafted.final and turn + 1 < turns:
+                    ahead.begin(turn + 1)
+                ruling = await rule.decide(chain, target, turn, drafted)
+                if ruling is not Ruling.ACCEPT:
+                    await ahead.drop()
+                if ruling.discards:
+                    chain.discard()
+            over = drafted.final and not ruling.discards
+            status = ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
+            if ruling is not Ruling.ACCEPT:
+                continued = await chain.extend(target, turn, Stage.CONTINUE)
+                if continued.output or not over:
+                    status = ExitStatus.TARGET_ENDED
+                over = continued.final
             if chain.answer is not None:
                 return ExitStatus.ANSWERED
-            if optimistic and not drafted.final and turn + 1 < turns:
-                ahead.begin(turn + 1)
-            if await rule.decide(chain, target, turn, drafted):
-                await ahead.drop()
-                continued = await chain.extend(target, turn, Stage.CONTINUE)
-                if chain.answer is not None:
-                    return ExitStatus.ANSWERED
-                if continued.output and not continued.ended:
-                    continue
-                if continued.output or not drafted.final:
-                    return ExitStatus.TARGET_ENDED
-            if drafted.final:
-                return ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
+            if over:
+                return status
         return ExitStatus.TURN_LIMIT
     finally:
         rule.leave()

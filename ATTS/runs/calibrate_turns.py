@@ -17,7 +17,7 @@ from ATTS.method.chain import Chain, Reader
 from ATTS.method.conformal import PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
-from ATTS.method.take_over import TakeOver
+from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import ContextFull, Event, SampleError, ScoreFailed
 from ATTS.problem import Problem
 from ATTS.runs import calibration
@@ -64,10 +64,10 @@ class _AtItsTurn(TakeOver):
         self._turns, self._member = turns, turns.barrier.join()
         self._row, self._sample, self._known, self._partial = row, sample, known, partial
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> bool:
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
         if drafted.final:
             self._turns.barrier.reach(self._member, turn)
-            return True
+            return Ruling.CONTINUE
         score = self._known.get(turn)
         if score is None:
             score = (await chain.score(target, turn)).ppl
@@ -76,7 +76,9 @@ class _AtItsTurn(TakeOver):
         self._turns.scores[turn][self._row, self._sample] = score
         await self._turns.barrier.arrive(self._member, turn)
         rejected = self._turns.rule(turn)(score, turn).rejected
-        return rejected and not self._turns.is_last(turn)  # nothing is scored behind it
+        if rejected and not self._turns.is_last(turn):  # nothing is scored behind the last one
+            return Ruling.CONTINUE
+        return Ruling.ACCEPT
 
     def leave(self) -> None:
         self._turns.barrier.leave(self._member)

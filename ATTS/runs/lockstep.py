@@ -6,7 +6,7 @@ scored, and nobody drafts before the last one has been continued.
 
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, Reader
-from ATTS.method.take_over import TakeOver
+from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
 
 
@@ -17,13 +17,14 @@ class Lockstep(TakeOver):
         self._rule, self._barrier, self._member = rule, barrier, barrier.join()
 
     async def begin(self, turn: int) -> None:
+        await self._rule.begin(turn)
         await self._barrier.arrive(self._member, 2 * turn)
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> bool:
-        rejected = await self._rule.decide(chain, target, turn, drafted)
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+        ruling = await self._rule.decide(chain, target, turn, drafted)
         if not drafted.final:
             await self._barrier.arrive(self._member, 2 * turn + 1)
-        return rejected
+        return ruling
 
     def leave(self) -> None:
         self._barrier.leave(self._member)
