@@ -14,7 +14,8 @@ from test_loop import Scripted as Model
 from test_loop import reader
 
 from ATTS.method.chain import Chain
-from ATTS.method.fixed_budget import Barrier, Lots, fixed_budget
+from ATTS.method.fixed_budget import RandomBudget, RankedBudget
+from ATTS.method.loop import atts
 from ATTS.method.types import ExitStatus, Stage
 from ATTS.problem import Problem
 from ATTS.runs.fixed_budget import evaluate_fixed_budget
@@ -25,13 +26,13 @@ from ATTS.tasks.answers import find_answer
 SURPRISES = st.lists(st.floats(0.0625, 4, width=32), min_size=1, max_size=6)
 
 
-def sample(barrier: Barrier, surprises: list[float]) -> tuple[Chain, Any]:
+def sample(budget: RankedBudget, surprises: list[float]) -> tuple[Chain, Any]:
     """A sample with a score a turn, which it then ends by an answer."""
     draft = Model([*("d " for _ in surprises), r"\boxed{1}"])
     target = Model(["t " for _ in surprises], [-s for s in surprises])
     d, t = reader(draft), reader(target)
     chain = Chain(find_answer, d, t)
-    return chain, fixed_budget(chain, d, t, barrier, len(surprises) + 1)
+    return chain, atts(chain, d, t, budget.sample(), len(surprises) + 1)
 
 
 @given(st.lists(SURPRISES, min_size=1, max_size=6), st.integers(0, 4))
@@ -39,8 +40,8 @@ def test_at_every_turn_the_live_samples_with_the_highest_perplexity_are_taken_ov
     samples: list[list[float]], budget: int
 ) -> None:
     async def main() -> list[Chain]:
-        barrier = Barrier(len(samples), budget)
-        chains, work = zip(*(sample(barrier, surprises) for surprises in samples), strict=True)
+        ranked = RankedBudget(len(samples), budget)
+        chains, work = zip(*(sample(ranked, surprises) for surprises in samples), strict=True)
         assert set(await asyncio.gather(*work)) == {ExitStatus.ANSWERED}
         return list(chains)
 
@@ -65,11 +66,11 @@ def test_at_every_turn_the_live_samples_with_the_highest_perplexity_are_taken_ov
 
 def test_a_sample_that_fails_or_is_cancelled_leaves_the_others_to_go_on() -> None:
     async def main() -> None:
-        barrier = Barrier(3, 1)
-        chain, work = sample(barrier, [1.0])
+        budget = RankedBudget(3, 1)
+        chain, work = sample(budget, [1.0])
         failing_draft, idle = reader(Model([])), reader(Model([]))
-        failing = fixed_budget(Chain(find_answer, failing_draft, idle), failing_draft, idle, barrier, 3)
-        _, waiting = sample(barrier, [3.0])
+        failing = atts(Chain(find_answer, failing_draft, idle), failing_draft, idle, budget.sample(), 3)
+        _, waiting = sample(budget, [3.0])
         first, second = asyncio.create_task(work), asyncio.create_task(waiting)
         await asyncio.sleep(0)  # both have a score, the second one the higher
         second.cancel()
@@ -85,19 +86,19 @@ def test_a_text_that_the_draft_ended_goes_first_and_is_over_without_a_place() ->
     for budget, expected in ((1, ExitStatus.ANSWERED), (0, ExitStatus.DRAFT_ENDED)):
         d, t = reader(Model(["so$"])), reader(Model([r"\boxed{1}"]))
         chain = Chain(find_answer, d, t)
-        assert asyncio.run(fixed_budget(chain, d, t, Barrier(1, budget), 3)) is expected
+        assert asyncio.run(atts(chain, d, t, RankedBudget(1, budget).sample(), 3)) is expected
 
 
 @given(st.integers(1, 20), st.integers(0, 25), st.integers(0, 40))
-def test_lots_are_so_many_different_places_and_the_same_again(samples: int, budget: int, turn: int) -> None:
-    drawn = Lots(samples, budget, "1-2").drawn(turn)
+def test_a_budget_of_different_samples_is_drawn_and_the_same_again(samples: int, budget: int, turn: int) -> None:
+    drawn = RandomBudget(samples, budget, "1-2").drawn(turn)
     assert len(set(drawn)) == len(drawn) == min(budget, samples)
     assert set(drawn) <= set(range(samples))
-    assert Lots(samples, budget, "1-2").drawn(turn) == drawn
+    assert RandomBudget(samples, budget, "1-2").drawn(turn) == drawn
 
 
-def test_lots_differ_by_turn_question_and_seed() -> None:
-    draws = {tuple(Lots(16, 5, seed).drawn(turn)) for seed in ("1-1", "1-2", "2-1") for turn in range(20)}
+def test_draws_differ_by_turn_question_and_seed() -> None:
+    draws = {tuple(RandomBudget(16, 5, seed).drawn(turn)) for seed in ("1-1", "1-2", "2-1") for turn in range(20)}
     assert len(draws) == 60
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ATTS.method.chain import REPLACEMENT, Chain, Reader
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.loop import alone, atts
+from ATTS.method.take_over import ByScore
 from ATTS.method.types import ContextFull, ExitStatus, Generated, SampleError, ScoreFailed, ServerFailed, Stage, Usage
 from ATTS.tasks.answers import find_answer
 
@@ -33,7 +34,9 @@ class Scripted:
         self.written_after: list[list[int]] = []
         self.scored: list[tuple[list[int], int]] = []
 
-    async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
         self.written_after.append(list(ids))
         chunk = self.chunks.pop(0)
         if isinstance(chunk, SampleError):
@@ -58,7 +61,7 @@ def reader(model: Scripted, name: str = "?") -> Reader:
 def run(draft: Scripted, target: Scripted, turns: int = 15) -> tuple[ExitStatus, Chain]:
     d, t = reader(draft, "d"), reader(target, "t")
     chain = Chain(find_answer, d, t)
-    return asyncio.run(atts(chain, d, t, JUDGE, turns)), chain
+    return asyncio.run(atts(chain, d, t, ByScore(JUDGE), turns)), chain
 
 
 def stages(chain: Chain) -> str:
@@ -121,7 +124,7 @@ def test_an_error_of_one_sample_leaves_its_history_behind(error: SampleError) ->
     d, t = reader(Scripted(["one ", error])), reader(Scripted(logprobs=[GOOD]))
     chain = Chain(find_answer, d, t)
     with pytest.raises(type(error)):
-        asyncio.run(atts(chain, d, t, JUDGE, 15))
+        asyncio.run(atts(chain, d, t, ByScore(JUDGE), 15))
     assert stages(chain) == "ds"
 
 
@@ -162,7 +165,9 @@ def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
     """Whatever is decided: same texts, decisions and end; each rejected chunk costs a draft that is noted."""
 
     class Ahead(Scripted):
-        async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+        async def generate(
+            self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+        ) -> Generated:
             self.written_after.append(list(ids))
             await asyncio.sleep(0)
             text = bytes(ids[3:]).decode()
@@ -184,7 +189,7 @@ def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
         d = reader(Ahead(), "d")
         t = reader(Scripted(["+" for _, rejected in turns if rejected], scores), "t")
         made = Chain(lambda *_: None, d, t)
-        return asyncio.run(atts(made, d, t, JUDGE, len(turns), optimistic)), made
+        return asyncio.run(atts(made, d, t, ByScore(JUDGE), len(turns), optimistic)), made
 
     (plain_status, plain), (status, ahead) = chain(False), chain(True)
     assert status == plain_status
@@ -199,7 +204,7 @@ def test_a_chunk_drafted_ahead_fails_the_sample_only_if_it_is_wanted() -> None:
     async def go(score: float) -> ExitStatus:
         d = reader(Scripted(["one ", ServerFailed("500")]), "d")
         t = reader(Scripted([r"\boxed{8}"], [score]), "t")
-        return await atts(Chain(find_answer, d, t), d, t, JUDGE, 5, True)
+        return await atts(Chain(find_answer, d, t), d, t, ByScore(JUDGE), 5, True)
 
     assert asyncio.run(go(BAD)) is ExitStatus.ANSWERED
     with pytest.raises(ServerFailed):
@@ -221,10 +226,69 @@ def test_a_model_alone_stops_when_its_token_budget_is_spent_and_never_writes_mor
     limits: list[int] = []
 
     class Counting(Scripted):
-        async def generate(self, ids: Sequence[int], max_tokens: int, temperature: float) -> Generated:
+        async def generate(
+            self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+        ) -> Generated:
             limits.append(max_tokens)
             return await super().generate(ids, max_tokens, temperature)
 
     model = reader(Counting(["12345678", "1234"]))
     assert asyncio.run(alone(Chain(find_answer, model), model, 9, token_budget=12)) is ExitStatus.BUDGET_SPENT
     assert limits == [8, 4]
+
+
+def resample(
+    chunks: list[str], more: list[str], scores: list[float], attempts: int = 1, on_answers: bool = True
+) -> tuple[ExitStatus, Chain, Scripted, Scripted]:
+    draft, target = Scripted(chunks), Scripted(more, scores)
+    d, t = reader(draft, "d"), reader(target, "t")
+    chain = Chain(find_answer, d, t)
+    rule = ByScore(JUDGE, "resample", attempts, on_answers)
+    return asyncio.run(atts(chain, d, t, rule, 9)), chain, draft, target
+
+
+def test_a_rejected_chunk_is_replaced_in_the_text_and_for_both_models() -> None:
+    status, chain, draft, target = resample(["bad ", "so ", r"\boxed{1}"], ["good "], [BAD, GOOD, GOOD])
+    assert status is ExitStatus.ANSWERED
+    assert chain.text == r"good so \boxed{1}"
+    assert target.written_after == [list(b"<t>")]  # where the rejected chunk began
+    assert draft.written_after[1:] == [list(b"<d>good "), list(b"<d>good so ")]
+    assert [ids for ids, _ in target.scored] == [
+        list(b"[t]" + text) for text in (b"bad ", b"good so ", rb"good so \boxed{1}")
+    ]
+    assert [start for _, start in target.scored] == [3, 8, 11]
+    assert [(event.stage, event.output) for event in chain.history if event.output is not None] == [
+        (Stage.DRAFT_DISCARDED, "bad "),
+        (Stage.CONTINUE, "good "),
+        (Stage.DRAFT, "so "),
+        (Stage.DRAFT, r"\boxed{1}"),
+    ]
+
+
+def test_a_wrong_answer_that_is_scored_can_be_replaced_and_one_that_is_not_ends_the_sample() -> None:
+    status, chain, *_ = resample([r"\boxed{1}$"], [r"\boxed{2}"], [BAD])
+    assert (status, chain.answer) == (ExitStatus.ANSWERED, "2")
+    status, chain, *_ = resample([r"\boxed{1}$"], [], [], on_answers=False)
+    assert (status, chain.answer) == (ExitStatus.ANSWERED, "1")
+    status, chain, *_ = resample([r"\boxed{1}$"], ["$"], [BAD])  # the target has nothing to put in its place
+    assert (status, chain.answer, chain.text) == (ExitStatus.TARGET_ENDED, None, "")
+
+
+def test_a_rejected_chunk_is_drafted_again_before_the_target_writes() -> None:
+    status, chain, draft, _ = resample(["a ", "b ", "c ", r"\boxed{1}"], ["t "], [BAD, BAD, GOOD, GOOD], attempts=2)
+    assert status is ExitStatus.ANSWERED
+    assert chain.text == r"t c \boxed{1}"
+    assert draft.written_after[:2] == [list(b"<d>")] * 2
+    assert [event.turn for event in chain.history if event.stage is Stage.DRAFT_DISCARDED] == [0, 0]
+
+
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
+def test_what_stays_of_a_chain_is_what_its_history_keeps(turns: list[tuple[str, bool]]) -> None:
+    """For both models, whatever is rejected."""
+    d = reader(Scripted([text.replace("$", "s") + " " for text, _ in turns]), "d")
+    t = reader(Scripted(["+" for _, rejected in turns if rejected], [BAD if r else GOOD for _, r in turns]), "t")
+    chain = Chain(lambda *_: None, d, t)
+    asyncio.run(atts(chain, d, t, ByScore(JUDGE, "resample"), len(turns)))
+    kept = "".join(event.output or "" for event in chain.history if event.stage in (Stage.DRAFT, Stage.CONTINUE))
+    assert chain.text == kept == "".join("+" if rejected else text.replace("$", "s") + " " for text, rejected in turns)
+    assert d.ids == t.ids == list(kept.encode())

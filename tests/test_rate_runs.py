@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.conformal import CalibrationSet, Online, PerTurn
 from ATTS.method.loop import atts
+from ATTS.method.take_over import ByScore
 from ATTS.method.types import ExitStatus, Generated, ServerFailed, Usage
 from ATTS.problem import Problem
 from ATTS.runs import audit, budget, by_turn, calibration, judges
@@ -87,7 +88,7 @@ async def go(chosen: AsyncSettings, folder: Path, fails_at: float = math.inf) ->
             chain = Chain(find_answer, d, t)
             status, error = ExitStatus.SERVER_FAILED, None
             try:
-                status = await atts(chain, d, t, decides[key.question], chosen.turns)
+                status = await atts(chain, d, t, ByScore(decides[key.question]), chosen.turns)
             except ServerFailed as failure:
                 error = str(failure)
             await store.save(record(key, chain, status, error, 1.0, {}))
@@ -186,16 +187,17 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
         return [json.loads(line) for line in path.read_text().splitlines()[1:]] if path.exists() else []
 
     with_servers(
-        lambda pair: cut_off(calibrate(ConformalSettings(**pair), False), lambda: len(partial()) >= 75), **flags
+        lambda pair: cut_off(calibrate(ConformalSettings(**pair), False), lambda: len(partial()) >= 160), **flags
     )
     kept = partial()
-    assert {entry["turn"] for entry in kept} >= {0, 1}
+    scored = [entry for entry in kept if "score" in entry]
+    assert {entry["turn"] for entry in scored} >= {0, 1}
     with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **flags)
     made = calibration.load(array, False, per_turn=True)
     assert made.turns is not None
     assert made.questions is not None
     rows = set(zip(made.turns.tolist(), made.questions.tolist(), made.scores.tolist(), strict=True))
-    assert {(e["turn"], e["row"], e["ppl"]) for e in kept if e["ppl"] is not None} <= rows
+    assert {(e["turn"], e["row"], e["score"]) for e in scored} <= rows
     assert set(made.turns.tolist()) == {0, 1, 2, 3}
     assert made.provenance is not None
     assert made.provenance["scores_by_turn"]["0"] == (made.turns == 0).sum() <= 60

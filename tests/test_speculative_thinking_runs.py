@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,57 +19,66 @@ from ATTS.runs.speculative_thinking import evaluate_speculative_thinking
 END = r"so \boxed{2}$"
 
 
-def configuration(**changes: Any) -> dict[str, Any]:
+def configuration(changes: Mapping[Any, Any]) -> dict[str, Any]:
     fields = yaml.safe_load((ROOT / "configs/speculative_thinking/1b_14b.yml").read_text())
     return {key: value for key, value in {**fields, **changes}.items() if value != "absent"}
 
 
-def load(folder: Path, **changes: Any) -> thinking_config.ThinkingConfig:
+def load(folder: Path, changes: Mapping[Any, Any]) -> thinking_config.ThinkingConfig:
     path = folder / "c.yml"
-    path.write_text(yaml.safe_dump(configuration(**changes)))
+    path.write_text(yaml.safe_dump(configuration(changes)))
     return thinking_config.load(path)
+
+
+def rules_of(folder: Path, changes: Mapping[Any, Any]) -> thinking_config.TakeOvers:
+    made = load(folder, changes).take_overs
+    assert made is not None
+    return made
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/speculative_thinking").glob("*.yml")), ids=lambda p: p.stem)
 def test_every_configuration_that_ships_is_valid(path: Path) -> None:
     config = thinking_config.load(path)
-    if config.draft is not None:
-        rules = config.rules(32768, 8192, published=False)
+    if config.take_overs is not None:
+        rules = config.take_overs.rules(32768, 8192, published=False)
         assert rules.max_model_len == 8192
         assert rules.not_reasoning == rules.begin
     assert (config.draft is None) == path.stem.startswith("normal_")
 
 
 def test_the_shipped_values_are_the_published_ones(tmp_path: Path) -> None:
-    rules = load(tmp_path).rules(32768, None, published=True)
+    rules = rules_of(tmp_path, {}).rules(32768, None, published=True)
     assert (rules.max_target_tokens, rules.original_recap_token_num, rules.recap_after_negative_num) == (20, 125, 15)
     assert rules.keywords.verify == ("verify", "think again", "recap", "check")
     assert rules.keywords.positive == ("yeah", "yes", "final answer", "confident")
     assert rules.time_out == 0
-    assert load(tmp_path, time_out=1200, max_model_len=8192).rules(1, 4096, False).max_model_len == 4096
+    assert rules_of(tmp_path, {"time_out": 1200, "max_model_len": 8192}).rules(1, 4096, False).max_model_len == 4096
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_target_tokens": "absent"}, "the field max_target_tokens is missing"),
-        ({"max_target_token": 3}, "unknown field max_target_token"),
-        ({"max_target_tokens": 0}, "max_target_tokens must be a whole number of at least 1, not 0"),
-        ({"choose_large": "yes please"}, "choose_large must be true or false"),
-        ({"TRIGGER_TOKENS": "x"}, "TRIGGER_TOKENS must be a list of texts"),
-        ({"mode": "magic"}, "mode must be one of"),
-        ({"TARGET_VALIDATION_KEYWORDS": {"verify": []}}, "must have the fields verify, negative, positive"),
+        ({"max_target_tokens": "absent"}, "max_target_tokens: Field required"),
+        ({"max_target_token": 3}, "max_target_token: Extra inputs are not permitted"),
+        ({"max_target_token": 3, "speculative_model_name": None}, "max_target_token: there is no such field"),
+        ({"max_target_tokens": 0}, "max_target_tokens: Input should be greater than 0, not 0"),
+        ({"max_target_tokens": True}, "max_target_tokens: Input should be a valid integer, not True"),
+        ({"choose_large": "yes please"}, "choose_large: Input should be a valid boolean, not 'yes please'"),
+        ({"TRIGGER_TOKENS": "x"}, "TRIGGER_TOKENS: Input should be a valid list, not 'x'"),
+        ({"mode": "magic"}, "mode: Input should be 'vllm', .*not 'magic'"),
+        ({3: 4}, "every field must be named by a text"),
+        ({"TARGET_VALIDATION_KEYWORDS": {"verify": []}}, "TARGET_VALIDATION_KEYWORDS.negative: Field required"),
         (
             {"TARGET_VALIDATION_KEYWORDS": {"verify": [], "negative": [], "positive": [True]}},
-            "TARGET_VALIDATION_KEYWORDS.positive must be a list of texts, not",
+            "TARGET_VALIDATION_KEYWORDS.positive.0: Input should be a valid string, not True",
         ),
     ],
 )
 def test_a_configuration_at_fault_is_named_with_its_field(
-    tmp_path: Path, changes: dict[str, Any], message: str
+    tmp_path: Path, changes: dict[Any, Any], message: str
 ) -> None:
     with pytest.raises(Problem, match=message):
-        load(tmp_path, **changes)
+        load(tmp_path, changes)
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
@@ -82,7 +92,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path) -> None:
     own = {"target_model_name": "target-model", "speculative_model_name": "draft-model"}
-    (tmp_path / "two.yml").write_text(yaml.safe_dump(configuration(**own)))
+    (tmp_path / "two.yml").write_text(yaml.safe_dump(configuration(own)))
     draft, target = Script(["a.\n\n", "wait ~", END]), Script(["then ~", r"\boxed{1}$"])
 
     def settings(one: str, two: str, **more: Any) -> SpeculativeThinkingSettings:

@@ -1,7 +1,7 @@
 """The growing chain of one sample: text for people, token ids for each model that reads it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ATTS.method.conformal import Judge
 from ATTS.method.score import perplexity
@@ -47,6 +47,14 @@ class Reader:
         self.ids.extend(ids)
         self.newest = len(ids)
 
+    def retract(self) -> None:
+        """Takes the newest chunk out again; what a server has seen of it is of no use any more."""
+        del self.ids[len(self.ids) - self.newest :]
+        self.newest = 0
+        for line, beginning in ((True, self.prompt), (False, self.scoring_prompt)):
+            if line in self._seen:
+                self._seen[line] = min(self._seen[line], len(beginning) + len(self.ids))
+
     async def write(self) -> Generated:
         """What the model writes behind the chain as it stands; the chain does not take it in yet."""
         prompt = [*self.prompt, *self.ids]
@@ -73,6 +81,7 @@ class Chain:
 
     def __init__(self, find_answer: FindAnswer, *readers: Reader) -> None:
         self.text = ""
+        self._before = ""  # the text without the newest chunk
         self.history: list[Event] = []
         self.answer: str | None = None
         self.discarded: list[Discarded] = []  # drafted ahead for nothing
@@ -96,12 +105,24 @@ class Chain:
         while text.endswith(REPLACEMENT):
             ids.pop()
             text = author.tokenizer.decode(ids)
-        if text:
+        self._before = self.text
+        if not text:
+            for reader in self._readers:
+                reader.append([])
+        else:
             for reader in self._readers:
                 reader.append(ids if reader is author else reader.tokenizer.encode(text))
             self.text += text
             self.answer = self._find_answer(self.text, written.ended)
         return self._record(Event(turn, stage, written.usage, output=text, ended=written.ended))
+
+    def discard(self) -> None:
+        """Takes the newest chunk out of the text and of every reader's ids; it stays in the history as discarded."""
+        for reader in self._readers:
+            reader.retract()
+        self.text, self.answer = self._before, None
+        at = max(n for n, event in enumerate(self.history) if event.stage is Stage.DRAFT)
+        self.history[at] = replace(self.history[at], stage=Stage.DRAFT_DISCARDED)
 
     async def score(self, scorer: Reader, turn: int, judge: Judge | None = None) -> Event:
         """Scores the newest chunk, all of its tokens, and lets ``judge`` decide. Raises ScoreFailed."""

@@ -2,43 +2,49 @@
 
 from ATTS.method.ahead import Ahead
 from ATTS.method.chain import Chain, Reader
-from ATTS.method.conformal import Judge
+from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import ExitStatus, Stage
 
 
 async def atts(
-    chain: Chain, draft: Reader, target: Reader, judge: Judge, turns: int, optimistic: bool = False
+    chain: Chain, draft: Reader, target: Reader, rule: TakeOver, turns: int, optimistic: bool = False
 ) -> ExitStatus:
     """Draft, score, decide, continue, until an answer stands in the chain or the turns run out.
 
-    No sample waits for another: the decision needs the chunk's own score and the calibration
-    scores, nothing else. A chunk that answers is not scored; a text that the draft ended without
-    an answer goes to the target unasked. ``optimistic``: the draft writes on while its last chunk is
-    scored, for nothing if that is rejected. Raises SampleError when a request fails for good.
+    ``rule`` scores and decides (:class:`ATTS.method.take_over.ByScore` is the paper's): no sample waits
+    for another unless it says so. ``optimistic``: the draft writes on while its last chunk is decided
+    about, for nothing if that is rejected. Raises SampleError when a request fails for good.
     """
     ahead = Ahead(draft, chain.discarded)
     try:
         for turn in range(turns):
-            drafted = chain.take(draft, turn, Stage.DRAFT, await ahead.chunk())
-            if chain.answer is not None:
-                return ExitStatus.ANSWERED
-            stuck = drafted.ended or not drafted.output
-            if not stuck:
-                if optimistic and turn + 1 < turns:
+            await rule.begin(turn)
+            ruling = Ruling.REDRAFT
+            while ruling is Ruling.REDRAFT:
+                drafted = chain.take(draft, turn, Stage.DRAFT, await ahead.chunk())
+                if chain.answer is not None and not rule.rules_on_answers:
+                    return ExitStatus.ANSWERED
+                if optimistic and chain.answer is None and not drafted.final and turn + 1 < turns:
                     ahead.begin(turn + 1)
-                scored = await chain.score(target, turn, judge)
-                if not scored.rejected:
-                    continue
-                await ahead.drop()
-            continued = await chain.extend(target, turn, Stage.CONTINUE)
+                ruling = await rule.decide(chain, target, turn, drafted)
+                if ruling is not Ruling.ACCEPT:
+                    await ahead.drop()
+                if ruling.discards:
+                    chain.discard()
+            over = drafted.final and not ruling.discards
+            status = ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
+            if ruling is not Ruling.ACCEPT:
+                continued = await chain.extend(target, turn, Stage.CONTINUE)
+                if continued.output or not over:
+                    status = ExitStatus.TARGET_ENDED
+                over = continued.final
             if chain.answer is not None:
                 return ExitStatus.ANSWERED
-            if continued.ended or not continued.output:
-                if continued.output or not stuck:
-                    return ExitStatus.TARGET_ENDED
-                return ExitStatus.DRAFT_ENDED if drafted.output else ExitStatus.EMPTY_DRAFT
+            if over:
+                return status
         return ExitStatus.TURN_LIMIT
     finally:
+        rule.leave()
         await ahead.drop()
 
 
@@ -52,7 +58,7 @@ async def alone(chain: Chain, model: Reader, turns: int, token_budget: int = 0) 
         written = await chain.extend(model, turn, Stage.DRAFT)
         if chain.answer is not None:
             return ExitStatus.ANSWERED
-        if written.ended or not written.output:
+        if written.final:
             return ExitStatus.DRAFT_ENDED if written.output else ExitStatus.EMPTY_DRAFT
         left -= written.usage.completion_tokens
         if token_budget and left <= 0:

@@ -119,6 +119,11 @@ class Event:
     rejected: bool | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # what a baseline or a verdict says besides, JSON values
 
+    @property
+    def final(self) -> bool:
+        """Whether its author has nothing to add: it ended the text, or wrote nothing."""
+        return self.ended or not self.output
+
 
 @dataclass(frozen=True, slots=True)
 class Discarded:

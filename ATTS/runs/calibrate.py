@@ -53,9 +53,9 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         target = await parties.target(session, settings, Gate(settings.max_concurrent))
         for party in (draft, target):
             party.check(asked)
-        partial = Partial(path, provenance.digest(wanted))
+        partial = Partial(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
         if partial.entries:
-            say(f"{len(partial.entries)} scores are already in {partial.path}")
+            say(f"{len(partial.entries)} {'replies' if by_turn else 'scores'} are already in {partial.path}")
         if by_turn:
             scores, more = await calibrate_turns(settings, asked, draft, target, partial)
         else:

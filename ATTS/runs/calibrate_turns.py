@@ -1,20 +1,24 @@
-"""Calibration by turn: the loop itself, on calibration questions, turn by turn.
+"""Calibration by turn: the loop itself, on calibration questions, with a rule that calibrates each turn on the way.
 
 The chunks of a turn are what the decisions of the turns before made them, so those must be the ones
-that a run will make: after every turn its scores are calibrated, and these decide it. That is the one
-barrier in this project, and it is not in a run.
+that a run will make: when all of a turn's chunks are scored its scores are calibrated, and these decide.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.conformal import PerTurn
-from ATTS.method.types import ContextFull, Event, Generated, SampleError, ScoreFailed, Stage, Usage
+from ATTS.method.loop import atts
+from ATTS.method.replay import Replayed, Reply
+from ATTS.method.take_over import Ruling, TakeOver
+from ATTS.method.types import ContextFull, Event, SampleError, ScoreFailed
 from ATTS.problem import Problem
 from ATTS.runs import calibration
 from ATTS.runs.partial import Entry, Partial
@@ -26,63 +30,58 @@ from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 
 
-@dataclass
-class _Sample:
-    """One chain on its way. ``score`` is that of the newest turn, None if that wasn't scored."""
+class _Turns:
+    """The scores of all samples, turn by turn. Ranks are decided on when a turn's scores are complete."""
 
-    row: int
-    sample: int
-    draft: Reader
-    target: Reader
-    chain: Chain
-    score: float | None = None
-    rejected: bool = False
-    over: bool = False
-    chunks: list[Entry] = field(default_factory=list)  # of this step
+    def __init__(self, samples: int, turns: int, rejection_rate: float) -> None:
+        self.barrier, self._number = Barrier(samples), turns
+        self.scores: dict[int, dict[tuple[int, int], float]] = defaultdict(dict)  # by turn, row and sample
+        self._rate = rejection_rate
+        self.rule = cache(self._rule)
 
-    async def step(self, turn: int) -> Entry:
-        """What the last turn's decision asks for, then draft and score: one turn of the loop up to its decision.
-
-        Returns all that is needed to do it again without the servers. Raises SampleError.
-        """
-        self.score, self.chunks = None, []
+    def _rule(self, turn: int) -> PerTurn:
+        """Calibrated on all turns up to ``turn``, whose scores are complete."""
+        scores = {of: [own[key] for key in sorted(own)] for of, own in self.scores.items() if of <= turn}
+        say(f"turn {turn}: {len(scores[turn])} scores of {len({row for row, _ in self.scores[turn]})} questions")
         try:
-            if self.rejected:
-                await self._continue(turn - 1)
-            if not self.over:
-                await self._draft_and_score(turn)
-        except (ContextFull, ScoreFailed):  # the loop ends such a sample, too
-            self.over = True
-        where = {"row": self.row, "sample": self.sample, "turn": turn}
-        return {**where, "ppl": self.score, "over": self.over, "chunks": self.chunks}
+            return PerTurn(scores, self._rate)
+        except ValueError as error:
+            raise Problem(f"calibration by turn stops at turn {turn}: {error}; use more questions") from None
 
-    async def _draft_and_score(self, turn: int) -> None:
-        drafted = await self._extend(self.draft, turn, Stage.DRAFT)
-        if self.chain.answer is not None:
-            self.over = True
-        elif drafted.ended or not drafted.output:
-            await self._continue(turn)
-        else:
-            self.score = (await self.chain.score(self.target, turn)).ppl
+    def is_last(self, turn: int) -> bool:
+        return turn + 1 == self._number
 
-    async def _continue(self, turn: int) -> None:
-        continued = await self._extend(self.target, turn, Stage.CONTINUE)
-        self.rejected = False
-        self.over = self.chain.answer is not None or continued.ended or not continued.output
+    @property
+    def rows(self) -> list[tuple[int, int, float]]:
+        """Turn, row of the question, score."""
+        return [(turn, key[0], own[key]) for turn, own in sorted(self.scores.items()) for key in sorted(own)]
 
-    async def _extend(self, author: Reader, turn: int, stage: Stage) -> Event:
-        event = await self.chain.extend(author, turn, stage)
-        ids = author.ids[-author.newest :] if event.output else []
-        self.chunks.append({"turn": turn, "stage": stage.value, "ids": ids, "ended": event.ended})
-        return event
 
-    def again(self, entry: Entry) -> None:
-        """Does a step of an interrupted calibration again, from its record."""
-        for chunk in entry["chunks"]:
-            stage = Stage(chunk["stage"])
-            author = self.draft if stage is Stage.DRAFT else self.target
-            self.chain.take(author, chunk["turn"], stage, Generated(chunk["ids"], chunk["ended"], Usage()))
-        self.score, self.over, self.rejected = entry["ppl"], entry["over"], False
+class _AtItsTurn(TakeOver):
+    """One sample's rule. ``known``: its scores in the journal, by turn."""
+
+    def __init__(self, turns: _Turns, row: int, sample: int, known: dict[int, float], partial: Partial) -> None:
+        self._turns, self._member = turns, turns.barrier.join()
+        self._row, self._sample, self._known, self._partial = row, sample, known, partial
+
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+        if drafted.final:
+            self._turns.barrier.reach(self._member, turn)
+            return Ruling.CONTINUE
+        score = self._known.get(turn)
+        if score is None:
+            score = (await chain.score(target, turn)).ppl
+            assert score is not None
+            self._partial.add({"row": self._row, "sample": self._sample, "turn": turn, "score": score})
+        self._turns.scores[turn][self._row, self._sample] = score
+        await self._turns.barrier.arrive(self._member, turn)
+        rejected = self._turns.rule(turn)(score, turn).rejected
+        if rejected and not self._turns.is_last(turn):  # nothing is scored behind the last one
+            return Ruling.CONTINUE
+        return Ruling.ACCEPT
+
+    def leave(self) -> None:
+        self._turns.barrier.leave(self._member)
 
 
 async def calibrate_turns(
@@ -90,50 +89,44 @@ async def calibrate_turns(
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Scores with their turn and question (:data:`calibration.BY_TURN`), and what is to be told about them.
 
-    Raises Problem, also if the scores of the first turn can't support the rejection rate.
+    Raises Problem, also if the scores of a turn can't support the rejection rate.
     """
-    chains = list(_samples(settings, asked, draft, target))
-    done = {(entry["row"], entry["sample"], entry["turn"]): entry for entry in partial.entries}
-    by_turn: dict[int, list[float]] = {}
-    rows: list[tuple[int, int, float]] = []
-    for turn in range(settings.turns):
-        live = [chain for chain in chains if not chain.over]
-        if not live:
-            break
-        owed = []
-        for chain in live:
-            entry = done.get((chain.row, chain.sample, turn))
-            owed.append(chain) if entry is None else chain.again(entry)
-        with Progress(len(live), len(live) - len(owed), "sample") as progress:
+    keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
+    turns = _Turns(len(keys), settings.turns, settings.rejection_rate)
+    journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)
+    for entry in partial.entries:
+        journal[entry["row"], entry["sample"]].append(entry)
 
-            async def work(chain: _Sample, turn: int = turn, progress: Progress = progress) -> None:
-                try:
-                    partial.add(await chain.step(turn))
-                except SampleError as error:
-                    raise Problem(
-                        f"a sample of question {asked[chain.row].index} could not be scored at turn {turn} ({error});"
-                        " what is done is kept, and the same command goes on from there"
-                    ) from None
-                progress.add("over" if chain.over else "scored")
+    def reader(party: Party, key: tuple[int, int]) -> Reader:
+        """The party's view of a chain, whose replies are in the journal or go there."""
+        row, sample = key
+        role = party.model.role
+        replies: list[Reply] = [{"ids": e["ids"], "ended": e["ended"]} for e in journal[key] if e.get("author") == role]
 
-            await drain(owed, work, 2 * settings.max_concurrent)
-        scored = [chain for chain in live if chain.score is not None]
-        rows += [(turn, chain.row, chain.score) for chain in scored if chain.score is not None]
-        by_turn[turn] = [score for of_turn, _, score in rows if of_turn == turn]
-        try:
-            judge = PerTurn(by_turn, settings.rejection_rate)
-        except ValueError as error:
-            raise Problem(f"calibration by turn stops at turn {turn}: {error}; use more questions") from None
-        for chain in scored:
-            assert chain.score is not None
-            chain.rejected = judge(chain.score, turn).rejected
-        say(f"turn {turn}: {len(scored)} scores of {len({chain.row for chain in scored})} questions")
-    counts = {str(turn): len(scores) for turn, scores in by_turn.items()}
-    return np.array(rows, dtype=calibration.BY_TURN), {"scores_by_turn": counts}
+        def keep(reply: Reply) -> None:
+            partial.add({"row": row, "sample": sample, "author": role, **reply})
 
+        made = party.reader(asked[row])
+        made.model = Replayed(made.model, replies, keep)
+        return made
 
-def _samples(settings: ConformalSettings, asked: Sequence[Question], draft: Party, target: Party) -> Iterator[_Sample]:
-    for row, question in enumerate(asked):
-        for sample in range(settings.sample_size):
-            d, t = draft.reader(question), target.reader(question)
-            yield _Sample(row, sample, d, t, Chain(find_answer, d, t))
+    with Progress(len(keys), 0, "sample") as progress:
+
+        async def work(key: tuple[int, int]) -> None:
+            d, t = reader(draft, key), reader(target, key)
+            known = {entry["turn"]: entry["score"] for entry in journal[key] if "score" in entry}
+            rule = _AtItsTurn(turns, *key, known, partial)
+            try:
+                status = (await atts(Chain(find_answer, d, t), d, t, rule, settings.turns)).value
+            except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
+                status = error.status.value
+            except SampleError as error:
+                raise Problem(
+                    f"a sample of question {asked[key[0]].index} failed ({error}); what is done is kept, and the"
+                    " same command goes on from there"
+                ) from None
+            progress.add(status)
+
+        await drain(keys, work, len(keys))  # they wait for each other, so all are under way; requests are limited
+    counts = {str(turn): len(own) for turn, own in sorted(turns.scores.items())}
+    return np.array(turns.rows, dtype=calibration.BY_TURN), {"scores_by_turn": counts}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
+from ATTS.method.take_over import ByScore
 from ATTS.problem import Problem
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import answering, judges, metrics, names, parties, provenance, questions
@@ -51,7 +52,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
             chain = Chain(answers, d, t)
-            return chain, atts(chain, d, t, judge, settings.turns, settings.optimistic)
+            return chain, atts(chain, d, t, ByScore(judge), settings.turns, settings.optimistic)
 
         command = "ref_async_per_question" if per_question else "ref_async"
         await run_loop(settings, command, asked, loop, [draft, target], limits, folder, decides)

@@ -1,10 +1,10 @@
-"""Runs with a fixed budget of take-overs, behind a barrier or by lot."""
+"""Runs with a fixed budget of take-overs, behind a barrier or drawn at random."""
 
-from collections import defaultdict
 from pathlib import Path
 
 from ATTS.method.chain import Chain
-from ATTS.method.fixed_budget import Barrier, Lots, Place, fixed_budget
+from ATTS.method.fixed_budget import RandomBudget, RankedBudget
+from ATTS.method.loop import atts
 from ATTS.runs import answering, parties, questions
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.limits import Limits
@@ -35,14 +35,17 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
             session, s, "target", s.target_url, s.eval_model_name, Gate(s.eval_model_concurrency)
         )
         target = Party(model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, s.use_chat_template)
-        barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(s.repeats, s.takeover_budget))
-        lots = {q.index: Lots(s.repeats, s.takeover_budget, f"{s.seed}-{q.index}") for q in asked}
+        budgets: dict[int, RankedBudget | RandomBudget] = {
+            q.index: RankedBudget(s.repeats, s.takeover_budget)
+            if sync
+            else RandomBudget(s.repeats, s.takeover_budget, f"{s.seed}-{q.index}")
+            for q in asked
+        }
 
         def loop(question: Question) -> Sample:
             d, t = draft.reader(question), target.reader(question)
             chain = Chain(answering.reader(s.extract_mode or "regex", s.answer_after_think), d, t)
-            place: Place = barriers[question.index] if sync else lots[question.index].place()
-            return chain, fixed_budget(chain, d, t, place, s.turns)
+            return chain, atts(chain, d, t, budgets[question.index].sample(), s.turns)
 
         # All samples of a question must be under way at once where they wait for each other.
         in_flight = max(s.small_model_concurrency + s.eval_model_concurrency, s.repeats if sync else 1)

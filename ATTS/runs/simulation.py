@@ -1,13 +1,16 @@
 """Runs on a virtual clock: the production loop, queue and limits against emulated servers."""
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.conformal import Verdict
 from ATTS.method.loop import alone, atts
+from ATTS.method.take_over import ByScore, TakeOver
 from ATTS.method.types import ExitStatus, Stage, Transcript
 from ATTS.runs.limits import Limits
 from ATTS.runs.lockstep import Lockstep
@@ -159,7 +162,7 @@ async def _simulate(
     }
     for role in timings:
         limits.add(models[role], gates[role], models[role].memory, adaptive=asked[role] == 0)
-    lockstep = Lockstep() if ways.barrier else None
+    barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(repeats))  # by question
     most = dict(zip(("draft", "target"), tokens, strict=True))
     if ways.target_alone:
         most["target"] = max(tokens)
@@ -172,13 +175,13 @@ async def _simulate(
             role: Reader(model, script, prompt, prompt, most[role], 0.8, memory=model.memory)
             for role, model in models.items()
         }
-        if lockstep is not None:
-            readers = lockstep.join(question.index, readers)
         chain = Chain(find_answer, *readers.values())
         if ways.target_alone:
             return chain, alone(chain, readers["target"], 2 * turns)  # a turn may have two chunks
-        running = atts(chain, readers["draft"], readers["target"], decide, turns, ways.optimistic)
-        return chain, running if lockstep is None else lockstep.leaving(question.index, readers["draft"], running)
+        rule: TakeOver = ByScore(decide)
+        if ways.barrier:
+            rule = Lockstep(rule, barriers[question.index])
+        return chain, atts(chain, readers["draft"], readers["target"], rule, turns, ways.optimistic)
 
     ended: list[tuple[int, list[int], float, float]] = []
     new = dict.fromkeys(timings, 0.0)  # tokens that each server had to compute, had it forgotten nothing

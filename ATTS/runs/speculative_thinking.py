@@ -44,7 +44,7 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings) -
                 small_model_name=config.draft if config else None,
                 eval_model_url=s.target_url,
                 small_model_url=s.draft_url if config and config.draft else None,
-                rules={} if config is None or config.draft is None else dict(config.fields),
+                rules=config.take_overs.model_dump() if config and config.take_overs else {},
                 **{
                     field: getattr(s, field)
                     for field in (
@@ -90,11 +90,11 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
             if published:
                 ends = (models[0][1].end, target[1].end)
                 find = _behind(target[1].decode(t.prompt), find)
-            if config is None or d is None:
+            if config is None or config.take_overs is None or d is None:
                 thought = Thought(None, t, find)
                 room = min(s.max_tokens, context - len(t.prompt) - 1) if context else s.max_tokens
                 return thought, normal(thought, max(1, room))
-            rules = config.rules(s.max_tokens, context, published)
+            rules = config.take_overs.rules(s.max_tokens, context, published)
             thought = Thought(d, t, find, rules.max_model_len, ends)
             return thought, speculative_thinking(thought, rules)
 

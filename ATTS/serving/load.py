@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 READ_SECONDS = 5.0
 
@@ -30,6 +31,7 @@ NAMES = {
     "cached_tokens": ("sglang:cached_tokens_total",),
     "written_tokens": ("sglang:generation_tokens_total",),
 }
+WANTED = tuple(name for names in NAMES.values() for name in names)
 
 
 async def load(session: aiohttp.ClientSession, url: str) -> Load | None:
@@ -47,15 +49,13 @@ async def load(session: aiohttp.ClientSession, url: str) -> Load | None:
 def parse(page: str) -> Load | None:
     """Reads Prometheus's text format. None for a page without SGLang's counters."""
     values: dict[str, float] = {}
-    for line in page.splitlines():
-        if not line.startswith("sglang:"):
-            continue
-        name = line.partition("{")[0].partition(" ")[0]
-        try:
-            value = float(line.rpartition(" ")[2])
-        except ValueError:
-            continue
-        values[name] = values.get(name, 0.0) + value  # several labels: several workers
+    wanted = "".join(line for line in page.splitlines(keepends=True) if line.startswith(WANTED))  # of a page of 100 kB
+    try:
+        for family in text_string_to_metric_families(wanted):
+            for sample in family.samples:  # several labels: several workers
+                values[sample.name] = values.get(sample.name, 0.0) + sample.value
+    except ValueError:
+        return None
     if "sglang:num_running_reqs" not in values:
         return None
     return Load(**{field: next((values[n] for n in names if n in values), 0.0) for field, names in NAMES.items()})

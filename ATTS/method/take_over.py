@@ -1,0 +1,75 @@
+"""Who decides about a drafted chunk, and what becomes of it: the one degree of freedom of the loop."""
+
+from enum import Enum
+from typing import Literal, Protocol
+
+from ATTS.method.chain import Chain, Reader
+from ATTS.method.conformal import Judge
+from ATTS.method.types import Event
+
+OnRejection = Literal["continue", "resample"]
+
+
+class Ruling(Enum):
+    """What becomes of a drafted chunk."""
+
+    ACCEPT = "accept"  # it stays, and the draft goes on
+    CONTINUE = "continue"  # it stays, and the target writes behind it, as in the paper
+    REPLACE = "replace"  # it goes, and the target writes in its place
+    REDRAFT = "redraft"  # it goes, and the draft writes again in its place
+
+    @property
+    def discards(self) -> bool:
+        return self in (Ruling.REPLACE, Ruling.REDRAFT)
+
+
+class TakeOver(Protocol):
+    """One sample's rule. The loop asks it after every drafted chunk; ``rules_on_answers``: also after one that
+    holds an answer, which otherwise ends the sample unasked."""
+
+    rules_on_answers: bool = False
+
+    async def begin(self, turn: int) -> None:  # noqa: ARG002
+        """Returns when the draft may write the chunk of ``turn``."""
+        return
+
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+        """What becomes of the chunk ``drafted``, which the rule may have scored by ``target``. Raises SampleError."""
+        ...
+
+    def leave(self) -> None:
+        """The sample has ended, whatever way."""
+        return
+
+
+class ByScore(TakeOver):
+    """ATTS: the chunk's score is compared with calibration scores on the spot.
+
+    A text that the draft ended without an answer goes to the target unscored. ``on_rejection``: the target
+    continues behind a rejected chunk (the paper), or writes in its place ("resample"), there after
+    ``draft_attempts`` chunks of the draft were rejected.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        on_rejection: OnRejection = "continue",
+        draft_attempts: int = 1,
+        rules_on_answers: bool = False,
+    ) -> None:
+        self._judge, self._on_rejection, self._attempts = judge, on_rejection, draft_attempts
+        self.rules_on_answers = rules_on_answers
+        self._rejected = 0  # chunks of this turn
+
+    async def begin(self, turn: int) -> None:  # noqa: ARG002
+        self._rejected = 0
+
+    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+        if drafted.final and chain.answer is None:
+            return Ruling.CONTINUE
+        if not (await chain.score(target, turn, self._judge)).rejected:
+            return Ruling.ACCEPT
+        if self._on_rejection == "continue":
+            return Ruling.CONTINUE
+        self._rejected += 1
+        return Ruling.REDRAFT if self._rejected < self._attempts else Ruling.REPLACE
