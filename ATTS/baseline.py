@@ -3,9 +3,9 @@
 python -m ATTS.baseline --small_model_name demo-target --sglang_port 40001 --dataset_name demo
 """
 
-from ATTS.runs import cli
+from ATTS import console
 from ATTS.runs.evaluate import evaluate_alone
-from ATTS.runs.settings.atts import BaselineSettings
+from ATTS.runs.settings import BaselineSettings
 
 if __name__ == "__main__":
-    cli.run(BaselineSettings, __doc__, evaluate_alone)
+    console.run(BaselineSettings, __doc__, evaluate_alone)

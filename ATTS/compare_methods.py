@@ -3,8 +3,8 @@
 bash scripts/compare_methods.sh    # starts the servers and calls this
 """
 
-from ATTS.runs import cli
-from ATTS.runs.comparison import MethodsSettings, compare_methods
+from ATTS import console
+from ATTS.baselines.compare_methods import MethodsSettings, compare_methods
 
 if __name__ == "__main__":
-    cli.run(MethodsSettings, __doc__, compare_methods)
+    console.run(MethodsSettings, __doc__, compare_methods)

@@ -6,8 +6,8 @@ python -m ATTS.ref_async_budget_prediction_per_question --small_model_name demo-
 
 from functools import partial
 
-from ATTS.runs import cli
-from ATTS.runs.budget import BudgetSettings, predict
+from ATTS import console
+from ATTS.runs.budget_prediction import BudgetSettings, predict
 
 if __name__ == "__main__":
-    cli.run(BudgetSettings, __doc__, partial(predict, per_question=True))
+    console.run(BudgetSettings, __doc__, partial(predict, per_question=True))

@@ -3,9 +3,9 @@
 python -m ATTS.ref_async_fix_budget --small_model_name demo-draft --eval_model_name demo-target --dataset_name demo
 """
 
-from ATTS.runs import cli
-from ATTS.runs.fixed_budget import evaluate_fixed_budget
-from ATTS.runs.settings.baselines import AsyncFixBudgetSettings
+from ATTS import console
+from ATTS.baselines.fixed_budget.run import evaluate_fixed_budget
+from ATTS.baselines.flags import AsyncFixBudgetSettings
 
 if __name__ == "__main__":
-    cli.run(AsyncFixBudgetSettings, __doc__, evaluate_fixed_budget)
+    console.run(AsyncFixBudgetSettings, __doc__, evaluate_fixed_budget)

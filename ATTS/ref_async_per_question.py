@@ -5,9 +5,9 @@ python -m ATTS.ref_async_per_question --small_model_name demo-draft --eval_model
 
 from functools import partial
 
-from ATTS.runs import cli
+from ATTS import console
 from ATTS.runs.evaluate import evaluate_async
-from ATTS.runs.settings.atts import AsyncSettings
+from ATTS.runs.settings import AsyncSettings
 
 if __name__ == "__main__":
-    cli.run(AsyncSettings, __doc__, partial(evaluate_async, per_question=True))
+    console.run(AsyncSettings, __doc__, partial(evaluate_async, per_question=True))

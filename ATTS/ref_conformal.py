@@ -5,9 +5,9 @@ python -m ATTS.ref_conformal --small_model_name demo-draft --eval_model_name dem
 
 from functools import partial
 
-from ATTS.runs import cli
+from ATTS import console
 from ATTS.runs.calibrate import calibrate
-from ATTS.runs.settings.atts import ConformalSettings
+from ATTS.runs.settings import ConformalSettings
 
 if __name__ == "__main__":
-    cli.run(ConformalSettings, __doc__, partial(calibrate, per_question=False))
+    console.run(ConformalSettings, __doc__, partial(calibrate, per_question=False))

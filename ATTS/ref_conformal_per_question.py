@@ -6,9 +6,9 @@ python -m ATTS.ref_conformal_per_question --small_model_name demo-draft --eval_m
 
 from functools import partial
 
-from ATTS.runs import cli
+from ATTS import console
 from ATTS.runs.calibrate import calibrate
-from ATTS.runs.settings.atts import ConformalSettings
+from ATTS.runs.settings import ConformalSettings
 
 if __name__ == "__main__":
-    cli.run(ConformalSettings, __doc__, partial(calibrate, per_question=True))
+    console.run(ConformalSettings, __doc__, partial(calibrate, per_question=True))

@@ -3,8 +3,8 @@
 python -m ATTS.simulate --draft 8B:A100 --target 32B:A100x2 --questions 100 --samples 16 --turns 15
 """
 
-from ATTS.runs import cli
-from ATTS.runs.sweeps import SimulateSettings, answer
+from ATTS import console
+from ATTS.simulation.simulate import SimulateSettings, answer
 
 if __name__ == "__main__":
-    cli.run(SimulateSettings, __doc__, answer)
+    console.run(SimulateSettings, __doc__, answer)

@@ -3,9 +3,9 @@
 python -m ATTS.spec_reason --small_model_name demo-draft --eval_model_name demo-target --dataset_name demo
 """
 
-from ATTS.runs import cli
-from ATTS.runs.settings.baselines import SpecReasonSettings
-from ATTS.runs.spec_reason import evaluate_spec_reason
+from ATTS import console
+from ATTS.baselines.flags import SpecReasonSettings
+from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 
 if __name__ == "__main__":
-    cli.run(SpecReasonSettings, __doc__, evaluate_spec_reason)
+    console.run(SpecReasonSettings, __doc__, evaluate_spec_reason)

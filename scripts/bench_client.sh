@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
-"$PYTHON" -m ATTS.benchmarks.client --requests "${REQUESTS:-20000}"
+"$PYTHON" scripts/figures/client.py --requests "${REQUESTS:-20000}"

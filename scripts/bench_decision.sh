@@ -6,4 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh
 source scripts/common.sh
-exec "$PYTHON" -m ATTS.guarantees.bench --sizes ${SIZES:-16 1600 100000} --out "${OUT:-results/bench_decision.json}"
+exec "$PYTHON" scripts/figures/decision.py --sizes ${SIZES:-16 1600 100000} --out "${OUT:-results/bench_decision.json}"

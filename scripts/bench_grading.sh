@@ -6,4 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh
 source scripts/common.sh
-"$PYTHON" -m ATTS.published.grading --data "${DATA:=../shared/data}" --hostile "${HOSTILE:=10000}"
+"$PYTHON" scripts/figures/grading.py --data "${DATA:=../shared/data}" --hostile "${HOSTILE:=10000}"

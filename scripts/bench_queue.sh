@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
-"$PYTHON" -m ATTS.benchmarks.queue --data "${DATA:-../shared/data}" --recordings ${RECORDINGS:-ct1 nonct}
+"$PYTHON" scripts/figures/one_queue.py --data "${DATA:-../shared/data}" --recordings ${RECORDINGS:-ct1 nonct}

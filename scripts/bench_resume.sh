@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
-"$PYTHON" -m ATTS.benchmarks.resume --samples "${SAMPLES:-10000}"
+"$PYTHON" scripts/figures/resume.py --samples "${SAMPLES:-10000}"

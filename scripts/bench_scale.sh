@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
-"$PYTHON" -m ATTS.benchmarks.scale --samples "${SAMPLES:-100000}"
+"$PYTHON" scripts/figures/scale.py --samples "${SAMPLES:-100000}"

@@ -14,5 +14,5 @@ export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
 trap 'bash scripts/stop_sglang_servers.sh' EXIT
 trap 'exit 130' INT TERM
 bash scripts/launch_sglang_servers.sh
-"$PYTHON" -m ATTS.demo.evaluate --folder "$OUT" --problems "$PROBLEMS" --seed "$SEED" --chunks $CHUNKS \
+"$PYTHON" scripts/figures/demo_pair.py --folder "$OUT" --problems "$PROBLEMS" --seed "$SEED" --chunks $CHUNKS \
     --small_model_port "$SMALL_MODEL_PORT" --eval_model_port "$EVAL_MODEL_PORT"

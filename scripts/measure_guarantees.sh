@@ -9,5 +9,5 @@ bash scripts/setup.sh
 source scripts/common.sh
 data=()
 [[ -z ${DATA-../shared/data} ]] || data=(--data "${DATA:-../shared/data}")
-exec "$PYTHON" -m ATTS.guarantees.measure "${data[@]}" --out "${OUT:-results/guarantees}" --runs "${RUNS:-10000}" \
+exec "$PYTHON" scripts/figures/guarantees.py "${data[@]}" --out "${OUT:-results/guarantees}" --runs "${RUNS:-10000}" \
     --splits "${SPLITS:-200}" --shuffles "${SHUFFLES:-50}"

@@ -23,7 +23,7 @@ while read -r name recording array template; do
     read -r draft target < <("$PYTHON" -m ATTS.serving.supervisor ports)
     rm -rf "${OUT:?}/$name"
     mkdir -p "$OUT/$name"
-    "$PYTHON" -m ATTS.published.replay questions --recording "$recording" --max_problems "$MAX_PROBLEMS" \
+    "$PYTHON" scripts/figures/replay.py questions --recording "$recording" --max_problems "$MAX_PROBLEMS" \
         --out "$OUT/$name/questions.jsonl"
     "$PYTHON" -m ATTS.emulate --recording "$recording" --small_model_port "$draft" --eval_model_port "$target" &
     servers=$!
@@ -36,7 +36,7 @@ while read -r name recording array template; do
     "$PYTHON" -m ATTS.ref_async --compat published --small_model_name draft --eval_model_name target \
         --small_model_port "$draft" --eval_model_port "$target" --dataset_name "$OUT/$name/questions.jsonl" \
         --ppl_array_path "$array" --output_dir "$OUT/$name/run" "${flags[@]}" || failed=1
-    "$PYTHON" -m ATTS.published.replay compare --recording "$recording" --max_problems "$MAX_PROBLEMS" \
+    "$PYTHON" scripts/figures/replay.py compare --recording "$recording" --max_problems "$MAX_PROBLEMS" \
         --output_dir "$OUT/$name/run" || failed=1
     kill "$servers" && wait "$servers" || true
     servers=""

@@ -6,4 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DEVICE=${DEVICE:-cpu} bash scripts/setup.sh
 source scripts/common.sh
-exec "$PYTHON" -m ATTS.demo.train --seed "${SEED:-0}" --out "${OUT:-results/demo_models}"
+exec "$PYTHON" scripts/demo_pair/train.py --seed "${SEED:-0}" --out "${OUT:-results/demo_models}"

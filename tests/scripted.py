@@ -8,9 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
-from ATTS.method.prompts import SPEC_REASON_SCORE
-from ATTS.method.spec_reason import BREAK
-from ATTS.serving.emulator import Ask, ScriptedLikely, Served, Server, Written
+from ATTS.baselines.prompts import SPEC_REASON_SCORE
+from ATTS.baselines.spec_reason.loop import BREAK
+from ATTS.emulator import Ask, ScriptedLikely, Served, Server, Written
 
 
 @dataclass

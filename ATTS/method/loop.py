@@ -1,9 +1,10 @@
 """The three-stage loop of ATTS, and a model alone. Nothing here but the method."""
 
+from ATTS.errors import ExitStatus
 from ATTS.method.ahead import Ahead
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.take_over import Ruling, TakeOver
-from ATTS.method.types import ExitStatus, Stage
+from ATTS.method.types import Stage
 
 
 async def atts(

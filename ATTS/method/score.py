@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ATTS.method.types import ScoreFailed
+from ATTS.errors import ScoreFailed
 
 
 def perplexity(logprobs: Sequence[float | None], expected: int) -> float:

@@ -5,7 +5,8 @@ is used elsewhere. That one question's samples run at a time is the queue's part
 (:mod:`ATTS.runs.evaluate`). What each difference is worth is told in docs/FIDELITY.md.
 """
 
-from ATTS.published.chain import Author, PublishedChain, find_answer_not_balanced
+from ATTS.published.chain import Author, PublishedChain
 from ATTS.published.loop import published
+from ATTS.tasks.answers import find_answer_not_balanced
 
 __all__ = ["Author", "PublishedChain", "find_answer_not_balanced", "published"]

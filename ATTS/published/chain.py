@@ -1,30 +1,18 @@
 """The published form of a chain: a list of texts, joined by blank lines for every request."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ATTS.errors import ServerFailed
 from ATTS.method.conformal import Judge
 from ATTS.method.prompts import SYSTEM
-from ATTS.method.types import Discarded, Event, ServerFailed, Stage, Usage
+from ATTS.method.types import Discarded, Event, Stage, Usage
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.tokenizer import ModelTokenizer
 
 JOINT = "\n\n"
-_BOX = re.compile(r"\\boxed\{(.*?)\}")
-_LINE = re.compile(r"ANSWER:\s*(.+)")
-
-
-def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # noqa: ARG001
-    """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else behind
-    the last ``ANSWER:``. Nested braces are cut, as they were in the published runs."""
-    for pattern in (_BOX, _LINE):
-        found = pattern.findall(text)
-        if found:
-            return str(found[-1])
-    return None
 
 
 @dataclass(frozen=True)

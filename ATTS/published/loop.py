@@ -1,7 +1,7 @@
 """The published order of things."""
 
+from ATTS.errors import ExitStatus
 from ATTS.method.conformal import Judge
-from ATTS.method.types import ExitStatus
 from ATTS.published.chain import PublishedChain
 
 

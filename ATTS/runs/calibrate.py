@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ATTS.console import Progress, say
+from ATTS.errors import Problem, SampleError
 from ATTS.method.chain import Chain
-from ATTS.method.types import SampleError, Stage
-from ATTS.problem import Problem
-from ATTS.runs import calibration, names, parties, provenance, questions
+from ATTS.method.types import Stage
+from ATTS.runs import models, names, questions
 from ATTS.runs.calibrate_turns import calibrate_turns
-from ATTS.runs.partial import Partial
-from ATTS.runs.parties import Party
-from ATTS.runs.progress import Progress, say
-from ATTS.runs.queue import drain
-from ATTS.runs.settings.atts import ConformalSettings
+from ATTS.runs.models import Party, surroundings
+from ATTS.runs.rules import purpose
+from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.client import new_session
 from ATTS.serving.gate import Gate
+from ATTS.serving.queue import drain
+from ATTS.store import calibration, provenance
+from ATTS.store.journal import Partial
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 
@@ -38,7 +40,7 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
     path = settings.ppl_array_path or names.calibration_array(settings, per_question)
     asked = questions.to_calibrate(settings, per_question)
     wanted = {
-        "made_for": calibration.purpose(settings, turns=by_turn),
+        "made_for": purpose(settings, turns=by_turn),
         "per_question": per_question,
         "sample_size": settings.sample_size,
         "question_ids": [question.id for question in asked],
@@ -49,8 +51,8 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         say(f"{path} is already there, made with these settings")
         return path
     async with new_session(settings.request_timeout) as session:
-        draft = await parties.draft(session, settings, Gate(settings.max_concurrent))
-        target = await parties.target(session, settings, Gate(settings.max_concurrent))
+        draft = await models.draft(session, settings, Gate(settings.max_concurrent))
+        target = await models.target(session, settings, Gate(settings.max_concurrent))
         for party in (draft, target):
             party.check(asked)
         partial = Partial(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
@@ -63,8 +65,8 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
             scores = scores if per_question else scores.reshape(-1)
         if any(question.group for question in asked):
             more["groups"] = [question.group for question in asked]
-        surroundings = provenance.surroundings([draft, target])
-        calibration.save(path, scores, {**wanted, "settings": provenance.resolved(settings), **more, **surroundings})
+        made_with = surroundings([draft, target])
+        calibration.save(path, scores, {**wanted, "settings": provenance.resolved(settings), **more, **made_with})
         partial.remove()
     return path
 

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ATTS.console import Progress, say
+from ATTS.errors import ContextFull, Problem, SampleError, ScoreFailed
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, Reader
 from ATTS.method.conformal import PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
 from ATTS.method.take_over import Ruling, TakeOver
-from ATTS.method.types import ContextFull, Event, SampleError, ScoreFailed
-from ATTS.problem import Problem
-from ATTS.runs import calibration
-from ATTS.runs.partial import Entry, Partial
-from ATTS.runs.parties import Party
-from ATTS.runs.progress import Progress, say
-from ATTS.runs.queue import drain
-from ATTS.runs.settings.atts import ConformalSettings
+from ATTS.method.types import Event
+from ATTS.runs.models import Party
+from ATTS.runs.settings import ConformalSettings
+from ATTS.serving.queue import drain
+from ATTS.store import calibration
+from ATTS.store.journal import Entry, Partial
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 

@@ -5,23 +5,25 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ATTS.analysis import metrics
+from ATTS.console import Progress, say
+from ATTS.errors import Problem
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
-from ATTS.problem import Problem
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import answering, judges, metrics, names, parties, provenance, questions
-from ATTS.runs.judges import Judges
-from ATTS.runs.limits import Limits
-from ATTS.runs.parties import Participant
-from ATTS.runs.progress import Progress, say
-from ATTS.runs.records import OWED, Key, Keys, record
+from ATTS.runs import answering, models, names, questions, rules
+from ATTS.runs.flags import Queued, Sampled
+from ATTS.runs.models import Participant, surroundings
+from ATTS.runs.rules import Judges
 from ATTS.runs.samples import Ended, Loop, Sample, run_samples
-from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings
-from ATTS.runs.settings.parts import Queued, Sampled
-from ATTS.runs.store import ResultStore
+from ATTS.runs.settings import AsyncSettings, BaselineSettings
 from ATTS.serving.client import new_session
 from ATTS.serving.gate import Gate
+from ATTS.serving.limits import Limits
+from ATTS.store import provenance
+from ATTS.store.records import OWED, Key, Keys, record
+from ATTS.store.result_folder import ResultStore
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
@@ -29,7 +31,7 @@ from ATTS.tasks.llm import Extractor
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises Problem."""
     asked = questions.to_evaluate(settings)
-    decides = judges.make(settings, per_question, asked)
+    decides = rules.make(settings, per_question, asked)
     per_question = per_question or decides.kind == "per_question"
     folder = settings.output_dir or names.async_results(settings, per_question)
     more = round(settings.rejection_rate * settings.evalator_max_tokens)
@@ -37,8 +39,8 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         limits = Limits(settings.samples_in_flight, settings.turns * (settings.small_model_max_tokens + more))
         slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
         scoring = Gate(settings.scoring_concurrency) if settings.scoring_concurrency else None
-        draft = await parties.draft(session, settings, slots)
-        target = await parties.target(session, settings, seats, scoring)
+        draft = await models.draft(session, settings, slots)
+        target = await models.target(session, settings, seats, scoring)
         limits.add(draft.model, slots, draft.memory, adaptive=settings.small_model_concurrency == 0)
         limits.add(target.model, seats, target.memory, adaptive=settings.eval_model_concurrency == 0)
 
@@ -66,7 +68,7 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     async with new_session(settings.request_timeout) as session:
         limits = Limits(settings.samples_in_flight, settings.turns * settings.small_model_max_tokens)
         slots = limits.gate(settings.small_model_concurrency)
-        model = await parties.draft(session, settings, slots)
+        model = await models.draft(session, settings, slots)
         limits.add(model.model, slots, model.memory, adaptive=settings.small_model_concurrency == 0)
 
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
@@ -85,7 +87,7 @@ async def run_loop(
     command: str,
     asked: Sequence[Question],
     loop: Loop,
-    models: Sequence[Participant],
+    served: Sequence[Participant],
     limits: Limits,
     folder: Path,
     decides: Judges | None = None,
@@ -98,7 +100,7 @@ async def run_loop(
     samples of a question need each other, so all are done again where one is missing. ``only_repeat``:
     no others than this one of every question. Raises Problem.
     """
-    for model in models:
+    for model in served:
         model.check(asked)
     extractor = Extractor() if settings.extract_mode == "llm" else None
     array = decides.array if decides else None
@@ -112,7 +114,7 @@ async def run_loop(
         "decisive": decisive,
         "digest": digests["settings_digest"],
         "calibration": array.provenance if array else None,
-        **provenance.surroundings(models),
+        **surroundings(served),
     }
     keys: Sequence[Key] = Keys(asked, settings.repeats)
     if only_repeat is not None:

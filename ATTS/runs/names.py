@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ATTS.runs.settings.atts import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 
 # The short names of the published files; any other model goes by the last part of its own name.
 SHORT = {

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
+from ATTS.analysis.intervals import promise
+from ATTS.analysis.tables import percent
+from ATTS.console import say
 from ATTS.method.conformal import PerTurn, forms
-from ATTS.method.conformal.clustered import promise
-from ATTS.runs.calibration import CalibrationArray, Scores
-from ATTS.runs.metrics import percent
-from ATTS.runs.progress import say
-from ATTS.runs.settings.atts import AsyncSettings
+from ATTS.runs.settings import AsyncSettings
+from ATTS.store.calibration import CalibrationArray, Scores
 
 TOO_WIDE = 0.1  # half of a 95 % interval
 

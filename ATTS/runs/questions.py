@@ -1,8 +1,8 @@
 """Which questions a command works on."""
 
-from ATTS.problem import Problem
-from ATTS.runs.settings.atts import ConformalSettings
-from ATTS.runs.settings.parts import Run
+from ATTS.errors import Problem
+from ATTS.runs.flags import Run
+from ATTS.runs.settings import ConformalSettings
 from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
 

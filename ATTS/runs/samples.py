@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ATTS.method.types import ExitStatus, SampleError, Transcript
-from ATTS.problem import Problem
-from ATTS.runs.queue import drain
-from ATTS.runs.records import Key
+from ATTS.errors import ExitStatus, Problem, SampleError
+from ATTS.method.types import Transcript
 from ATTS.serving.gate import Gate
+from ATTS.serving.queue import drain
+from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
 
 Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it

@@ -10,8 +10,8 @@ import aiohttp
 import orjson
 import yarl
 
-from ATTS.method.types import ContextFull, Generated, ScoreFailed, ServerFailed, Usage
-from ATTS.problem import Problem
+from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.method.types import Generated, Usage
 from ATTS.serving import retry
 from ATTS.serving.load import Load, load
 from ATTS.serving.retry import Transient

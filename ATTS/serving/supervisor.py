@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ATTS import demo
-from ATTS.problem import Problem
+from ATTS.errors import Problem
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0

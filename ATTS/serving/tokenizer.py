@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ATTS.problem import Problem
+from ATTS.errors import Problem
 
 _PROBE = "bought 12:\n\nWait, x = \\boxed{3}.\n\n  So"
 

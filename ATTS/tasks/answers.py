@@ -136,3 +136,19 @@ def after_think(find: FindAnswer) -> FindAnswer:
         return find(text, ended) if ended and THINK not in text else None
 
     return found
+
+
+_BOX = re.compile(r"\\boxed\{(.*?)\}")
+
+
+_LINE = re.compile(r"ANSWER:\s*(.+)")
+
+
+def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # noqa: ARG001
+    """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else behind
+    the last ``ANSWER:``. Nested braces are cut, as they were in the published runs."""
+    for pattern in (_BOX, _LINE):
+        found = pattern.findall(text)
+        if found:
+            return str(found[-1])
+    return None

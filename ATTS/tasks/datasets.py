@@ -7,6 +7,7 @@ its result files. The one difference: GPQA's choices are shuffled (there, A is a
 import itertools
 import json
 import math
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.demo import family
+from ATTS.errors import Problem
 from ATTS.method import prompts
-from ATTS.problem import Problem
 
 Row = dict[str, Any]
 
@@ -255,3 +256,8 @@ def split_for_calibration(
         [question for i, question in enumerate(questions) if i in chosen],
         [question for i, question in enumerate(questions) if i not in chosen],
     )
+
+
+def default_data_dir() -> Path | None:
+    folder = os.environ.get("ATTS_DATA_DIR")
+    return Path(folder) if folder else None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ATTS.problem import Problem
+from ATTS.errors import Problem
 from ATTS.tasks.answers import INVALID
 
 DEFAULT_MODEL = "gpt-4o"

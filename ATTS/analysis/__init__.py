@@ -1,0 +1,1 @@
+"""Finished folders: grading, intervals, tables, comparisons, timing, pictures."""

@@ -1,0 +1,300 @@
+"""The rejection rate of a finished run, and what other calibrations would have given on the same scores."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ATTS.analysis import metrics
+from ATTS.analysis.grading import finished
+from ATTS.analysis.intervals import interval
+from ATTS.console import require
+from ATTS.errors import Problem
+from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Judge, Online, PerTurn
+from ATTS.method.conformal.decision import Draws
+from ATTS.method.types import Stage
+from ATTS.store import calibration
+from ATTS.store.calibration import CalibrationArray
+from ATTS.store.recording import read_results
+from ATTS.store.records import Record
+from ATTS.store.result_folder import SETTINGS, samples
+
+Kind = Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"]
+Rejected = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The scored chunks of a run, a column each, in the order in which they were decided.
+
+    A published run, which doesn't tell that order, is taken sample by sample, as its files are numbered.
+    """
+
+    question: NDArray[np.int_]
+    sample: NDArray[np.int_]
+    turn: NDArray[np.int_]
+    score: NDArray[np.float64]
+    rejected: Rejected
+    group: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def take(self, which: NDArray[Any]) -> "Decisions":
+        """Some of them, or all in another order."""
+        return Decisions(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+
+def decisions(found: Sequence[Record], repeats: int) -> Decisions:
+    """Raises Problem if there are none, or scores that are no perplexity."""
+    rows = []
+    for sample in found:
+        index = sample["problem_index"]
+        question = sample.get("question_index", index // repeats)
+        scored = [entry for entry in sample["full_history"] if entry["model"] == Stage.SCORE.value]
+        for entry, rejected in zip(scored, metrics.rejections(sample["full_history"]), strict=True):
+            if entry.get("ppl") is None:
+                continue
+            order = entry.get("order")
+            rows.append((order, index, question, entry["turn"], entry["ppl"], rejected, sample.get("group", "")))
+    if not rows:
+        raise Problem("these samples record no score")
+    numbered = all(row[0] is not None for row in rows)
+    rows.sort(key=lambda row: (row[0] if numbered else 0, row[1], row[3]))
+    _, index_, question_, turn, score, rejected_, group = zip(*rows, strict=True)
+    if not np.isfinite(score).all():
+        raise Problem(f"{int((~np.isfinite(score)).sum())} of {len(rows)} recorded scores are not finite")
+    return Decisions(*map(np.array, (question_, index_, turn, score, rejected_, group)))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A way to decide."""
+
+    kind: Kind
+    rate: float = 0.4
+    form: Form = "published"
+    gamma: float = GAMMA
+    window: int = 0
+    seed: int = 0
+
+
+def again(
+    rule: Rule, made: Decisions, array: CalibrationArray | None = None, rows: Mapping[int, int] | None = None
+) -> Rejected:
+    """What ``rule`` would have decided on each chunk.
+
+    A kind that needs calibration scores takes them from ``array`` (``rows``: which of its rows belongs to
+    which question), else from the run itself, the chunk's own question left out; per question, the
+    chunk's own sample. The chunks stay what they were: what other decisions would have let the models
+    write is not in a record. Raises ValueError if the scores can't support the rate.
+    """
+    if rule.kind in ("online", "adaptive"):
+        return _decide(_bank(rule, array), made)
+    if rule.kind == "grouped" and not made.group.any():
+        raise ValueError("its samples tell no group")
+    draws = Draws(rule.seed) if rule.form == "smoothed" else None
+    rejected = np.zeros(len(made), dtype=bool)
+    if rule.kind == "per_question":
+        units = made.sample if array is None else made.question
+    elif array is None:
+        units = made.question
+    else:
+        units = np.unique(made.group, return_inverse=True)[1]
+    for unit in np.unique(units):
+        own = units == unit
+        chunks = made.take(own)
+        judge = _fitted(rule, chunks, array, rows, draws) if array else _cross_fitted(rule, made, own, draws)
+        rejected[own] = _decide(judge, chunks)
+    return rejected
+
+
+def _bank(rule: Rule, array: CalibrationArray | None) -> Online:
+    bank = Online(rule.rate, rule.seed, rule.window, rule.gamma if rule.kind == "adaptive" else 0.0)
+    if array is not None:
+        bank.start(array.scores, array.turns)
+    return bank
+
+
+def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | None) -> Judge:
+    """The judge of the chunks ``own``, from chunks that are not among them."""
+    first = int(np.flatnonzero(own)[0])
+    like = ~own
+    if rule.kind == "per_turn":
+        others = made.take(like)
+        by_turn = {int(turn): others.score[others.turn == turn] for turn in np.unique(others.turn)}
+        return PerTurn(by_turn, rule.rate, rule.form, draws)
+    like &= made.turn == 0
+    if rule.kind == "per_question":
+        like &= made.question == made.question[first]
+    if rule.kind == "grouped":
+        like &= made.group == made.group[first]
+    return CalibrationSet(made.score[like], rule.rate, rule.form, draws)
+
+
+def _fitted(
+    rule: Rule, own: Decisions, array: CalibrationArray, rows: Mapping[int, int] | None, draws: Draws | None
+) -> Judge:
+    """The judge of the chunks ``own``, from an array."""
+    if rule.kind == "per_turn":
+        return PerTurn(array.by_turn, rule.rate, rule.form, draws)
+    scores = array.scores
+    if rule.kind == "per_question":
+        question = int(own.question[0])
+        row = question if rows is None else rows.get(question, len(scores))
+        if row >= len(scores):
+            raise ValueError(f"it has no scores for question {question}")
+        scores = scores[row]
+    elif rule.kind == "grouped":
+        group = str(own.group[0])
+        if group not in array.by_group:
+            raise ValueError(f"it has no scores of the group {group!r}")
+        scores = array.by_group[group]
+    return CalibrationSet(scores, rule.rate, rule.form, draws)
+
+
+def _decide(judge: Judge, made: Decisions) -> Rejected:
+    pairs = zip(made.score.tolist(), made.turn.tolist(), strict=True)
+    return np.array([judge(score, turn).rejected for score, turn in pairs], dtype=bool)
+
+
+def report(calibration: str, nominal: float, made: Decisions, rejected: Rejected) -> dict[str, Any]:
+    """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
+    by_turn = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
+    by_question = [
+        {"question": int(q), **_figures(rejected, made.sample, made.question == q)} for q in np.unique(made.question)
+    ]
+    overall = _figures(rejected, made.question, np.ones(len(made), dtype=bool))
+    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": by_turn, "by_question": by_question}
+
+
+def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:
+    found = interval(rejected[which], clusters[which])
+    return {"n": found.n, "rate": found.rate, "low": found.low, "high": found.high}
+
+
+def text(result: dict[str, Any]) -> str:
+    """The report as markdown."""
+    rates = [row["rate"] for row in result["by_question"]]
+    low, middle, high = np.quantile(rates, (0.05, 0.5, 0.95))
+    lines = [
+        f"calibration {result['calibration']}: {result['n']} decisions, asked {result['nominal']:.3f}, realised"
+        f" {_range(result)} (95 %, over {len(rates)} questions)",
+        f"rate of a question: 5th percentile {low:.2f}, median {middle:.2f}, 95th {high:.2f}",
+        "",
+        "| turn | decisions | rejected (95 %) |",
+        "|---|---|---|",
+        *(f"| {row['turn']} | {row['n']} | {_range(row)} |" for row in result["by_turn"]),
+    ]
+    return "\n".join(lines)
+
+
+def _range(row: dict[str, Any]) -> str:
+    return f"{row['rate']:.3f} ({row['low']:.3f} - {row['high']:.3f})"
+
+
+def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any], int]:
+    """Finished samples of a result folder or a recording, its settings.json ({} if there is none) and the
+    repeats of a question. Raises Problem."""
+    about: dict[str, Any] = {}
+    if path.is_file():
+        found = read_results(path)
+    elif path.is_dir():
+        found = finished(samples(path))
+        if (path / SETTINGS).is_file():
+            about = json.loads((path / SETTINGS).read_text())
+    else:
+        raise Problem(f"{path} is neither a result folder nor a recording")
+    if not found:
+        raise Problem(f"{path} holds no finished samples (problem_XXXX.json)")
+    return found, about, repeats or about.get("settings", {}).get("repeats", 16)
+
+
+def recorded_kind(about: Mapping[str, Any]) -> str:
+    """How a run was calibrated, by its settings.json; a published run doesn't tell."""
+    if not about:
+        return "recorded"
+    settings = about["settings"]
+    if settings.get("takeover") == "random":
+        return "random"
+    if "per_question" in about["command"]:
+        return "per_question"
+    return settings.get("calibration") or "marginal"
+
+
+def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] | None:
+    """Which row of a per-question array belongs to which question, by content; None if one doesn't tell."""
+    ids = (array.provenance or {}).get("question_ids")
+    if not ids or any("question_id" not in sample for sample in found):
+        return None
+    number = {name: row for row, name in enumerate(ids)}
+    rows = {sample["question_index"]: number.get(sample["question_id"]) for sample in found}
+    return {question: row for question, row in rows.items() if row is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """Flags of audit_rate."""
+
+    input_dir: Path
+    """A result folder, this project's or a published one, or a recording (.jsonl, .jsonl.gz)."""
+
+    calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
+    """What this kind of calibration would have decided on the same scores; default: what was decided."""
+
+    ppl_array_path: Path | None = None
+    """Calibration array; default: the run's own scores, each chunk's question left out (per_question: its sample)."""
+
+    rejection_rate: float | None = None
+    """The rate that was asked for; default: the run's own, else 0.4."""
+
+    repeats: int | None = None
+    """Samples of every question; default: the run's own, else 16."""
+
+    p_value: Literal["published", "bounded", "smoothed"] = "published"
+    """How a score's rank becomes a decision (as in ref_async)."""
+
+    gamma: float = GAMMA
+    """adaptive: how far the level moves after a decision."""
+
+    bank_window: int = 0
+    """online, adaptive: compare with the newest so many scores of the turn; 0 = all."""
+
+    seed: int = 0
+    """Draws for smoothed p-values."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def __post_init__(self) -> None:
+        require(self.rejection_rate is None or 0 < self.rejection_rate < 1, "--rejection_rate must lie in (0, 1)")
+        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
+        require(0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
+        require(self.bank_window >= 0, "--bank_window must not be negative")
+        needs = self.ppl_array_path is None or self.calibration not in (None, "online")
+        require(needs, "--ppl_array_path is for --calibration marginal, per_question, per_turn, grouped and adaptive")
+
+
+async def audited(settings: AuditSettings) -> str:
+    found, about, repeats = read(settings.input_dir, settings.repeats)
+    rate = settings.rejection_rate or about.get("settings", {}).get("rejection_rate", 0.4)
+    decided = decisions(found, repeats)
+    kind, rejected = recorded_kind(about), decided.rejected
+    if settings.calibration:
+        kind = settings.calibration
+        rule = Rule(kind, rate, settings.p_value, settings.gamma, settings.bank_window, settings.seed)
+        array = rows = None
+        if settings.ppl_array_path:
+            per_question = None if kind == "adaptive" else kind == "per_question"
+            array = calibration.load(settings.ppl_array_path, per_question, kind == "per_turn")
+            rows = rows_of(array, found)
+        try:
+            rejected = again(rule, decided, array, rows)
+        except ValueError as error:
+            raise Problem(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
+    result = report(kind, rate, decided, rejected)
+    return json.dumps(result, indent=1) if settings.json else text(result)

@@ -1,0 +1,126 @@
+"""When more turns stop paying: accuracy, tokens and time by the turn at which samples stopped."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ATTS.errors import Problem
+from ATTS.method.types import Stage
+from ATTS.store import result_folder
+from ATTS.store.records import Record
+from ATTS.tasks.answers import INVALID
+
+Row = dict[str, Any]
+WRITERS = {
+    Stage.DRAFT.value: "draft",
+    Stage.DRAFT_DISCARDED.value: "draft",
+    Stage.CONTINUE.value: "target",
+    Stage.TARGET_DISCARDED.value: "target",
+}
+
+
+def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
+    """One row for each number of ``turns``.
+
+    ``stopped``, ``answered`` and ``right`` count the samples that stopped after exactly so many.
+    ``accuracy``, ``tokens`` (by author) and ``seconds`` (at the servers) are means a sample that all
+    of them would have come to with ``--turns`` that number, those still under way being wrong. None where
+    samples don't tell tokens or seconds, as published ones.
+    """
+    entries = [entry for sample in found for entry in sample["full_history"]]
+    tell = all("seconds" in entry for entry in entries)
+    last = [max((entry["turn"] for entry in sample["full_history"]), default=0) for sample in found]
+    tokens: dict[str, float] = dict.fromkeys(WRITERS.values(), 0)
+    seconds, so_far = 0.0, 0
+    rows = []
+    for turn in range(max(last, default=-1) + 1):
+        stopped = [number for number, final in enumerate(last) if final == turn]
+        so_far += sum(right[number] for number in stopped)
+        for entry in (entry for entry in entries if entry["turn"] == turn and tell):
+            seconds += entry["seconds"]
+            if entry["model"] in WRITERS:
+                tokens[WRITERS[entry["model"]]] += entry.get("tokens", 0)
+        rows.append(
+            {
+                "turns": turn + 1,
+                "stopped": len(stopped),
+                "answered": sum(found[number]["final_answer"] not in (None, "", INVALID) for number in stopped),
+                "right": sum(right[number] for number in stopped),
+                "accuracy": so_far / len(found),
+                "tokens": {who: count / len(found) for who, count in tokens.items()} if tell else None,
+                "seconds": seconds / len(found) if tell else None,
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown."""
+    lines = [
+        "| turns | stopped | of them right | accuracy with --turns so many | tokens: draft | target | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        share = f"{100 * row['right'] / row['stopped']:.1f} %" if row["stopped"] else "-"
+        tokens = [f"{row['tokens'][who]:.1f}" for who in ("draft", "target")] if row["tokens"] else ["-", "-"]
+        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        cells = [row["turns"], row["stopped"], share, f"{100 * row['accuracy']:.1f} %", *tokens, seconds]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def picture(runs: dict[str, Sequence[Row]], path: Path) -> None:
+    """Accuracy against turns and against tokens, and how many samples stop when; one line a run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
+    for name, rows in runs.items():
+        turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
+        left.plot(turns, accuracy, marker=".", label=name)
+        if all(row["tokens"] for row in rows):
+            middle.plot([sum(row["tokens"].values()) for row in rows], accuracy, marker=".")
+        stopped = Counter({row["turns"]: row["stopped"] for row in rows})
+        right.plot(turns, [100 * stopped[turn] / stopped.total() for turn in turns], marker=".")
+    left.set(xlabel="--turns", ylabel="accuracy, %")
+    middle.set(xlabel="tokens a sample, both models", ylabel="accuracy, %")
+    right.set(xlabel="turns", ylabel="samples that stop then, %")
+    left.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByTurnSettings:
+    """Flags of by_turn."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Result folders."""
+
+    picture: Path | None = None
+    """Draw it into this file (.png, .pdf, .svg)."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+async def show(settings: ByTurnSettings) -> str:
+    found = {}
+    for folder in settings.runs:
+        rows = result_folder.read_summary(folder).get("by_turn")
+        if not rows:
+            raise Problem(f"{folder} tells nothing by turn: its summary is of an older version; give its command again")
+        found[folder.name] = rows
+    if settings.picture:
+        picture(found, settings.picture)
+    if settings.json:
+        return json.dumps(found, indent=1)
+    return "\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in found.items())

@@ -1,0 +1,144 @@
+"""Runs beside each other, paired by question: the same questions were hard for all of them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from ATTS.analysis import folders, metrics, tables
+from ATTS.analysis.accuracy import RESAMPLES, accuracy, interval
+from ATTS.analysis.grading import by_math
+from ATTS.errors import Problem
+from ATTS.store.records import Record
+from ATTS.store.result_folder import SETTINGS, SUMMARY
+from ATTS.tasks.datasets import default_data_dir
+
+Row = dict[str, Any]
+
+
+def rows(
+    paths: Sequence[Path], dataset_name: str | None, repeats: int | None, data_dir: Path | None
+) -> list[dict[str, Any]]:
+    """Each run's summary, its folder's name, and what it differs in from the first. Raises Problem."""
+    runs = [_run(path, dataset_name, repeats, data_dir) for path in paths]
+    first, first_costs = runs[0]
+    return [
+        {**summary, "against_first": None if i == 0 else _against(first, first_costs, summary, costs)}
+        for i, (summary, costs) in enumerate(runs)
+    ]
+
+
+def _run(
+    path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None
+) -> tuple[Row, Mapping[int, Row]]:
+    """A finished run's summary and, by question, its mean seconds and tokens a sample."""
+    stored: Row = {}
+    try:
+        stored = json.loads((path / SUMMARY).read_text())
+    except FileNotFoundError:
+        if (path / SETTINGS).exists() or not path.is_dir():
+            raise Problem(f"{path} has no {SUMMARY}: the run is not finished; give its command again") from None
+    except ValueError as error:
+        raise Problem(f"{path / SUMMARY} is damaged: {error}") from None
+    folder = folders.load(path, dataset_name, repeats, data_dir)
+    summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
+    summary |= metrics.work(folder.samples) | stored
+    if "per_question" not in stored or dataset_name:
+        summary |= accuracy(by_math(folder.samples, folder.references, folder.repeats), folder.repeats)
+    summary["sample_seconds"] = float(np.mean([s["duration_seconds"] for s in folder.samples]))
+    return summary, _costs(folder.samples, folder.repeats)
+
+
+def _costs(samples: Sequence[Record], repeats: int) -> dict[int, Row]:
+    groups: dict[int, list[Record]] = defaultdict(list)
+    for sample in samples:
+        groups[sample["problem_index"] // repeats].append(sample)
+    return {
+        question: {
+            "text": group[0].get("question"),
+            "seconds": float(np.mean([s["duration_seconds"] for s in group])),
+            "tokens": float(np.mean([_tokens(s) for s in group])) if all("usage" in s for s in group) else None,
+        }
+        for question, group in groups.items()
+    }
+
+
+def _tokens(sample: Record) -> int:
+    return sum(stage["written_tokens"] for stage in sample["usage"].values())
+
+
+def _against(a: Row, a_costs: Mapping[int, Row], b: Row, b_costs: Mapping[int, Row]) -> Row:
+    """What run ``b`` differs in from run ``a``, on the questions that both have."""
+    right = [{q["question_index"]: q["accuracy"] for q in run["per_question"]} for run in (a, b)]
+    shared = sorted(right[0].keys() & right[1].keys() & a_costs.keys() & b_costs.keys())
+    if not shared:
+        raise Problem(f"{a['run']} and {b['run']} have no question in common")
+    for question in shared:
+        if a_costs[question]["text"] != b_costs[question]["text"]:
+            raise Problem(f"question {question} is another one in {a['run']} than in {b['run']}: not the same data set")
+    differences = np.array([right[1][q] - right[0][q] for q in shared])
+    low, high = interval(differences, np.ones(len(shared), dtype=np.int_))
+    clocks = [run["wall_seconds"] / run["samples"] if _has_clock(run) else None for run in (a, b)]
+    seconds = _ratio([a_costs[q]["seconds"] for q in shared], [b_costs[q]["seconds"] for q in shared])
+    tokens = _ratio([b_costs[q]["tokens"] for q in shared], [a_costs[q]["tokens"] for q in shared])
+    return {
+        "first": a["run"],
+        "questions": len(shared),
+        "accuracy": {"difference": float(differences.mean()), "low": low, "high": high},
+        "tokens_ratio": tokens,
+        "sample_speed_up": seconds,
+        "speed_up": clocks[0] / clocks[1] if clocks[0] and clocks[1] else None,
+    }
+
+
+def _has_clock(run: Row) -> bool:
+    """Whether its wall time is that of all its samples; a resumed run's is not."""
+    return bool(run.get("wall_seconds")) and run["samples_in_wall_seconds"] == run["samples"]
+
+
+def _ratio(above: Sequence[float | None], below: Sequence[float | None]) -> dict[str, float | None] | None:
+    """Ratio of two means over the same questions with a 95 % interval by bootstrap over questions; None if
+    a run doesn't tell."""
+    if any(value is None for value in (*above, *below)):
+        return None
+    a, b = np.array(above, dtype=np.float64), np.array(below, dtype=np.float64)
+    if not b.sum():
+        return None
+    if len(a) < 2:
+        return {"ratio": float(a.sum() / b.sum()), "low": None, "high": None}
+    picks = np.random.default_rng(0).integers(len(a), size=(RESAMPLES, len(a)))
+    below_sums = b[picks].sum(axis=1)
+    drawn = a[picks].sum(axis=1)[below_sums > 0] / below_sums[below_sums > 0]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return {"ratio": float(a.sum() / b.sum()), "low": float(low), "high": float(high)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """Flags of compare."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Result folders, in the order of the table_rows; the others are compared with the first, question by question."""
+
+    dataset_name: str | None = None
+    """Data set with the right answers, for published folders, which don't hold them."""
+
+    repeats: int | None = None
+    """Samples of every question; default: the folder's own, else 16."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+async def compare(settings: CompareSettings) -> str:
+    data_dir = settings.data_dir or default_data_dir()
+    table_rows = rows(settings.runs, settings.dataset_name, settings.repeats, data_dir)
+    return json.dumps(table_rows, indent=1) if settings.json else tables.table(table_rows)

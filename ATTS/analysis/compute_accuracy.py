@@ -1,0 +1,115 @@
+"""Who judges: the flags for it, and a folder graded accordingly."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ATTS.analysis import folders, metrics, tables
+from ATTS.analysis.accuracy import accuracy
+from ATTS.analysis.folders import Folder
+from ATTS.analysis.grading import JudgeName, by_llm, by_math
+from ATTS.console import require
+from ATTS.errors import Problem
+from ATTS.store import calibration
+from ATTS.store.records import Record
+from ATTS.tasks.datasets import default_data_dir
+from ATTS.tasks.judge import LLMJudge
+from ATTS.tasks.llm import Endpoint, Extractor
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings:
+    """Flags of commands that grade."""
+
+    judge: JudgeName = "math"
+    """Who says whether an answer is right: algebra (math), an OpenAI-compatible model (llm), or the model only
+    where algebra says different or undecided (both). The model: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL."""
+
+    concurrency: int = 8
+    """Most requests in flight at the model."""
+
+    llm_cache: Path = Path("evaluation/llm_replies.jsonl")
+    """The model's replies by content, so that the same command asks nothing twice."""
+
+    def __post_init__(self) -> None:
+        require(self.concurrency >= 1, "--concurrency must be at least 1")
+
+
+def extractor(settings: JudgeSettings) -> Extractor:
+    """A model that reads answers, its replies kept where the judge's are. Raises Problem."""
+    return Extractor(Endpoint("--extract_mode llm", cache=settings.llm_cache))
+
+
+async def graded(folder: Folder, settings: JudgeSettings) -> dict[str, Any]:
+    """The folder's accuracy; with a model as judge its cost and disagreements under ``judge``. Raises Problem."""
+    judge = None
+    if settings.judge != "math":
+        judge = LLMJudge(Endpoint(f"--judge {settings.judge}", cache=settings.llm_cache))
+    verdicts = await asyncio.to_thread(by_math, folder.samples, folder.references, folder.repeats)
+    if judge is None:
+        return accuracy(verdicts, folder.repeats)
+    everywhere = settings.judge == "llm"
+    try:
+        verdicts, said = await by_llm(verdicts, folder.problems, judge, everywhere, settings.concurrency)
+    finally:
+        await judge.endpoint.close()
+    return {**accuracy(verdicts, folder.repeats), "judge": said}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracySettings(JudgeSettings):
+    """Flags of compute_accuracy."""
+
+    output_dir: Path
+    """The result folder."""
+
+    dataset_name: str | None = None
+    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; default: those stored with
+    the samples."""
+
+    repeats: int | None = None
+    """Samples of every question; default: the folder's own, else 16."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
+    ppl_array_path: Path | None = None
+    """Calibration array that the run is said to have used: every percentile is computed again from it."""
+
+    per_question: bool = False
+    """Print a row for every question, too."""
+
+    json: bool = False
+    """Print JSON, with a row for every question."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
+
+
+async def grade(settings: AccuracySettings) -> str:
+    data_dir = settings.data_dir or default_data_dir()
+    folder = folders.load(settings.output_dir, settings.dataset_name, settings.repeats, data_dir)
+    result: dict[str, Any] = {}
+    if settings.ppl_array_path:
+        result["percentiles_reproduced"] = belongs(settings.ppl_array_path, folder.samples, folder.repeats)
+    result |= {"samples": len(folder.samples), "missing": folder.missing}
+    result |= await graded(folder, settings)
+    result |= metrics.work(folder.samples)
+    return json.dumps(result, indent=1) if settings.json else tables.accuracy(result, settings.per_question)
+
+
+def belongs(path: Path, found: Sequence[Record], repeats: int) -> int:
+    """Number of percentiles that the array gives again, all of them. Raises Problem if it gives others."""
+    again = calibration.recompute(calibration.load(path, per_question=None).scores, found, repeats)
+    if not again.recorded:
+        raise Problem(f"these samples record no percentile, so {path} can't be checked against them")
+    if again.difference is not None:
+        raise Problem(
+            f"{path} is not the array that these samples were decided with: it gives {again.equal} of"
+            f" {again.recorded} recorded percentiles; {again.difference}"
+        )
+    return again.recorded

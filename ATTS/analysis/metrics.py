@@ -1,0 +1,95 @@
+"""What a folder of samples amounts to: accuracy, take-overs, tokens, time."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ATTS.analysis import by_role
+from ATTS.analysis.accuracy import accuracy
+from ATTS.analysis.by_turn import by_turn
+from ATTS.analysis.grading import by_math, status
+from ATTS.analysis.tables import percent
+from ATTS.analysis.timing import timing
+from ATTS.method.types import Stage
+from ATTS.store.records import OWED, Key, Record
+from ATTS.store.result_folder import samples
+
+STAGES = ("draft", "score", "continue")
+AUTHORS = {"draft": "draft", "target": "continue"}  # and the stage in which they write
+
+
+def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
+    """Everything about the samples of ``keys`` but the clock."""
+    expected = {key.index for key in keys}
+    found = [s for s in samples(folder) if s["problem_index"] in expected and s["exit_status"] not in OWED]
+    references = {key.index: key.question.answer for key in keys}
+    repeats = keys[0].repeats
+    graded = by_math(found, [references[s["problem_index"]] for s in found], repeats)
+    return {
+        "samples": len(found),
+        "owed": len(expected) - len(found),
+        "missing": len(expected) - len(found),
+        **accuracy(graded, repeats),
+        **work(found),
+        **by_role.summarise(found),
+        "by_turn": by_turn(found, [sample.right for sample in graded]),
+        "timing": timing(found),
+    }
+
+
+def work(found: Sequence[Record]) -> dict[str, Any]:
+    """Take-overs, tokens by author and seconds by stage.
+
+    Published samples tell the turns and decisions only; tokens and seconds are then None.
+    """
+    entries = Counter(entry["model"] for s in found for entry in s["full_history"])
+    drafts = entries[Stage.DRAFT.value]
+    decided = [rejected for s in found for rejected in rejections(s["full_history"])]
+    stages = written = None
+    if all("usage" in s for s in found):
+        stages = {
+            stage: {name: sum(s["usage"][stage][name] for s in found) for name in found[0]["usage"][stage]}
+            for stage in STAGES
+            if found
+        }
+        written = {role: stages[stage]["written_tokens"] if stages else 0 for role, stage in AUTHORS.items()}
+    return {
+        "by_status": dict(Counter(status(s) for s in found)),
+        "turns": _ratio(drafts, len(found)),
+        "scored": len(decided),
+        "rejection_rate": _ratio(sum(decided), len(decided)),
+        "takeover_rate": _ratio(entries[Stage.CONTINUE.value], drafts),
+        "written_tokens": written,
+        "target_share": _ratio(written["target"], sum(written.values())) if written else None,
+        "stages": stages,
+    }
+
+
+def rejections(history: Sequence[Record]) -> list[bool]:
+    """Each scored chunk's decision. Published entries don't tell it: there the target wrote in the same turn."""
+    continued = {entry["turn"] for entry in history if entry["model"] == Stage.CONTINUE.value}
+    return [e.get("rejected", e["turn"] in continued) for e in history if e["model"] == Stage.SCORE.value]
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """A summary in a few lines."""
+    lines = [
+        f"accuracy {percent(summary['mean_accuracy'])} ({percent(summary['low'])} - {percent(summary['high'])},"
+        f" 95 % over {summary['questions']} questions); {summary['samples']} samples,"
+        f" {', '.join(f'{count} {name}' for name, count in summary['by_status'].items())}"
+    ]
+    if summary["scored"]:
+        lines.append(
+            f"rejected {percent(summary['rejection_rate'])} of {summary['scored']} scored chunks; the target wrote"
+            f" {percent(summary['target_share'])} of {sum(summary['written_tokens'].values())} tokens"
+        )
+    if summary["undecided"]:
+        lines.append(f"{summary['undecided']} answers could not be compared within the time limit; they count as wrong")
+    if summary["samples_in_wall_seconds"]:
+        lines.append(f"{summary['samples_in_wall_seconds']} samples in {summary['wall_seconds']:.1f} s")
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""Answers of saved samples read again; what was read at run time is kept."""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ATTS.analysis import compute_accuracy, folders, metrics, tables
+from ATTS.analysis.folders import Folder
+from ATTS.analysis.grading import answered
+from ATTS.console import Progress, require
+from ATTS.errors import Problem
+from ATTS.published.chain import JOINT
+from ATTS.runs import answering
+from ATTS.runs.answering import ExtractMode
+from ATTS.serving.queue import drain
+from ATTS.store import atomic, result_folder
+from ATTS.store.records import Record
+from ATTS.tasks.answers import INVALID, FindAnswer
+from ATTS.tasks.datasets import default_data_dir
+from ATTS.tasks.llm import Extractor, NoReply
+
+RUNTIME = "final_answer_runtime"
+
+
+@dataclass
+class Changes:
+    """What reading again made of a folder."""
+
+    folder: Folder  # with the new answers
+    changed: list[tuple[int, str, str]] = field(default_factory=list)  # sample, answer before, answer now
+    failed: list[str] = field(default_factory=list)  # samples that the model did not answer for, and why
+
+
+def chain(sample: Record, by_compat: bool) -> str:
+    """A sample's text; published ones were joined by blank lines. Chunks that were rejected are not in it."""
+    outputs = [str(e["output"]) for e in sample["full_history"] if "output" in e and e.get("accepted", True)]
+    return (JOINT if by_compat else "").join(outputs)
+
+
+async def read_again(
+    folder: Folder, find: FindAnswer, extractor: Extractor | None, concurrency: int, dry_run: bool
+) -> Changes:
+    """Reads every sample again and, unless ``dry_run``, rewrites those whose content changes, each whole or not.
+
+    A sample gets ``final_answer`` (now), ``final_answer_runtime`` (at run time), ``final_answer_regex`` and, from a
+    model, ``final_answer_llm``. Where the model fails the sample stays as it is. Raises Problem.
+    """
+    done: dict[int, Record] = {}
+    changes = Changes(folder)
+
+    async def work(sample: Record) -> None:
+        index = sample["problem_index"]
+        text = chain(sample, folder.by_compat)
+        answer = find(text, True) or INVALID
+        now = {**sample, RUNTIME: sample.get(RUNTIME, sample["final_answer"]), "final_answer_regex": answer}
+        if extractor:
+            try:
+                answer = await extractor.read(str(sample.get("question", "")), text) or INVALID
+            except NoReply as reason:
+                changes.failed.append(f"sample {index}: {reason}")
+                done[index] = sample
+                progress.add("failed")
+                return
+            now["final_answer_llm"] = answer
+        now["final_answer"] = answer
+        if answer != sample["final_answer"]:
+            changes.changed.append((index, str(sample["final_answer"]), answer))
+        if now != sample and not dry_run:
+            write(folder.path / f"problem_{index:04d}.json", now)
+        done[index] = now
+        progress.add("changed" if answer != sample["final_answer"] else "as it was")
+
+    with _alone(folder.path), Progress(len(folder.samples), 0, "sample") as progress:
+        await drain(folder.samples, work, concurrency)
+    changes.changed.sort()
+    changes.folder = replace(folder, samples=[done[s["problem_index"]] for s in folder.samples])
+    return changes
+
+
+def write(path: Path, content: Record) -> None:
+    """Published files may hold Infinity, which is no JSON but what they hold."""
+    atomic.write(path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuses a folder that a run is writing to (it locks a file there). Raises Problem."""
+    lock = folder / ".lock"
+    if not lock.exists():
+        yield
+        return
+    handle = os.open(lock, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Problem(f"a run is writing to {folder}; wait for its end") from None
+    finally:
+        os.close(handle)
+
+
+def describe(changes: Changes, dry_run: bool) -> str:
+    """Which answers changed, alike ones together."""
+    verb = "would change" if dry_run else "changed"
+    lines = [f"{len(changes.changed)} of {len(changes.folder.samples)} answers {verb}"]
+    alike = Counter((before, now) for _, before, now in changes.changed)
+    lines += [f"  {count} x {_short(before)} -> {_short(now)}" for (before, now), count in alike.most_common()]
+    gained = sum(before == INVALID for _, before, _ in changes.changed)
+    unanswered = sum(not answered(s) for s in changes.folder.samples)
+    lines.append(f"{gained} samples have an answer now that had none; {unanswered} have none")
+    return "\n".join(lines)
+
+
+def _short(answer: str) -> str:
+    text: Any = json.dumps(answer, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReExtractSettings(compute_accuracy.JudgeSettings):
+    """Flags of re_extract."""
+
+    input_dir: Path
+    """The result folder; its files are rewritten one by one, each whole or not at all."""
+
+    dataset_name: str | None = None
+    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; default: those stored with
+    the samples."""
+
+    repeats: int | None = None
+    """Samples of every question; default: the folder's own, else 16."""
+
+    extract_mode: ExtractMode = "regex"
+    """How answers are read: by regex, as published (nested braces cut), or by an OpenAI-compatible model."""
+
+    answer_after_think: bool = False
+    """Count answers behind </think> only."""
+
+    dry_run: bool = False
+    """Show what would change and the accuracy then; change nothing."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
+
+
+async def re_extract(settings: ReExtractSettings) -> str:
+    data_dir = settings.data_dir or default_data_dir()
+    folder = folders.load(settings.input_dir, settings.dataset_name, settings.repeats, data_dir)
+    extractor = compute_accuracy.extractor(settings) if settings.extract_mode == "llm" else None
+    try:
+        find = answering.reader(settings.extract_mode, settings.answer_after_think)
+        changes = await read_again(folder, find, extractor, settings.concurrency, settings.dry_run)
+    finally:
+        if extractor:
+            await extractor.close()
+    graded = await compute_accuracy.graded(changes.folder, settings)
+    if not settings.dry_run:
+        result_folder.update_summary(settings.input_dir, graded)
+    counts = {"samples": len(folder.samples), "missing": folder.missing, "changed": len(changes.changed)}
+    result: dict[str, Any] = {**counts, **graded, **metrics.work(changes.folder.samples)}
+    if extractor:
+        result["extraction"] = extractor.endpoint.cost()
+    if changes.failed:
+        print(tables.accuracy(result, per_question=False))
+        raise Problem(
+            f"{len(changes.failed)} of {len(folder.samples)} samples keep their answers, because the model gave none"
+            f" ({changes.failed[0]}); the same command tries them again"
+        )
+    if settings.json:
+        return json.dumps(result, indent=1)
+    return "\n".join((describe(changes, settings.dry_run), "", tables.accuracy(result, False)))

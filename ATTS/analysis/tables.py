@@ -1,0 +1,131 @@
+"""Tables of finished runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLUMNS = (
+    "run",
+    "accuracy (95 %)",
+    "rejected",
+    "handed over",
+    "tokens written",
+    "by the target",
+    "wall s",
+    "samples/s",
+    "s/sample",
+    "difference (95 %)",
+    "speed-up",
+    "by sample",
+)
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Runs beside each other; differences and speed-ups are against the first."""
+    return markdown(COLUMNS, [_cells(row) for row in rows])
+
+
+def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
+    whole = run.get("wall_seconds") and run["samples_in_wall_seconds"] == run["samples"]
+    unknown = "resumed" if run.get("wall_seconds") else "-"  # a resumed run's clock saw only its last part
+    against = run["against_first"]
+    return (
+        run["run"],
+        f"{percent(run['mean_accuracy'])} ({percent(run['low'])} - {percent(run['high'])})",
+        percent(run["rejection_rate"]),
+        percent(run["takeover_rate"]) if run["scored"] else "-",
+        f"{sum(run['written_tokens'].values()):,}" if run["written_tokens"] else "-",
+        percent(run["target_share"]) if run["scored"] else "-",
+        f"{run['wall_seconds']:.1f}" if whole else unknown,
+        f"{run['samples'] / run['wall_seconds']:.1f}" if whole else unknown,
+        f"{run['sample_seconds']:.2f}",
+        _difference(against["accuracy"]) if against else "-",
+        f"{against['speed_up']:.2f}" if against and against["speed_up"] else "-",
+        f"{against['sample_speed_up']['ratio']:.2f}" if against and against["sample_speed_up"] else "-",
+    )
+
+
+def _difference(part: Mapping[str, float | None]) -> str:
+    mean, low, high = (part[name] for name in ("difference", "low", "high"))
+    if mean is None:
+        return "-"
+    bounds = f" ({100 * low:+.1f} - {100 * high:+.1f})" if low is not None and high is not None else ""
+    return f"{100 * mean:+.1f}{bounds}"
+
+
+def accuracy(result: Mapping[str, Any], per_question: bool) -> str:
+    """One graded folder, in words and tables."""
+    lines = [
+        f"mean accuracy {percent(result['mean_accuracy'])} ({percent(result['low'])} - {percent(result['high'])},"
+        f" 95 %); {result['questions']} questions, {result['samples']} samples ({result['missing']} missing,"
+        f" {result['unanswered']} without an answer, {result['undecided']} undecided)",
+        "",
+        markdown(
+            ("k", *result["pass_at_k"]),
+            (
+                ("pass@k", *map(percent, result["pass_at_k"].values())),
+                ("majority@k", *map(percent, result["majority_at_k"].values())),
+            ),
+        ),
+        "",
+        markdown(
+            ("stopped", "samples", "accuracy"),
+            [
+                (status, str(part["samples"]), percent(part["accuracy"]))
+                for status, part in result["accuracy_by_status"].items()
+            ],
+        ),
+    ]
+    if result["scored"]:
+        lines += [
+            "",
+            f"rejected {percent(result['rejection_rate'])} of {result['scored']} scored chunks; {result['turns']:.2f}"
+            " turns a sample",
+        ]
+    if "percentiles_reproduced" in result:
+        lines.append(f"the calibration array gives all {result['percentiles_reproduced']} recorded percentiles again")
+    if "judge" in result:
+        lines += ["", *_judge(result["judge"])]
+    if per_question:
+        columns = ("question", "reference", "right", "of", "majority", "undecided", "most frequent answers")
+        lines += ["", markdown(columns, [_question(row) for row in result["per_question"]])]
+    return "\n".join(lines)
+
+
+def _judge(said: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"judge {said['model']}: {said['requests']} requests, {said['cached']} replies from the disk,"
+        f" {said['failed']} failed, {said['unreadable']} unreadable; {said['prompt_tokens']} tokens read,"
+        f" {said['completion_tokens']} written; any answer right in {percent(said['any_of_all'])} of the questions"
+    ]
+    if said["disagreements"]:
+        columns = ("question", "reference", "answer", "samples", "math", "llm")
+        keys = ("question_index", "reference", "answer", "samples", "math", "llm")
+        lines += ["", markdown(columns, [[_cell(row[key]) for key in keys] for row in said["disagreements"]])]
+    return lines
+
+
+def _question(row: Mapping[str, Any]) -> tuple[str, ...]:
+    answers = ", ".join(f"{_cell(answer)} x {count}" for answer, count in list(row["answers"].items())[:3])
+    numbers = (row["right"], row["samples"])
+    return (
+        str(row["question_index"]),
+        _cell(row["reference"]),
+        *map(str, numbers),
+        percent(row["majority"]),
+        str(row["undecided"]),
+        answers,
+    )
+
+
+def _cell(value: object) -> str:
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

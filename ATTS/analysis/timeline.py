@@ -1,0 +1,81 @@
+"""Pictures: the curves of simulations, the timeline of a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from ATTS.errors import Problem
+from ATTS.store.result_folder import samples
+
+matplotlib.use("Agg")  # no display
+
+from matplotlib import pyplot as plt
+
+from ATTS.method.types import Stage
+
+COLOURS = {Stage.DRAFT.value: "#4c78a8", Stage.SCORE.value: "#72b7b2", Stage.CONTINUE.value: "#e45756"}
+WORDS = {Stage.DRAFT.value: "draft", Stage.SCORE.value: "score", Stage.CONTINUE.value: "continue"}
+MOST_ROWS = 200  # samples in a timeline
+
+
+def timeline(samples: Sequence[dict[str, Any]], path: Path) -> None:
+    """Who did what when: a row a sample, in order of starting; light: waiting for a slot."""
+    begun = sorted(samples, key=lambda sample: sample["started_at"])[:MOST_ROWS]
+    first = begun[0]["started_at"]
+    figure, panel = plt.subplots(figsize=(12, 0.4 + max(2.0, 0.045 * len(begun))))
+    bars: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
+    for row, sample in enumerate(begun):
+        start = sample["started_at"] - first
+        for entry in sample["full_history"]:
+            asked = start + entry["at"]
+            bars.setdefault((entry["model"], 0.25), []).append((asked, entry["queued"], row))
+            bars.setdefault((entry["model"], 1.0), []).append((asked + entry["queued"], entry["seconds"], row))
+        for gone in sample["discarded"]:
+            bars.setdefault(("discarded", 1.0), []).append((start + gone["at"], gone["seconds"], row))
+    for (model, alpha), spans in bars.items():
+        panel.barh(
+            [row for *_, row in spans],
+            [seconds for _, seconds, _ in spans],
+            left=[at for at, *_ in spans],
+            height=0.35 if model == "discarded" else 0.9,
+            color=COLOURS.get(model, "#999999"),
+            alpha=alpha,
+            label=WORDS.get(model, model) if alpha == 1.0 else None,
+        )
+    panel.set_xlabel("seconds", fontsize=8)
+    panel.set_ylabel("samples, in order of starting", fontsize=8)
+    panel.tick_params(labelsize=7)
+    panel.invert_yaxis()
+    panel.legend(fontsize=7, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineSettings:
+    """Flags."""
+
+    output_dir: Path
+    """Result folder of a run."""
+
+    picture: Path | None = None
+    """Where the picture goes; default: timeline.png in the result folder."""
+
+
+async def draw(settings: TimelineSettings) -> Path:
+    """Returns the picture's path. Raises Problem."""
+    # matplotlib takes a second that no mistyped flag should cost
+
+    found = [sample for sample in samples(settings.output_dir) if "started_at" in sample]
+    if not found:
+        raise Problem(f"{settings.output_dir} holds no samples that tell their times; run ref_async or baseline first")
+    path = settings.picture or settings.output_dir / "timeline.png"
+    try:
+        timeline(found, path)
+    except OSError as error:
+        raise Problem(f"{path} can't be written: {error}") from None
+    return path

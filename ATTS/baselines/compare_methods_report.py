@@ -1,0 +1,182 @@
+"""What a comparison of methods amounts to: a table, JSON, and a picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ATTS.analysis.accuracy import interval
+from ATTS.analysis.by_role import WROTE, grades, kinds, tokens
+from ATTS.analysis.tables import percent
+from ATTS.method.types import Stage
+from ATTS.store import atomic
+from ATTS.store.records import Record
+from ATTS.store.result_folder import SUMMARY, samples
+
+COLUMNS = (
+    *("method", "accuracy (95 %)", "pass@k (95 %)", "majority@k (95 %)", "wall s", "samples/s", "tokens/s"),
+    *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
+    *("most in flight",),
+)
+
+
+def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """Writes comparison.md, comparison.json and comparison.png; returns the table."""
+    methods = [name for name in order if any(block["method"] == name for block in blocks)]
+    rows = [row(name, folder / name, [block for block in blocks if block["method"] == name]) for name in methods]
+    calibration = [block["wall_seconds"] for block in blocks if block["method"] == "calibration"]
+    told = {
+        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
+        "calibration_seconds": sum(calibration) if calibration else None,
+        "methods": rows,
+    }
+    atomic.write(folder / "comparison.json", json.dumps(told, indent=1).encode() + b"\n")
+    text = table(rows)
+    atomic.write(folder / "comparison.md", text.encode() + b"\n")
+    picture(rows, folder / "comparison.png")
+    return text
+
+
+def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One method. Its clock is the sum of its blocks."""
+    found = list(samples(folder))
+    summary = json.loads((folder / SUMMARY).read_text())
+    questions = summary["per_question"]
+    k = max(question["samples"] for question in questions)
+    passed = _with_interval([question["right"] > 0 for question in questions])
+    majority = _with_interval([question["majority"] for question in questions])
+    seconds = sum(block["wall_seconds"] for block in blocks)
+    written = tokens(found)
+    turns = [taken for sample in found for taken in handed_over(sample)]
+    return {
+        "method": name,
+        "samples": len(found),
+        "questions": len(questions),
+        "k": k,
+        "accuracy": {name: summary[key] for name, key in (("mean", "mean_accuracy"), ("low", "low"), ("high", "high"))},
+        "pass_at_k": passed,
+        "majority_at_k": majority,
+        "wall_seconds": seconds,
+        "samples_per_second": len(found) / seconds,
+        "tokens_per_second": sum(written["kept"].values()) / seconds,
+        "latency_seconds": {
+            f"p{q}": float(np.quantile([sample["duration_seconds"] for sample in found], q / 100)) for q in (50, 95)
+        },
+        "tokens": written,
+        "requests": requests(found),
+        "seconds_by_role": seconds_by_role(found),
+        "takeover_rate": sum(turns) / len(turns) if turns else None,
+        "most_in_flight": most_in_flight(found),
+        "by_status": summary["by_status"],
+        "grades": grades(found),
+        "takeovers_by_kind": kinds(found),
+    }
+
+
+def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
+    means = np.array(values, dtype=np.float64)
+    low, high = interval(means, np.ones(len(means), dtype=np.int_))
+    return {"mean": float(means.mean()), "low": low, "high": high}
+
+
+def requests(found: Sequence[Record]) -> dict[str, int]:
+    return _sum(found, "requests")
+
+
+def seconds_by_role(found: Sequence[Record]) -> dict[str, float]:
+    """At the servers, by stage."""
+    return _sum(found, "serve_seconds")
+
+
+def _sum(found: Sequence[Record], what: str) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for sample in found:
+        for stage, used in sample["usage"].items():
+            told[stage] = told.get(stage, 0) + used[what]
+    return told
+
+
+def handed_over(sample: Record) -> list[bool]:
+    """For every turn (of Speculative Thinking: paragraph; of SpecReason: step) whether the target wrote in it."""
+    written = {entry["turn"] for entry in sample["full_history"] if entry["model"] in WROTE}
+    by_target = {entry["turn"] for entry in sample["full_history"] if entry["model"] == Stage.CONTINUE.value}
+    return [turn in by_target for turn in written]
+
+
+def most_in_flight(found: Sequence[Record]) -> int:
+    """Most samples under way at once."""
+    changes = [(s["started_at"], 1) for s in found]
+    changes += [(s["started_at"] + s["duration_seconds"], -1) for s in found]
+    most = now = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown."""
+    lines = [COLUMNS, tuple("---" for _ in COLUMNS), *map(_cells, rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
+    kept, lost, asked = told["tokens"]["kept"], told["tokens"]["discarded"], told["requests"]
+    alone = told["method"] in ("draft", "target", "speculative_decoding")
+    author = "draft" if told["method"] == "draft" else "target"
+    if alone:  # the model of a run alone stands in the draft's place in its records
+        kept = {"draft": 0, "target": 0} | {author: kept["draft"]}
+    return (
+        told["method"],
+        *(_interval(told[name]) for name in ("accuracy", "pass_at_k", "majority_at_k")),
+        f"{told['wall_seconds']:.1f}",
+        f"{told['samples_per_second']:.1f}",
+        f"{told['tokens_per_second']:,.0f}",
+        *(f"{told['latency_seconds'][name]:.2f}" for name in ("p50", "p95")),
+        *(f"{kept[name]:,}" for name in ("draft", "target")),
+        f"{sum(lost.values()):,}",
+        f"{asked.get('grade', 0) + asked.get('score', 0):,}",
+        "-" if alone else percent(told["takeover_rate"]),
+        str(told["most_in_flight"]),
+    )
+
+
+def _interval(told: Mapping[str, float | None]) -> str:
+    return f"{percent(told['mean'])} ({percent(told['low'])} - {percent(told['high'])})"
+
+
+def target_tokens(told: Mapping[str, Any]) -> int:
+    """All that the target wrote, kept or not."""
+    kept, lost = told["tokens"]["kept"], told["tokens"]["discarded"]
+    if told["method"] in ("target", "speculative_decoding"):
+        return int(kept["draft"])
+    return int(kept["target"] + lost["target"])
+
+
+def _wall_seconds(told: Mapping[str, Any]) -> float:
+    return float(told["wall_seconds"])
+
+
+def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Accuracy against wall time and against the target's tokens, intervals included."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    for axes, x, label in zip(
+        figure.subplots(1, 2, sharey=True),
+        (_wall_seconds, target_tokens),
+        ("wall seconds", "tokens that the target wrote"),
+        strict=True,
+    ):
+        for told in rows:
+            mean, low, high = (100 * (told["accuracy"][name] or 0) for name in ("mean", "low", "high"))
+            errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+            axes.errorbar([x(told)], [mean], yerr=errors, fmt="o", capsize=3, label=told["method"])
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("accuracy a sample, % (95 %)")
+    figure.axes[1].legend(fontsize="small", loc="lower right")
+    figure.savefig(path, dpi=110)

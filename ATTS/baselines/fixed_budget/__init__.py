@@ -1,0 +1,1 @@
+"""A fixed number of take-overs a question and turn: the two controls of ATTS."""

@@ -1,0 +1,53 @@
+"""Runs with a fixed budget of take-overs, behind a barrier or drawn at random."""
+
+from pathlib import Path
+
+from ATTS.baselines.fixed_budget.rules import RandomBudget, RankedBudget
+from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
+from ATTS.method.chain import Chain
+from ATTS.method.loop import atts
+from ATTS.runs import answering, models, questions
+from ATTS.runs.evaluate import run_loop
+from ATTS.runs.models import Party
+from ATTS.runs.names import dataset, short
+from ATTS.runs.samples import Sample
+from ATTS.serving.client import new_session
+from ATTS.serving.gate import Gate
+from ATTS.serving.limits import Limits
+from ATTS.tasks.datasets import Question
+
+
+async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudgetSettings) -> Path:
+    """ref_sync_fix_budget and ref_async_fix_budget. Returns the result folder. Raises Problem."""
+    s = settings
+    sync = isinstance(s, SyncFixBudgetSettings)
+    asked = questions.to_evaluate(s)
+    command = "ref_sync_fix_budget" if sync else "ref_async_fix_budget"
+    kind = "sync" if sync else "async"
+    folder = s.output_dir or Path("results") / (
+        f"{kind}_fix_budget_{short(s.small_model_name)}_{short(s.eval_model_name)}_{dataset(s.dataset_name)}"
+        f"_sm{s.small_model_max_tokens}_em{s.evalator_max_tokens}_t{s.turns}_b{s.takeover_budget}"
+        f"_smt{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
+    )
+    async with new_session(s.request_timeout) as session:
+        draft = await models.draft(session, s, Gate(s.small_model_concurrency))
+        model, tokenizer = await models.connect(
+            session, s, "target", s.target_url, s.eval_model_name, Gate(s.eval_model_concurrency)
+        )
+        target = Party(model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, s.use_chat_template)
+        budgets: dict[int, RankedBudget | RandomBudget] = {
+            q.index: RankedBudget(s.repeats, s.takeover_budget)
+            if sync
+            else RandomBudget(s.repeats, s.takeover_budget, f"{s.seed}-{q.index}")
+            for q in asked
+        }
+
+        def loop(question: Question) -> Sample:
+            d, t = draft.reader(question), target.reader(question)
+            chain = Chain(answering.reader(s.extract_mode or "regex", s.answer_after_think), d, t)
+            return chain, atts(chain, d, t, budgets[question.index].sample(), s.turns)
+
+        # All samples of a question must be under way at once where they wait for each other.
+        in_flight = max(s.small_model_concurrency + s.eval_model_concurrency, s.repeats if sync else 1)
+        await run_loop(s, command, asked, loop, [draft, target], Limits(in_flight), folder, whole_questions=sync)
+    return folder

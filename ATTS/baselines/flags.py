@@ -1,0 +1,214 @@
+"""Settings of the baselines: SpecReason, Speculative Thinking, and a fixed budget of take-overs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ATTS.console import require
+from ATTS.runs.flags import Addresses, Continued, Sampled, Samples, TwoServers
+
+SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
+AIME_2024_FIRST = 60  # the published number of its first problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedBudgetSettings(Continued, Samples):
+    """Flags of ref_sync_fix_budget and ref_async_fix_budget."""
+
+    takeover_budget: int
+    """Take-overs a question and turn."""
+
+    eval_model_concurrency: int = 4
+    """Most requests in flight at the target server."""
+
+    use_chat_template: bool = False
+    """Score a chunk behind the target's chat template rather than behind the raw question."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
+        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncFixBudgetSettings(FixedBudgetSettings):
+    """Flags of ref_sync_fix_budget."""
+
+    takeover_budget: int = 5
+    """Of a question's live samples, so many with the highest perplexity are taken over at every turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncFixBudgetSettings(FixedBudgetSettings):
+    """Flags of ref_async_fix_budget."""
+
+    takeover_budget: int = 10
+    """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecReasonSettings(TwoServers, Sampled):
+    """Flags of spec_reason. Its data sets' own names (aime, math) are understood, too."""
+
+    top_p: float = 0.95
+    """Nucleus sampling of both models."""
+
+    temperature: float = 0.6
+    """Sampling temperature of both models; grading is greedy."""
+
+    score_threshold: float = 7.0
+    """A step of the draft is kept if its grade, 0 to 9, is at least this."""
+
+    score_method: Literal["greedy", "average"] = "greedy"
+    """The grade is the likeliest token, or the mean over the digits by their probabilities."""
+
+    token_budget: int = 8192
+    """Most tokens of a sample, counted over the steps that are kept."""
+
+    first_n_steps_base_model: int = 0
+    """So many first steps are written by the target, unasked and ungraded."""
+
+    step_max_tokens: int = 512
+    """Most tokens of one step."""
+
+    aime_year: int = 2024
+    """Which aime: 2024 or 2025."""
+
+    problem_id: int | None = None
+    """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
+
+    repeat_id: int | None = None
+    """Only this sample of every question, by its number."""
+
+    eval_model_concurrency: int = 4
+    """Most requests in flight at the target server."""
+
+    backend: Literal["sglang", "openai"] = "sglang"
+    """How both servers are spoken to: SGLang's /generate with token ids, or chat completions, which any
+    OpenAI-compatible server has (the key, if it wants one, in OPENAI_API_KEY)."""
+
+    compat: Literal["published"] | None = None
+    """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
+
+    def __post_init__(self) -> None:
+        asked = self.dataset_name
+        require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
+        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
+        object.__setattr__(self, "dataset_name", name)
+        if asked == "aime" and name == "aime24" and self.problem_id is not None:
+            require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
+            object.__setattr__(self, "problem_id", self.problem_id - AIME_2024_FIRST)
+        super().__post_init__()
+        require(self.temperature >= 0, "--temperature must not be negative")
+        require(self.token_budget >= 1, "--token_budget must be at least 1")
+        require(self.step_max_tokens >= 1, "--step_max_tokens must be at least 1")
+        require(self.first_n_steps_base_model >= 0, "--first_n_steps_base_model must not be negative")
+        require(self.problem_id is None or self.problem_id >= 0, "--problem_id must not be negative")
+        require(
+            self.repeat_id is None or 0 <= self.repeat_id < self.repeats,
+            f"--repeat_id must lie between 0 and --repeats - 1 ({self.repeats - 1})",
+        )
+        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinkingSettings(Sampled):
+    """One run of Speculative Thinking: a data set at a temperature. ``speculative_thinking`` makes them."""
+
+    eval_model_name: str
+    small_model_name: str | None
+    eval_model_url: str
+    small_model_url: str | None
+    temperature: float
+    top_k: int
+    max_tokens: int
+    start: int
+    end: int
+    rules: dict[str, object]
+    eval_model_concurrency: int
+    compat: Literal["published"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeculativeThinkingSettings(Addresses):
+    """Flags of speculative_thinking."""
+
+    spe_config: Path | None = None
+    """YAML file with the models and the rules (configs/speculative_thinking/); one without a speculative
+    model runs the target alone."""
+
+    model: str | None = None
+    """Without --spe_config: the model to run alone, at the target's server."""
+
+    evals: str = "math500,aime24,gpqa_diamond"
+    """Data sets, separated by commas: aime24, aime25, amc23, math500, gpqa_diamond (or gpqa), gsm8k,
+    olympiadbench_math_en (or olympiad), s1, demo, or .jsonl files."""
+
+    n: int = 5
+    """Samples of every question."""
+
+    temperatures: tuple[float, ...] = (0.6,)
+    """Sampling temperatures of both models, a run each."""
+
+    result_dir: Path = Path("eval")
+    """Where result folders go, <configuration>_<data set>_t<temperature>_n<samples> each."""
+
+    folder: str | None = None
+    """Name of the one result folder, where there is one data set and one temperature."""
+
+    start: int = 0
+    """First question."""
+
+    end: int = -1
+    """Question to stop before; -1 = all."""
+
+    max_tokens: int = 32768
+    """Most tokens of a sample, prompt included."""
+
+    top_p: float = 0.95
+    """Nucleus sampling of both models."""
+
+    top_k: int = 50
+    """Both models sample from so many tokens; 0 = all."""
+
+    seed: int = 0
+    """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
+
+    small_model_concurrency: int = 16
+    """Most requests in flight at the draft server."""
+
+    eval_model_concurrency: int = 16
+    """Most requests in flight at the target server."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
+    max_retries: int = 3
+    """How often a failed request is tried again."""
+
+    request_timeout: float = 600.0
+    """Seconds until a request without an answer counts as failed."""
+
+    extract_mode: Literal["regex", "published", "llm"] = "regex"
+    """How answers are read (see ref_async)."""
+
+    answer_after_think: bool = False
+    """Boxes before </think> are no answers (see ref_async)."""
+
+    compat: Literal["published"] | None = None
+    """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
+
+    force: bool = False
+    """Accept a result folder made with other settings."""
+
+    def __post_init__(self) -> None:
+        require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
+        require(bool(self.evals.strip(", ")), "--evals names no data set")
+        require(self.n >= 1, "--n must be at least 1")
+        several = "," in self.evals.strip(", ") or len(self.temperatures) > 1
+        require(self.folder is None or not several, "--folder names one folder, but there are several runs")
+        require(bool(self.temperatures) and min(self.temperatures) >= 0, "--temperatures must not be negative")
+        require(self.start >= 0 and self.end >= -1, "--start and --end must not be negative (-1 = to the end)")
+        require(self.max_tokens >= 1, "--max_tokens must be at least 1")
+        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
+        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")

@@ -1,0 +1,1 @@
+"""SpecReason (arXiv 2504.07891): loop, models, run."""

@@ -1,0 +1,175 @@
+"""SpecReason's two models behind their servers: SGLang by token ids, or any OpenAI-compatible server by chat."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ATTS.baselines.prompts import SPEC_REASON_JUDGE, SPEC_REASON_SCORE, THINK
+from ATTS.baselines.spec_reason.loop import BREAK, Grade, Step
+from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.method.types import Usage
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.tokenizer import ModelTokenizer
+
+DIGITS = "0123456789"
+TOP = 10  # likeliest tokens in which digits are looked for, as published
+
+
+@dataclass
+class SGLangSpeaker:
+    """Steps are encoded once, each by itself, so that prompts only grow and the prefix cache serves them.
+
+    Exactly one ``<think>`` opens an answer, whether the template writes it or not. ``published``: none
+    before the first step, and digits are those among the ten likeliest tokens instead of all ten.
+    """
+
+    model: SGLangModel
+    tokenizer: ModelTokenizer
+    user: str
+    temperature: float
+    published: bool = False
+    _encoded: dict[str, list[int]] = field(default_factory=dict)
+
+    async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        _, ids = self._begun(pieces)
+        written = await self.model.generate(ids, max_tokens, self.temperature, [BREAK])
+        text = self.tokenizer.decode(written.ids)
+        end: Literal["break", "length", "end"] = "break" if written.stopped else "end" if written.ended else "length"
+        return Step(text.partition(BREAK)[0] if written.stopped else text, end, written.usage)
+
+    async def grade(self, pieces: Sequence[str]) -> Grade:
+        begun, ids = self._begun(pieces)
+        told = [
+            {"role": "user", "content": self.user},
+            {"role": "assistant", "content": THINK + "".join(pieces)},
+            {"role": "user", "content": SPEC_REASON_JUDGE},
+        ]
+        asked = self._opened(told, SPEC_REASON_SCORE)
+        if asked.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
+            ids = [*ids, *self.tokenizer.encode(asked[len(begun) :])]
+        else:
+            ids = self.tokenizer.encode(asked)
+        if self.model.info.context_length is not None and len(ids) >= self.model.info.context_length:
+            raise ContextFull(f"the {self.model.role} has no room for the grade's prompt of {len(ids)} tokens")
+        digits = digit_ids(self.tokenizer)
+        body = {
+            "input_ids": ids,
+            "sampling_params": {"max_new_tokens": 1, "temperature": 0.0},
+            "return_logprob": True,
+            **({"top_logprobs_num": TOP} if self.published else {"token_ids_logprob": digits}),
+        }
+        reply, usage = await self.model.post("/generate", body)
+        try:
+            meta = reply["meta_info"]
+            token = self.tokenizer.decode([meta["output_token_logprobs"][0][1]])
+            told_of = meta["output_top_logprobs" if self.published else "output_token_ids_logprobs"][0]
+            pairs = [(self.tokenizer.decode([entry[1]]), float(entry[0])) for entry in told_of]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ScoreFailed(f"the {self.model.role} server returned no log-probabilities ({error!r})") from None
+        return Grade(token, _digits(pairs), usage)
+
+    def _begun(self, pieces: Sequence[str]) -> tuple[str, list[int]]:
+        """The answer as it stands behind the question: text and ids."""
+        messages = [{"role": "user", "content": self.user}]
+        first = self.published and not pieces
+        opening = self.tokenizer.render(messages) if first else self._opened(messages, THINK)
+        ids = list(self._encode(opening))
+        for piece in pieces:
+            ids += self._encode(piece)
+        return opening + "".join(pieces), ids
+
+    def _opened(self, messages: Sequence[Mapping[str, str]], answer: str) -> str:
+        """The template's text for ``messages`` and the beginning of the ``answer``."""
+        text = self.tokenizer.render(messages)
+        if text.rstrip().endswith(THINK):
+            answer = answer.removeprefix(THINK)
+        return text + answer
+
+    def _encode(self, text: str) -> list[int]:
+        if text not in self._encoded:
+            self._encoded[text] = self.tokenizer.encode(text)
+        return self._encoded[text]
+
+
+@dataclass
+class OpenAISpeaker:
+    """Chat completions alone, with the one extension that vLLM and SGLang share: an unfinished last
+    message goes on (``continue_final_message``). Digits are those among the likeliest tokens."""
+
+    model: SGLangModel
+    name: str
+    user: str
+    temperature: float
+    top_p: float
+    published: bool = False
+
+    async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        sampling = {"max_tokens": max_tokens, "temperature": self.temperature, "top_p": self.top_p, "stop": [BREAK]}
+        first = self.published and not pieces
+        choice, usage = await self._ask([] if first else [_assistant(THINK + "".join(pieces))], sampling)
+        finish = choice.get("finish_reason")
+        # A stop string and an end of text are both "stop". SGLang and vLLM tell what it was; elsewhere it
+        # counts as a break, and a model that has nothing more to say is ended by its repeated steps.
+        matched = choice.get("matched_stop", choice.get("stop_reason", BREAK))
+        text = str(choice["message"].get("content") or "").partition(BREAK)[0]
+        if finish == "length":
+            return Step(text, "length", usage)
+        return Step(text, "break" if matched == BREAK else "end", usage)
+
+    async def grade(self, pieces: Sequence[str]) -> Grade:
+        more = [
+            _assistant(THINK + "".join(pieces)),
+            {"role": "user", "content": SPEC_REASON_JUDGE},
+            _assistant(SPEC_REASON_SCORE),
+        ]
+        sampling = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP}
+        choice, usage = await self._ask(more, sampling)
+        try:
+            (position,) = choice["logprobs"]["content"]
+            pairs = [(str(entry["token"]), float(entry["logprob"])) for entry in position["top_logprobs"]]
+            return Grade(str(position["token"]), _digits(pairs), usage)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ScoreFailed(f"the {self.model.role} server returned no log-probabilities ({error!r})") from None
+
+    async def _ask(
+        self, more: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Usage]:
+        messages = [{"role": "user", "content": self.user}, *more]
+        going_on = messages[-1]["role"] == "assistant"
+        body = {
+            "model": self.name,
+            "messages": messages,
+            "add_generation_prompt": not going_on,
+            "continue_final_message": going_on,
+            **sampling,
+        }
+        try:
+            reply, usage = await self.model.post("/v1/chat/completions", body)
+        except ServerFailed as error:  # how long a context is, such a server tells only when it is full
+            if "status 400" in str(error) and "context" in str(error):
+                raise ContextFull(str(error)) from None
+            raise
+        try:
+            choice = reply["choices"][0]
+            choice["message"]["content"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ServerFailed(f"the {self.model.role} server's reply lacks {error}") from None
+        return choice, usage
+
+
+def digit_ids(tokenizer: ModelTokenizer) -> list[int]:
+    """The tokens of the ten digits. Raises Problem where a digit is none."""
+    ids = [tokenizer.encode(digit) for digit in DIGITS]
+    if any(len(one) != 1 for one in ids):
+        raise Problem("the target's tokenizer has no token for every single digit: --score_method needs them")
+    return [one[0] for one in ids]
+
+
+def _digits(pairs: Sequence[tuple[str, float]]) -> dict[int, float]:
+    """Probabilities of the tokens that are a single digit."""
+    return {int(token): math.exp(logprob) for token, logprob in pairs if len(token) == 1 and token in DIGITS}
+
+
+def _assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}

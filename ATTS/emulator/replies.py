@@ -1,0 +1,137 @@
+"""What an emulated server answers, in SGLang's layout."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+
+from ATTS.emulator.content import Written
+from ATTS.emulator.faults import Kind
+from ATTS.emulator.release import Release
+from ATTS.emulator.requests import Request
+from ATTS.serving.tokenizer import ModelTokenizer
+
+
+@dataclass
+class Reply:
+    """The answer to one request, filled in as it comes about."""
+
+    name: str  # of the model
+    release: Release
+    request: Request
+    rid: str
+    ids: list[int] = field(default_factory=list)  # written, an end-of-text token included
+    text: str = ""
+    finish: dict[str, Any] | None = field(default_factory=lambda: {"type": "length", "length": 0})
+    logprobs: list[float | None] | None = None  # of the prompt, from request.start on
+    cached: int = 0
+    seconds: float = 0.0
+    likely: dict[str, Any] = field(default_factory=dict)  # log-probabilities of other next tokens
+    told: int = 0  # characters that earlier pieces of a stream held
+
+    def write(self, written: Written, most: int, tokenizer: ModelTokenizer) -> None:
+        """Takes in what the content says, cut at a stop string or at ``most`` tokens."""
+        text, finish = written.text, written.finish
+        matched: str | None = None
+        found = [(text.find(stop), stop) for stop in self.request.stop if stop in text]
+        if found:
+            at, matched = min(found)
+            text, finish = text[: at + len(matched)], "stop"
+        ids = tokenizer.encode(text)
+        if finish is None:
+            finish = "stop" if len(ids) < most else "length"
+            ids = ids[:most]
+            text = tokenizer.decode(ids)
+        if finish == "stop" and matched is None:
+            ids.append(tokenizer.end)
+        if matched is not None and not self.request.keep_stop:
+            text = text.removesuffix(matched)
+        self.ids, self.text = ids, text
+        if finish == "stop":
+            self.finish = {"type": "stop", "matched": matched if matched is not None else tokenizer.end}
+        else:
+            self.finish = {"type": "length", "length": len(ids)}
+
+    def spoil(self, kind: Kind) -> None:
+        """Breaks the log-probabilities as a fault plans it."""
+        if not self.logprobs:
+            return
+        if kind is Kind.SHORT:
+            self.logprobs.pop()
+        elif kind in (Kind.NAN, Kind.NONE):
+            self.logprobs[-1] = math.nan if kind is Kind.NAN else None
+
+    def after(self, count: int, tokenizer: ModelTokenizer) -> "Reply":
+        """This reply when ``count`` tokens of it were written: what one piece of a stream tells."""
+        if count >= len(self.ids):
+            return self
+        text = tokenizer.decode(self.ids[:count]).rstrip("\ufffd")
+        return replace(self, ids=self.ids[:count], text=text, finish=None)
+
+
+Format = Callable[[Reply], dict[str, Any]]
+
+
+def generate(reply: Reply) -> dict[str, Any]:
+    """The body of /generate; a stream's pieces hold everything so far."""
+    meta: dict[str, Any] = {
+        "id": reply.rid,
+        "finish_reason": reply.finish,
+        "prompt_tokens": len(reply.request.ids),
+        "completion_tokens": len(reply.ids),
+        "cached_tokens": reply.cached,
+        "e2e_latency": reply.seconds,
+    }
+    if reply.request.return_logprob:
+        tokens = reply.request.ids[reply.request.start :]
+        meta["input_token_logprobs"] = [
+            [value, token, None] for value, token in zip(reply.logprobs or (), tokens, strict=False)
+        ]
+        meta["output_token_logprobs"] = [[-1.0, token, None] for token in reply.ids]
+        meta |= reply.likely
+    body: dict[str, Any] = {"text": reply.text, "meta_info": meta}
+    if reply.release.returns_ids:
+        body["output_ids"] = reply.ids
+    return body
+
+
+def chat(reply: Reply) -> dict[str, Any]:
+    """The body of /v1/chat/completions."""
+    return _envelope(reply, "chat.completion") | {
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": reply.text},
+                "finish_reason": reply.finish["type"] if reply.finish else None,
+                "matched_stop": (reply.finish or {}).get("matched"),
+            }
+        ],
+        "usage": {
+            "prompt_tokens": len(reply.request.ids),
+            "completion_tokens": len(reply.ids),
+            "total_tokens": len(reply.request.ids) + len(reply.ids),
+        },
+    }
+
+
+def chat_piece(reply: Reply) -> dict[str, Any]:
+    """One piece of a chat stream: what is new in it."""
+    return _envelope(reply, "chat.completion.chunk") | {
+        "choices": [
+            {
+                "index": 0,
+                "delta": {"role": "assistant", "content": reply.text[reply.told :]},
+                "finish_reason": reply.finish["type"] if reply.finish else None,
+            }
+        ]
+    }
+
+
+def error(status: int, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "code": status, "type": HTTPStatus(status).phrase}}
+
+
+def _envelope(reply: Reply, kind: str) -> dict[str, Any]:
+    return {"id": reply.rid, "object": kind, "created": int(time.time()), "model": reply.name}

@@ -1,0 +1,241 @@
+"""An emulated SGLang server: the HTTP of :mod:`requests`, content of your choice, time by a model."""
+
+import asyncio
+import itertools
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ATTS import demo
+from ATTS.emulator import replies, requests
+from ATTS.emulator.content import Ask, Content, Written
+from ATTS.emulator.counters import Counters
+from ATTS.emulator.engine import Engine, Job
+from ATTS.emulator.faults import Fault, Kind, Plan
+from ATTS.emulator.likely import likely_fields
+from ATTS.emulator.release import CURRENT, Release
+from ATTS.emulator.requests import Deadly, Refused, Request
+from ATTS.emulator.timing import Timing
+from ATTS.serving.tokenizer import ModelTokenizer
+
+INSTANT = Timing(speed=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One server to emulate."""
+
+    role: str  # what its content calls it
+    name: str  # of the model, as clients name it
+    content: Content
+    tokenizer: str = str(demo.MODELS["target"])  # folder or hub id
+    port: int = 0  # 0: a free one
+    host: str = "127.0.0.1"
+    release: Release = CURRENT
+    context_length: int = 131072
+    timing: Timing = INSTANT
+    faults: tuple[Fault, ...] = ()
+    loading_seconds: float = 0.0  # answers 503 for so long
+    seed: int = 0
+
+
+class Server:
+    """A running one. ``async with Server(served) as server: ... server.url``."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.tokenizer = ModelTokenizer(served.tokenizer)
+        self.counters = Counters(served.name)
+        self._engine = Engine(served.timing)
+        self._plan = Plan(served.faults, served.seed)
+        self._numbers = itertools.count()
+        self._runner: web.AppRunner | None = None
+        self._deaths: set[asyncio.Task[None]] = set()
+        self.url = ""
+
+    async def __aenter__(self) -> "Server":
+        app = web.Application(client_max_size=2**30, middlewares=[self._errors])
+        app.router.add_routes(
+            [
+                web.get("/health", self._health),
+                web.get("/health_generate", self._health),
+                web.get("/get_model_info", self._model_info),
+                web.get("/get_server_info", self._server_info),
+                web.get("/v1/models", self._models),
+                web.get("/metrics", self._metrics),
+                web.post("/generate", self._generate),
+                web.post("/v1/chat/completions", self._chat),
+            ]
+        )
+        if self.served.release.has_server_info:
+            app.router.add_routes(
+                [web.get("/model_info", self._model_info), web.get("/server_info", self._server_info)]
+            )
+        # A client that leaves cancels its handler, which is how SGLang aborts a request.
+        self._runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=5.0, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.served.host, self.served.port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        self._started = time.monotonic()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._engine.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _errors(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if time.monotonic() - self._started < self.served.loading_seconds:
+            return web.Response(status=503)
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return web.json_response(replies.error(refused.status, str(refused)), status=refused.status)
+        except Deadly:
+            # A real server's process ends here: connections break, and nothing listens any more.
+            if request.transport is not None:
+                request.transport.abort()
+            self._deaths.add(asyncio.create_task(self.__aexit__()))
+            raise asyncio.CancelledError from None
+
+    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        if self.served.release.has_server_info:  # the current release runs a generation to see that it can
+            await self._engine.serve(1, 1, 1)
+        return web.Response()
+
+    async def _model_info(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response(
+            {"model_path": self.served.name, "tokenizer_path": self.served.tokenizer, "is_generation": True}
+        )
+
+    async def _server_info(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        served = self.served
+        return web.json_response(
+            {
+                "model_path": served.name,
+                "served_model_name": served.name,
+                "context_length": served.context_length,
+                "max_total_num_tokens": served.timing.kv_tokens or None,
+                "version": served.release.version,
+                "emulated": True,
+            }
+        )
+
+    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        card = {"id": self.served.name, "object": "model", "owned_by": "sglang", "root": self.served.name}
+        card["max_model_len"] = self.served.context_length  # type: ignore[assignment]
+        return web.json_response({"object": "list", "data": [card]})
+
+    async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        page = self.counters.page(self._engine.load())
+        return web.Response(text=page, content_type="text/plain")
+
+    async def _generate(self, http: web.Request) -> web.StreamResponse:
+        body = requests.parse_json(await http.read(), self.served.release)
+        request = requests.generate(body, self.tokenizer, self.served.release, self.served.context_length)
+        return await self._serve(http, request, replies.generate, replies.generate)
+
+    async def _chat(self, http: web.Request) -> web.StreamResponse:
+        body = requests.parse_json(await http.read(), self.served.release)
+        request = requests.chat(body, self.tokenizer, self.served.release, self.served.context_length)
+        return await self._serve(http, request, replies.chat, replies.chat_piece)
+
+    async def _serve(
+        self, http: web.Request, request: Request, whole: replies.Format, piece: replies.Format
+    ) -> web.StreamResponse:
+        fault = self._plan.next()
+        if fault is not None:
+            await self._fail_early(http, fault)
+        reply = self._say(request)
+        if fault is not None and request.return_logprob:
+            reply.spoil(fault.kind)
+        asked = time.perf_counter()
+        job = Job(list(request.ids), max(0, request.start), list(reply.ids))
+        with self.counters.request(reply):
+            if request.stream:
+                return await self._stream(http, reply, job, piece)
+            await self._engine.run(job)
+            reply.cached = job.cached
+        reply.seconds = time.perf_counter() - asked
+        data = json.dumps(whole(reply)).encode()
+        if fault is not None and fault.kind is Kind.BAD_JSON:
+            data = data[: len(data) // 2]
+        if fault is not None and fault.kind is Kind.HALF:
+            return await self._half(http, data)
+        return web.Response(body=data, content_type="application/json")
+
+    def _say(self, request: Request) -> replies.Reply:
+        """What this server answers, before any waiting. Raises Refused for what its content doesn't know."""
+        ask = Ask(
+            self.served.role,
+            request.assistant,
+            request.text,
+            request.ids,
+            request.max_new_tokens,
+            request.temperature,
+            request.ignore_eos,
+        )
+        rid = request.rid or f"{self.served.role}-{next(self._numbers)}"
+        reply = replies.Reply(self.served.name, self.served.release, request, rid)
+        scores = request.return_logprob and request.start < len(request.ids)
+        try:
+            if scores:
+                after_first = max(1, request.start + 1)
+                known = self.served.content.logprobs(ask, after_first) if after_first < len(request.ids) else ()
+                reply.logprobs = [None, *known]
+            if request.token_ids or request.top:
+                reply.likely = likely_fields(self.served.content, ask, self.tokenizer, request.token_ids, request.top)
+            most = request.max_new_tokens
+            if most == 0 and self.served.release.zero_writes_one:
+                most = 1
+            if most == 1 and scores:  # the one token that a scoring request has to ask for is of no interest
+                reply.write(Written(" "), most, self.tokenizer)
+            elif most:
+                reply.write(self.served.content.write(ask), most, self.tokenizer)
+        except LookupError as error:
+            raise Refused(400, str(error)) from error
+        return reply
+
+    async def _stream(
+        self, http: web.Request, reply: replies.Reply, job: Job, piece: replies.Format
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(http)
+        async with aclosing(self._engine.tell(job, every=1)) as counts:
+            async for count in counts:
+                reply.cached = job.cached
+                told = reply.after(count, self.tokenizer)
+                await response.write(b"data: " + json.dumps(piece(told)).encode() + b"\n\n")
+                reply.told = len(told.text)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _fail_early(self, http: web.Request, fault: Fault) -> None:
+        if fault.kind is Kind.DELAY:
+            await asyncio.sleep(fault.seconds)
+        elif fault.kind is Kind.STATUS:
+            raise Refused(fault.status, "a planned failure")
+        elif fault.kind is Kind.HANG:
+            await asyncio.sleep(math.inf)
+        elif fault.kind is Kind.RESET and http.transport is not None:
+            http.transport.abort()
+            raise asyncio.CancelledError
+
+    async def _half(self, http: web.Request, data: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.content_length = len(data)
+        await response.prepare(http)
+        await response.write(data[: len(data) // 2])
+        if http.transport is not None:
+            http.transport.abort()
+        return response

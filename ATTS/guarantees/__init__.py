@@ -1,1 +1,0 @@
-"""What docs/GUARANTEES.md says, measured: by simulation, on recorded runs, and in time."""

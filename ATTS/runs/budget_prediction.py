@@ -1,0 +1,128 @@
+"""Does the threshold hit the budget? Asked, expected and realised rejections, question by question.
+
+Counted from the finished samples, when a question is done; nothing is counted while it runs.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ATTS.analysis import audit_rate, intervals
+from ATTS.analysis.tables import percent
+from ATTS.console import require
+from ATTS.errors import Problem
+from ATTS.method.conformal import forms
+from ATTS.runs.evaluate import evaluate_async
+from ATTS.runs.settings import AsyncSettings
+from ATTS.store import atomic, calibration
+from ATTS.store.result_folder import SETTINGS, read_summary
+
+BUDGET = "budget.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings(AsyncSettings):
+    """Flags of ref_async_budget_prediction and ref_async_budget_prediction_per_question."""
+
+    turns: int = 1
+    """Most turns of a sample; the budget is for the samples of one."""
+
+    takeover_budget: int = 4
+    """Chunks to hand to the target of the --repeats of a question: the rejection rate is budget / repeats."""
+
+    percentile_threshold: float | None = None
+    """The percentile from which on the target takes over; default: 1 - budget / repeats."""
+
+    def __post_init__(self) -> None:
+        require(self.budget is None, "--budget is called --takeover_budget here")
+        object.__setattr__(self, "budget", self.takeover_budget)
+        super().__post_init__()
+        if self.percentile_threshold is not None:
+            require(0 < self.percentile_threshold < 1, "--percentile_threshold must lie between 0 and 1, both excluded")
+            object.__setattr__(self, "rejection_rate", 1 - self.percentile_threshold)
+        fixed = self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
+        require(fixed and self.takeover == "score", "budget prediction is about the published rule on an array")
+
+
+async def predict(settings: BudgetSettings, per_question: bool) -> str:
+    """Runs, then reports; the report also goes into the result folder. Raises Problem."""
+    folder = await evaluate_async(settings, per_question)
+    result = report(folder, settings.takeover_budget)
+    atomic.write(folder / BUDGET, json.dumps(result, indent=1).encode() + b"\n")
+    return f"{text(result)}\n{folder / BUDGET}"
+
+
+def report(folder: Path, budget: int) -> dict[str, Any]:
+    """Of a finished run. ``asked`` is budget / repeats of the scored chunks; ``expected`` what the ranks of so
+    many exchangeable scores come to; the interval of a question's count is its exact one (beta-binomial),
+    that of the whole is over questions, of what such questions come to."""
+    found, about, repeats = audit_rate.read(folder, None)
+    made = audit_rate.decisions(found, repeats)
+    rate = about["settings"]["rejection_rate"]
+    n = _scores(about)
+    k = forms.threshold(n, rate, "published")
+    interval = functools.cache(lambda m: forms.realised_interval(n, k, m))
+    rows = []
+    for question in sorted(set(made.question.tolist())):
+        own = made.question == question
+        scored = int(own.sum())
+        low, high = (round(scored * share) for share in interval(scored))
+        rows.append(
+            {
+                "question": question,
+                "scored": scored,
+                "asked": scored * budget / repeats,
+                "expected": scored * forms.expected_rate(n, k),
+                "realised": int(made.rejected[own].sum()),
+                "low": low,
+                "high": high,
+            }
+        )
+    overall = intervals.interval(made.rejected, made.question)
+    return {
+        "budget": budget,
+        "repeats": repeats,
+        "percentile_threshold": 1 - rate,
+        "calibration_scores": n,
+        "questions": len(rows),
+        **{name: sum(row[name] for row in rows) for name in ("scored", "asked", "expected", "realised")},
+        "rate": overall.rate,
+        "low": overall.low,
+        "high": overall.high,
+        "questions_inside": sum(row["low"] <= row["realised"] <= row["high"] for row in rows),
+        "mean_accuracy": read_summary(folder)["mean_accuracy"],
+        "by_question": rows,
+    }
+
+
+def _scores(about: dict[str, Any]) -> int:
+    """Calibration scores behind a decision: of all questions, or of one."""
+    settings = about["settings"]
+    path = Path(settings["ppl_array_path"]) if settings["ppl_array_path"] else None
+    if about["calibration"]:
+        return int(about["calibration"]["shape"][-1])
+    if path is None:
+        raise Problem(f"the {SETTINGS} of this run doesn't tell how many scores it was calibrated with")
+    return int(calibration.load(path, None).scores.shape[-1])
+
+
+def text(result: dict[str, Any]) -> str:
+    lines = [
+        "| question | scored | asked | expected | realised | 95 % if exchangeable |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {row['question']} | {row['scored']} | {row['asked']:.1f} | {row['expected']:.1f} | {row['realised']} |"
+            f" {row['low']} - {row['high']} |"
+            for row in result["by_question"]
+        ),
+        f"| all | {result['scored']} | {result['asked']:.1f} | {result['expected']:.1f} | {result['realised']} |"
+        f" {result['low'] * result['scored']:.0f} - {result['high'] * result['scored']:.0f} |",
+        "",
+        f"budget {result['budget']} of {result['repeats']}: {percent(result['budget'] / result['repeats'])} asked,"
+        f" {percent(result['rate'])} of the scored chunks rejected ({percent(result['low'])} -"
+        f" {percent(result['high'])}, 95 % over questions); {result['questions_inside']} of {result['questions']}"
+        f" questions inside their interval; accuracy {percent(result['mean_accuracy'])}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""The models of a run, ready to take part in samples: server checked, tokenizer loaded."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+
+from ATTS import __version__, demo
+from ATTS.baselines.flags import FixedBudgetSettings
+from ATTS.errors import Problem
+from ATTS.method.chain import Memory, Reader
+from ATTS.method.prompts import SYSTEM
+from ATTS.runs.flags import Run
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.serving.client import SGLangModel, Slots, inspect
+from ATTS.serving.tokenizer import ModelTokenizer
+from ATTS.tasks.datasets import Question
+
+
+class Participant(Protocol):
+    """A model of a run, whatever part it plays."""
+
+    @property
+    def model(self) -> SGLangModel: ...
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises Problem for a question that the model has no room for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of a baseline that writes no chunks. ``prompt``: tokens of a question's prompt, 0 if unknown."""
+
+    model: SGLangModel
+    prompt: Callable[[Question], int]
+    room: int  # tokens that must be free behind it
+
+    def check(self, asked: Sequence[Question]) -> None:
+        context = self.model.info.context_length
+        for question in asked:
+            if context is not None and self.prompt(question) + self.room >= context:
+                raise Problem(
+                    f"question {question.index} has a prompt of {self.prompt(question)} tokens, which leaves no room"
+                    f" in the {self.model.role} server's context of {context} tokens: start that server with a"
+                    " longer context"
+                )
+
+
+@dataclass(frozen=True)
+class Party:
+    """One model of a run. ``scores_with_template``: None for a model that doesn't score."""
+
+    model: SGLangModel
+    tokenizer: ModelTokenizer
+    max_tokens: int
+    temperature: float
+    system: str | None  # the system message when this model writes
+    scores_with_template: bool | None = None
+    memory: Memory = field(default_factory=Memory, compare=False)  # what its server keeps of the chains
+
+    def reader(self, question: Question) -> Reader:
+        """This model's view of a new chain for ``question``."""
+        writing, scoring = _prompts(self, question)
+        return Reader(
+            self.model, self.tokenizer, writing, scoring, self.max_tokens, self.temperature, memory=self.memory
+        )
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises Problem for a question whose prompt leaves no room for a chunk."""
+        context = self.model.info.context_length
+        if context is None:
+            return
+        for question in questions:
+            length = max(map(len, _prompts(self, question)))
+            if length + self.max_tokens >= context:
+                raise Problem(
+                    f"question {question.index} has a prompt of {length} tokens; with chunks of {self.max_tokens}"
+                    f" it does not fit the {self.model.role} server's context of {context} tokens: start that server"
+                    " with a longer context or use smaller chunks"
+                )
+
+
+@lru_cache(maxsize=256)  # the repeats of a question come together
+def _prompts(party: Party, question: Question) -> tuple[list[int], list[int]]:
+    """Token ids before the chain when the model writes and when it scores."""
+    writing = party.tokenizer.prompt(question.prompt, party.system)
+    if party.scores_with_template is None or party.scores_with_template:
+        return writing, writing
+    return writing, party.tokenizer.plain_prompt(question.prompt + "\n")
+
+
+async def draft(
+    session: aiohttp.ClientSession,
+    settings: ConformalSettings | AsyncSettings | BaselineSettings | FixedBudgetSettings,
+    limit: Slots,
+) -> Party:
+    """The model that writes first: with the system message, on every turn, so that its prompt never changes."""
+    name = settings.small_model_name
+    model = await _model(session, settings, "draft", settings.draft_url, name, limit)
+    tokens, temperature = settings.small_model_max_tokens, settings.small_model_temperature
+    return Party(model, _tokenizer(model, name), tokens, temperature, system=SYSTEM)
+
+
+async def target(
+    session: aiohttp.ClientSession,
+    settings: ConformalSettings | AsyncSettings,
+    limit: Slots,
+    scoring_limit: Slots | None = None,
+) -> Party:
+    """The model that scores and, in the loop, continues. ``scoring_limit``: a limit of its own for scoring."""
+    name = settings.eval_model_name
+    model = await _model(session, settings, "target", settings.target_url, name, limit, scoring_limit=scoring_limit)
+    tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
+    if isinstance(settings, ConformalSettings) and settings.turns == 1:
+        tokens = 1  # it scores only
+    return Party(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
+
+
+async def connect(
+    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: Slots, top_k: int = -1
+) -> tuple[SGLangModel, ModelTokenizer]:
+    """A model and its tokenizer, for methods that don't write chunks. Raises Problem."""
+    model = await _model(session, settings, role, url, name, limit, top_k)
+    return model, _tokenizer(model, name)
+
+
+async def _model(
+    session: aiohttp.ClientSession,
+    settings: Run,
+    role: str,
+    url: str,
+    name: str,
+    limit: Slots,
+    top_k: int = -1,
+    scoring_limit: Slots | None = None,
+) -> SGLangModel:
+    info = await inspect(session, url, role, name)
+    return SGLangModel(session, url, role, info, limit, settings.max_retries, settings.top_p, top_k, scoring_limit)
+
+
+def _tokenizer(model: SGLangModel, name: str) -> ModelTokenizer:
+    """From the folder the server reads if it is on this machine, else by the model's name."""
+    folder = model.info.tokenizer_path
+    return ModelTokenizer(folder if folder and Path(folder).is_dir() else demo.resolve(name))
+
+
+LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")
+
+
+def surroundings(parties: Sequence[Participant]) -> dict[str, Any]:
+    """Versions, servers and date."""
+    versions = {"ATTS": __version__, "python": platform.python_version()}
+    versions |= {library: importlib.metadata.version(library) for library in LIBRARIES}
+    servers = {
+        party.model.role: {
+            "url": party.model.url,
+            "model_path": party.model.info.model_path,
+            "sglang": party.model.info.version,
+            "context_length": party.model.info.context_length,
+        }
+        for party in parties
+    }
+    return {"versions": versions, "servers": servers, "date": datetime.now(UTC).isoformat(timespec="seconds")}

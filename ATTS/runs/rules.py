@@ -1,0 +1,231 @@
+"""What decides in a run: from settings, calibration array and, after an interruption, the samples that are there.
+
+Rules that learn (online, adaptive, smoothed p-values) depend on the decisions before. Each decision's
+number in the run is stored with it, so nothing else has to be saved: a resumed run takes in the decisions
+of finished samples in that order, and those of unfinished ones, which are done again, never happened.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ATTS.analysis.tables import percent
+from ATTS.console import say
+from ATTS.errors import Problem
+from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Judge, Online, PerTurn
+from ATTS.method.conformal.decision import Draws
+from ATTS.runs import names, promises
+from ATTS.runs.settings import AsyncSettings, ConformalSettings
+from ATTS.store import calibration, provenance
+from ATTS.store.calibration import CalibrationArray
+from ATTS.store.records import OWED, Key, Record
+from ATTS.store.result_folder import samples
+from ATTS.tasks.datasets import Question
+
+LEARNING = ("online", "adaptive")
+
+
+class Judges:
+    """A judge for each question. ``memory`` is what the decisions of the run change."""
+
+    def __init__(
+        self,
+        kind: str,
+        array: CalibrationArray | None,
+        judge: Callable[[Question], Judge],
+        memory: Online | Draws | None = None,
+    ) -> None:
+        self.kind, self.array = kind, array
+        self._judge, self._memory = judge, memory
+
+    def __getitem__(self, question: Question) -> Judge:
+        return self._judge(question)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a decision depends on those before it."""
+        return self._memory is not None
+
+    def resume(self, folder: Path, owed: Sequence[Key]) -> list[Key]:
+        """Takes in the decisions of the samples in ``folder`` that are not owed, and says in which order
+        those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
+        that saw one question after another lags behind."""
+        memory = self._memory
+        assert memory is not None
+        for entry in decisions(samples(folder), {key.index for key in owed}):
+            if isinstance(memory, Online):
+                memory.learn(entry["ppl"], entry["turn"], entry["rejected"])
+            memory.decisions = entry["order"] + 1
+        if not isinstance(memory, Online):
+            return list(owed)
+        if memory.decisions:
+            held = sum(memory.sizes.values())
+            say(f"the memory banks hold {held} scores again, and the level is {memory.level:.3f}")
+        return sorted(owed, key=lambda key: (key.repeat, key.question.index))
+
+
+def decisions(found: Iterator[Record], owed: set[int]) -> Iterator[Record]:
+    """The scored chunks of finished samples that aren't owed, in the order of their decisions."""
+    numbered = (
+        entry
+        for sample in found
+        if sample["problem_index"] not in owed and sample.get("exit_status") not in OWED
+        for entry in sample["full_history"]
+        if entry.get("order") is not None
+    )
+    yield from sorted(numbered, key=lambda entry: int(entry["order"]))
+
+
+def kind_of(settings: AsyncSettings, per_question: bool) -> str:
+    """The kind of calibration that a front door and its flags amount to. Raises Problem if they contradict."""
+    if per_question and settings.calibration not in (None, "per_question"):
+        raise Problem(
+            f"ref_async_per_question calibrates per question; --calibration {settings.calibration} is for ref_async"
+        )
+    if settings.takeover == "random":
+        return "random"
+    return "per_question" if per_question else settings.calibration or "marginal"
+
+
+def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> Judges:
+    """Raises Problem if the array was made for something else or can't support the rejection rate."""
+    kind = kind_of(settings, per_question)
+    rate = settings.rejection_rate
+    if kind == "random":
+        # One a question: a run that goes on where it stopped must not throw the same again.
+        coins = {question.index: Coin(rate, f"{settings.seed}-{question.index}") for question in asked}
+        return Judges(kind, None, lambda question: coins[question.index])
+    array = path = None
+    if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
+        path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")
+        if kind == "adaptive":
+            array = calibration.load(path, None)
+        else:
+            array = calibration.load(path, kind == "per_question", kind == "per_turn")
+        _check_provenance(settings, array, path, asked)
+    try:
+        if kind in LEARNING:
+            return _learning(settings, kind, array)
+        assert array is not None
+        assert path is not None
+        return _fixed(settings, kind, array, path, asked)
+    except ValueError as error:
+        raise Problem(f"{path}: {error}" if path else str(error)) from None
+
+
+def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None) -> Judges:
+    gamma = (settings.gamma or GAMMA) if kind == "adaptive" else 0.0
+    online = Online(settings.rejection_rate, settings.seed, settings.bank_window or 0, gamma)
+    if array is not None:
+        online.start(array.scores, array.turns)
+    held = sum(online.sizes.values())
+    say(f"one memory bank a turn; they start with {held} scores" + ("" if held else ": cold"))
+    if gamma:
+        asked, within = percent(settings.rejection_rate), percent((1 + gamma) / (gamma * 400))
+        say(f"of every 400 decisions {asked} will be rejected, give or take {within}, whatever the scores do")
+    return Judges(kind, array, lambda _: online, online)
+
+
+def _fixed(
+    settings: AsyncSettings, kind: str, array: CalibrationArray, path: Path, asked: Sequence[Question]
+) -> Judges:
+    rate, form = settings.rejection_rate, settings.p_value or "published"
+    draws = Draws(settings.seed) if form == "smoothed" else None
+    judge: Judge
+    if kind == "per_turn":
+        judge = per_turn = PerTurn(array.by_turn, rate, form, draws)
+        promises.by_turn(settings, array, per_turn, len(asked))
+    elif kind == "marginal":
+        judge = CalibrationSet(array.scores, rate, form, draws)
+        promises.first_chunks(settings, array, array.scores, len(asked), "the first chunks")
+    else:
+        return _by_question(settings, kind, array, path, asked, draws)
+    return Judges(kind, array, lambda _: judge, draws)
+
+
+def _by_question(
+    settings: AsyncSettings,
+    kind: str,
+    array: CalibrationArray,
+    path: Path,
+    asked: Sequence[Question],
+    draws: Draws | None,
+) -> Judges:
+    """Sets of a question's own scores, or of its group's."""
+    rate, form = settings.rejection_rate, settings.p_value or "published"
+    if kind == "per_question":
+        rows = rows_of(array, path, asked)
+        own = {index: CalibrationSet(array.scores[row], rate, form, draws) for index, row in rows.items()}
+        promises.of_a_question(settings, array.scores.shape[1])
+        return Judges(kind, array, lambda question: own[question.index], draws)
+    groups = array.by_group
+    if not groups:
+        raise Problem(
+            f"{path} doesn't tell the groups of its questions: it needs a data set that does (a 'group' on every line"
+            " of a .jsonl file, or math500, olympiad), calibrated with python -m ATTS.ref_conformal"
+        )
+    members = Counter(question.group for question in asked)
+    missing = members.keys() - groups.keys()
+    if missing:
+        raise Problem(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(groups))}")
+    sets = {group: CalibrationSet(groups[group], rate, form, draws) for group in members}
+    for group, count in sorted(members.items()):
+        promises.first_chunks(settings, array, groups[group], count, f"the first chunks in group {group!r}")
+    return Judges(kind, array, lambda question: sets[question.group], draws)
+
+
+def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:
+    """Which row belongs to which question: by content where the array says it, else by number."""
+    ids = (array.provenance or {}).get("question_ids")
+    number = {name: row for row, name in enumerate(ids)} if ids else None
+    rows = {}
+    for question in asked:
+        row = number.get(question.id) if number is not None else question.index
+        if row is None or row >= len(array.scores):
+            raise Problem(
+                f"{path} has no scores for question {question.index}: it has {len(array.scores)} rows, one a"
+                " question; run ref_conformal_per_question with the same data set, seed and --max_problems"
+            )
+        rows[question.index] = row
+    return rows
+
+
+def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Path, asked: Sequence[Question]) -> None:
+    if array.provenance is None:
+        say(f"{path} has no {calibration.provenance_path(path).name} beside it: what it was made for can't be checked")
+        return
+    wanted = purpose(settings, turns=array.turns is not None)
+    problems = provenance.differences(array.provenance["made_for"], wanted)
+    if settings.calibration_split and array.scores.ndim == 1:
+        shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
+        if shared:
+            problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
+    if problems and not settings.force:
+        raise Problem(
+            f"{path} was made for something else:\n  " + "\n  ".join(problems) + "\nmake one for these settings with"
+            " python -m ATTS.ref_conformal, name another with --ppl_array_path, or accept it with --force"
+        )
+    for difference in problems:
+        say(f"--force accepts {path} although {difference}")
+
+
+# What an array is made for; the loop asks for the same.
+PURPOSE = (
+    "small_model_name",
+    "eval_model_name",
+    "dataset_name",
+    "small_model_max_tokens",
+    "small_model_temperature",
+    "top_p",
+    "use_chat_template",
+    "calibration_split",
+)
+
+
+# And what later turns depend on besides.
+PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_temperature")
+
+
+def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}

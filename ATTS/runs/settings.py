@@ -1,0 +1,148 @@
+"""Settings of calibration, of the loop, and of one model alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ATTS.console import require
+from ATTS.method.conformal import forms
+from ATTS.runs.flags import PUBLISHED_TARGET_LIMIT, Common, Continued, Queued, url
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair(Continued, Common):
+    """What calibration and the loop share."""
+
+    use_chat_template: bool = False
+    """Score a chunk behind the target's chat template (_ct1) rather than behind the raw question (_ct0)."""
+
+    ppl_array_path: Path | None = None
+    """The calibration array; default: evaluation/ppls_... by the naming scheme."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConformalSettings(_Pair):
+    """Flags of ref_conformal and ref_conformal_per_question."""
+
+    sample_size: int = 16
+    """First chunks scored for every question."""
+
+    max_concurrent: int = 16
+    """Most requests in flight at each server."""
+
+    turns: int = 1
+    """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
+    --calibration per_turn; --rejection_rate, --evalator_max_tokens and --eval_model_temperature are then
+    those of the run that it is for."""
+
+    rejection_rate: float = 0.4
+    """Share of chunks to hand to the target, where more than one turn is calibrated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
+        require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
+        require(self.turns >= 1, "--turns must be at least 1")
+        require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncSettings(_Pair, Queued):
+    """Flags of ref_async and ref_async_per_question."""
+
+    sample_size: int = 16
+    """Calibration samples a question; only names the default calibration array."""
+
+    eval_model_concurrency: int = 0
+    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
+    question and --compat published: 4, as published)."""
+
+    rejection_rate: float = 0.4
+    """Share of chunks to hand to the target: it takes over iff the percentile reaches 1 - rate."""
+
+    takeover: Literal["score", "random"] = "score"
+    """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
+
+    compat: Literal["published"] | None = None
+    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
+    --extract_mode published unless another is given and --schedule question."""
+
+    calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
+    """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
+    default), of its question, of its turn, or of its question's group; those that came before it in this
+    run (online: needs no array); or these with a level that follows the rate (adaptive)."""
+
+    budget: int | None = None
+    """Chunks to hand to the target of the --repeats that a question has at a turn; sets the rejection rate
+    to budget / repeats."""
+
+    p_value: Literal["published", "bounded", "smoothed"] | None = None
+    """How a score's rank becomes a decision: percentile >= 1 - rate (published, the default); a conformal
+    p-value that rejects at most the rate (bounded); or one that rejects exactly it, by a draw between
+    neighbouring ranks (smoothed, which online and adaptive always use)."""
+
+    bank_window: int | None = None
+    """online, adaptive: compare with the newest so many scores of the turn; default: all."""
+
+    gamma: float | None = None
+    """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
+    over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
+
+    scoring_concurrency: int = 0
+    """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
+
+    optimistic: bool = False
+    """Let the draft write on while its last chunk is scored. Same results, sooner; what it wrote behind a
+    chunk that is then rejected was for nothing, so it pays where the draft server has room to spare."""
+
+    def __post_init__(self) -> None:
+        if self.compat == "published":
+            object.__setattr__(self, "schedule", "question")
+            if self.extract_mode is None:
+                object.__setattr__(self, "extract_mode", "published")
+        if self.budget is not None:
+            require(
+                0 < self.budget < self.repeats,
+                f"--budget must lie between 0 and --repeats ({self.repeats}), both excluded: it is a part of them",
+            )
+            object.__setattr__(self, "rejection_rate", forms.rate_of_budget(self.budget, self.repeats))
+        super().__post_init__()
+        require(self.sample_size >= 1, "--sample_size must be at least 1")
+        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
+        require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
+        require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
+        if self.schedule == "question":
+            self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
+        require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
+        learns = self.calibration in ("online", "adaptive")
+        fixed = self.calibration in (None, "marginal", "per_question")
+        require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
+        require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
+        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
+        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
+        require(
+            self.compat is None or (fixed and self.p_value in (None, "published")),
+            "--compat published decides as published",
+        )
+        require(self.takeover == "score" or self.calibration is None, "--takeover random decides without calibration")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSettings(Queued):
+    """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
+
+    sglang_port: int = 40000
+    """Port of the server on this machine."""
+
+    token_budget: int = 0
+    """Most tokens of a sample, over all turns, to compare methods at the same budget; 0 = no limit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.token_budget >= 0, "--token_budget must not be negative (0 = no limit)")
+        _ = self.draft_url  # raises if it is none
+
+    @property
+    def draft_url(self) -> str:
+        return url("--small_model_url", self.small_model_url, "--sglang_port", self.sglang_port)

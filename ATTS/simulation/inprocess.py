@@ -1,0 +1,79 @@
+"""A model of an emulated server without the HTTP: the same engine, called directly."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from ATTS.emulator.engine import Engine, Job
+from ATTS.errors import ServerFailed
+from ATTS.method.chain import Memory
+from ATTS.method.types import Generated, Usage
+from ATTS.serving.client import ServerInfo
+from ATTS.serving.load import Load
+
+
+class Says(Protocol):
+    """What a model has to say, in token ids. Raises LookupError for a prompt it knows nothing about."""
+
+    def write(self, role: str, ids: Sequence[int], most: int) -> tuple[list[int], bool]:
+        """At most ``most`` tokens behind ``ids``, and whether the text ends there."""
+        ...
+
+    def logprob(self, ids: Sequence[int], start: int) -> float:
+        """The mean log-probability of ``ids[start:]``."""
+        ...
+
+
+class EngineModel:
+    """A served model (:class:`ATTS.method.types.LanguageModel`), limits included."""
+
+    def __init__(
+        self,
+        role: str,
+        says: Says,
+        engine: Engine,
+        limit: AbstractAsyncContextManager[None],
+        scoring_limit: AbstractAsyncContextManager[None] | None = None,
+    ) -> None:
+        self.url = "emulated"
+        self.role = role
+        self.engine = engine
+        self.memory = Memory()
+        memory = engine.timing.kv_tokens or None
+        self.info = ServerInfo(frozenset({role}), role, None, None, "0.5.23", memory)
+        self._says = says
+        self._limit = limit
+        self._scoring_limit = scoring_limit or limit
+
+    async def generate(
+        self,
+        ids: Sequence[int],
+        max_tokens: int,
+        temperature: float,  # noqa: ARG002 - its content is given
+        stop: Sequence[str] = (),  # noqa: ARG002
+    ) -> Generated:
+        asked = asyncio.get_running_loop().time()
+        async with self._limit:
+            try:
+                written, ended = self._says.write(self.role, ids, max_tokens)
+            except LookupError as error:
+                raise ServerFailed(f"the emulated {self.role}: {error}") from error
+            usage = await self._serve(Job(ids, len(ids), written), asked)
+        return Generated(written, ended, usage)
+
+    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        asked = asyncio.get_running_loop().time()
+        async with self._scoring_limit:
+            value = self._says.logprob(ids, start)
+            usage = await self._serve(Job(ids, start - 1, []), asked)
+        return [value] * (len(ids) - start), usage
+
+    async def _serve(self, job: Job, asked: float) -> Usage:
+        clock = asyncio.get_running_loop().time
+        sent = clock()
+        await self.engine.run(job)
+        return Usage(len(job.prompt), job.cached, len(job.output), sent - asked, clock() - sent, asked)
+
+    async def load(self) -> Load | None:
+        return self.engine.load()

@@ -1,0 +1,109 @@
+"""Speed and memory of a model on a device, from their sizes: a roofline with four measured constants.
+
+A decode step reads the weights once and the keys and values of all running requests, and computes
+two operations a parameter and request; the longer of the two counts. On top come the launches of
+every layer's kernels, the exchanges between GPUs, and the sampler's work for every request:
+
+    step = max(weights / bandwidth + kv * context / bandwidth, 2 * parameters * running / flops)
+           + layers * (LAUNCH + 2 * EXCHANGE if several GPUs) + SAMPLE * running
+
+Prefill computes two operations a parameter and token at the share MFU of the peak.
+"""
+
+from dataclasses import dataclass
+
+from ATTS.emulator.timing import Timing
+from ATTS.errors import Problem
+
+# Set by the published A100 logs: R1-Distill-Qwen-1.5B 196 tokens/s alone (LAUNCH) and 2,937 at 16
+# (SAMPLE); QwQ-32B on two GPUs 39 alone (EXCHANGE). Checked against its 78 and 115 at 2 and 3.
+LAUNCH = 119e-6  # seconds a layer
+EXCHANGE = 14e-6  # seconds an all-reduce, two a layer
+SAMPLE = 19e-6  # seconds a request
+# Not in those logs, so assumed:
+MFU = 0.45  # of the peak, in prefill
+USABLE = 0.9  # of a device's memory (--mem-fraction-static), the rest for activations
+BYTES = 2  # of a parameter and of a key or value: bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a model."""
+
+    parameters: float
+    layers: int
+    kv_heads: int
+    head: int = 128
+
+    @property
+    def kv_bytes(self) -> int:
+        """Of one token."""
+        return 2 * self.layers * self.kv_heads * self.head * BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU: bytes, bytes a second, operations a second (dense bfloat16)."""
+
+    memory: float
+    bandwidth: float
+    flops: float
+
+
+MODELS = {
+    "1.5B": Shape(1.78e9, 28, 2),  # DeepSeek-R1-Distill-Qwen-1.5B
+    "7B": Shape(7.6e9, 28, 4),  # Qwen2.5-7B-Instruct
+    "8B": Shape(8.03e9, 32, 8),  # DeepSeek-R1-Distill-Llama-8B
+    "32B": Shape(32.8e9, 64, 8),  # QwQ-32B, s1.1-32B
+    "70B": Shape(70.6e9, 80, 8),  # DeepSeek-R1-Distill-Llama-70B
+}
+DEVICES = {
+    "A100": Device(80e9, 2.039e12, 312e12),
+    "H100": Device(80e9, 3.35e12, 989e12),
+    "H200": Device(141e9, 4.8e12, 989e12),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    model: str
+    device: str
+    gpus: int
+
+    @property
+    def kv_tokens(self) -> int:
+        shape, device = MODELS[self.model], DEVICES[self.device]
+        room = USABLE * device.memory * self.gpus - shape.parameters * BYTES
+        return int(room / shape.kv_bytes)
+
+    def timing(self, max_running: int = 0) -> Timing:
+        """Raises Problem if the model doesn't fit."""
+        shape, device = MODELS[self.model], DEVICES[self.device]
+        if self.kv_tokens < 10_000:
+            raise Problem(f"{self.model} does not fit {self.gpus} {self.device}: give it more of them")
+        bandwidth, flops = device.bandwidth * self.gpus, device.flops * self.gpus
+        launches = shape.layers * (LAUNCH + (2 * EXCHANGE if self.gpus > 1 else 0.0))
+        return Timing(
+            step_seconds=launches + shape.parameters * BYTES / bandwidth,
+            step_seconds_per_kilotoken=1000 * shape.kv_bytes / bandwidth,
+            step_seconds_per_request=SAMPLE,
+            compute_seconds=launches,
+            compute_seconds_per_request=SAMPLE + 2 * shape.parameters / flops,
+            prefill_tokens_per_second=MFU * flops / (2 * shape.parameters),
+            max_running=max_running,
+            kv_tokens=self.kv_tokens,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.gpus} {self.device}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Preset":
+        """From ``32B:A100x2``. Raises Problem."""
+        model, _, where = text.partition(":")
+        device, _, gpus = where.partition("x")
+        if model not in MODELS or device not in DEVICES or not (gpus or "1").isdigit() or gpus == "0":
+            raise Problem(
+                f"{text!r} is not MODEL:DEVICExGPUS; models: {', '.join(MODELS)}; devices: {', '.join(DEVICES)}"
+            )
+        return cls(model, device, int(gpus or 1))

@@ -1,0 +1,245 @@
+"""Runs on a virtual clock: the production loop, queue and limits against emulated servers."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ATTS.emulator.engine import Engine
+from ATTS.emulator.timing import Timing
+from ATTS.errors import ExitStatus
+from ATTS.method.barrier import Barrier
+from ATTS.method.chain import Chain, Reader
+from ATTS.method.conformal import Verdict
+from ATTS.method.loop import alone, atts
+from ATTS.method.take_over import ByScore, TakeOver
+from ATTS.method.types import Stage, Transcript
+from ATTS.runs.samples import Ended, Schedule, run_samples
+from ATTS.serving.limits import Limits
+from ATTS.simulation import virtual
+from ATTS.simulation.inprocess import EngineModel
+from ATTS.simulation.lockstep import Lockstep
+from ATTS.simulation.script import Chunk, Script, Turn
+from ATTS.store.records import Keys
+from ATTS.tasks.datasets import Question
+
+FindAnswer = Callable[[str, bool], str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Chains to be drawn: how long they are and what their chunks score. Lengths are geometric, cut at
+    the limits; a chunk holds the answer with a probability that depends on the question."""
+
+    questions: int
+    samples: int
+    turns: int
+    draft_tokens: int = 500  # most of a chunk
+    target_tokens: int = 500
+    prompt_tokens: int = 150
+    rejection_rate: float = 0.4
+    answers: float = 0.3  # chance of a chunk to end its chain, on the average
+    full: float = 0.75  # share of chunks that are cut at the limit; the others are of any length below
+    seed: int = 0
+
+    def script(self, by_target_alone: bool = False) -> tuple[Script, list[Chunk]]:
+        """All samples, and the questions. What is decided about a chunk is fixed beforehand.
+        ``by_target_alone``: the same chains, all of their chunks by one author."""
+        dice = random.Random(self.seed)
+        script = Script()
+        questions = []
+        for number in range(self.questions):
+            question = Chunk(f"question {number}", self.prompt_tokens)
+            questions.append(question)
+            # Hard and easy questions: the chance is spread so that a few chains run to the last turn.
+            chance = min(1.0, self.answers * dice.expovariate(1.0)) if self.answers else 0.0
+            for sample in range(self.samples):
+                turns = []
+                for turn in range(self.turns):
+                    name = f"{number}.{sample}.{turn}"
+                    ends = dice.random() < chance
+                    rejected = dice.random() < self.rejection_rate
+                    draft = self._chunk(dice, f"draft {name}", self.draft_tokens, ends and not rejected)
+                    more = self._chunk(dice, f"target {name}", self.target_tokens, ends) if rejected else None
+                    if by_target_alone:
+                        turns += [Turn(chunk, 1.1, None) for chunk in (draft, more) if chunk is not None]
+                    else:
+                        turns.append(Turn(draft, 2.0 if rejected else 1.1, more))
+                    if ends:
+                        break
+                script.add(question, turns)
+        return script, questions
+
+    def _chunk(self, dice: random.Random, name: str, most: int, answers: bool) -> Chunk:
+        tokens = most if dice.random() < self.full else dice.randint(1, most)
+        return Chunk(f"{name} {BOX}" if answers else name, tokens)
+
+
+BOX = r"\boxed{1}"
+
+
+def find_box(text: str, ended: bool) -> str | None:  # noqa: ARG001
+    return "1" if text.endswith(BOX) else None
+
+
+def judge(score: float, turn: int = 0) -> Verdict:  # noqa: ARG001
+    """Drawn chains hold their decisions in their scores."""
+    return Verdict(score / 4, score > 1.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How a simulated run is driven. Limits: 0 = adaptive."""
+
+    draft_limit: int = 0
+    target_limit: int = 0
+    samples_in_flight: int = 0
+    schedule: Schedule = "queue"
+    barrier: bool = False  # in every turn a question's samples wait for each other, before and after scoring
+    optimistic: bool = False
+    target_alone: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came out of one simulated run. Seconds are simulated ones."""
+
+    seconds: float
+    samples: int
+    turns: float  # a sample
+    written: dict[str, int]  # tokens in the chains, by author
+    waited: float  # seconds of samples waiting: for slots, for each other
+    served: float  # and seconds with a server
+    mean_seconds: float  # of a sample, from its start to its end
+    servers: dict[str, Any]
+    engines: dict[str, dict[str, float]]
+    limits: dict[str, Any]
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(self.written.values()) / self.seconds
+
+
+def simulate(
+    script: Script,
+    questions: Sequence[Chunk],
+    repeats: int,
+    turns: int,
+    timings: dict[str, Timing],
+    ways: Ways = Ways(),
+    find_answer: FindAnswer = find_box,
+    decide: Callable[..., Verdict] = judge,
+    tokens: tuple[int, int] = (500, 500),
+    rejection_rate: float = 0.4,
+) -> Outcome:
+    """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only."""
+    return virtual.run(
+        _simulate(script, questions, repeats, turns, timings, ways, find_answer, decide, tokens, rejection_rate)
+    )
+
+
+async def _simulate(
+    script: Script,
+    questions: Sequence[Chunk],
+    repeats: int,
+    turns: int,
+    timings: dict[str, Timing],
+    ways: Ways,
+    find_answer: FindAnswer,
+    decide: Callable[..., Verdict],
+    tokens: tuple[int, int],
+    rejection_rate: float,
+) -> Outcome:
+    asked = {role: ways.draft_limit if role == "draft" else ways.target_limit for role in timings}
+    longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
+    limits = Limits(ways.samples_in_flight, longest)
+    gates = {role: limits.gate(limit) for role, limit in asked.items()}
+    engines = {role: Engine(timing) for role, timing in timings.items()}
+    # A model alone plays the part of the one that drafts.
+    models = {
+        role: EngineModel("draft" if ways.target_alone else role, script, engines[role], gates[role])
+        for role in timings
+    }
+    for role in timings:
+        limits.add(models[role], gates[role], models[role].memory, adaptive=asked[role] == 0)
+    barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(repeats))  # by question
+    most = dict(zip(("draft", "target"), tokens, strict=True))
+    if ways.target_alone:
+        most["target"] = max(tokens)
+    told = [Question(number, question.text, "") for number, question in enumerate(questions)]
+    prompts = [script.encode(question.text) for question in questions]
+
+    def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
+        prompt = prompts[question.index]
+        readers = {
+            role: Reader(model, script, prompt, prompt, most[role], 0.8, memory=model.memory)
+            for role, model in models.items()
+        }
+        chain = Chain(find_answer, *readers.values())
+        if ways.target_alone:
+            return chain, alone(chain, readers["target"], 2 * turns)  # a turn may have two chunks
+        rule: TakeOver = ByScore(decide)
+        if ways.barrier:
+            rule = Lockstep(rule, barriers[question.index])
+        return chain, atts(chain, readers["draft"], readers["target"], rule, turns, ways.optimistic)
+
+    ended: list[tuple[int, list[int], float, float]] = []
+    new = dict.fromkeys(timings, 0.0)  # tokens that each server had to compute, had it forgotten nothing
+
+    async def keep(one: Ended) -> None:
+        limits.ended(one.chain)
+        history = one.chain.history
+        written = [
+            sum(e.usage.completion_tokens for e in history if e.stage is stage)
+            for stage in (Stage.DRAFT, Stage.CONTINUE)
+        ]
+        drafts = sum(event.stage is Stage.DRAFT for event in history)
+        served = sum(event.usage.serve_seconds for event in history)
+        ended.append((drafts, written, served, one.seconds))
+        for role in timings:
+            stages = (Stage.DRAFT,) if role == "draft" or ways.target_alone else (Stage.SCORE, Stage.CONTINUE)
+            uses = [event.usage for event in history if event.stage in stages]
+            if uses:
+                sent = max(usage.prompt_tokens for usage in uses)
+                own = sum(usage.completion_tokens for usage in uses[:-1])
+                shared = len(prompts[one.key.question.index]) * (1 - 1 / repeats)
+                new[role] += max(0.0, sent - own - shared)
+
+    async with limits:
+        await run_samples(Keys(told, repeats), loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
+    for engine in engines.values():
+        await engine.stop()
+    drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))
+    written = {"target": drafted} if ways.target_alone else {"draft": drafted, "target": continued}
+    return Outcome(
+        seconds=limits.seconds,
+        samples=len(ended),
+        turns=sum(one[0] for one in ended) / len(ended),
+        written=written,
+        served=sum(one[2] for one in ended),
+        waited=sum(one[3] - one[2] for one in ended),
+        mean_seconds=sum(one[3] for one in ended) / len(ended),
+        servers=limits.report(),
+        engines={role: {**_spent(engine, limits.seconds), "new": new[role]} for role, engine in engines.items()},
+        limits={role: gate.limit for role, gate in gates.items()} | {"samples": limits.samples.limit},
+    )
+
+
+def _spent(engine: Engine, seconds: float) -> dict[str, float]:
+    spent = engine.spent
+    return {
+        "busy": spent.busy_seconds / seconds,
+        "decode_seconds": spent.decode_seconds,
+        "prefill_seconds": spent.prefill_seconds,
+        "mean_running": spent.request_seconds / seconds,
+        "most_running": spent.most_running,
+        "written": spent.written,
+        "prompt": spent.prompt,
+        "cached": spent.cached,
+        "hits": spent.cached / spent.prompt if spent.prompt else 0.0,
+        "prefilled": spent.prefilled,
+        "mean_context": spent.context_steps / spent.written if spent.written else 0.0,
+        "retracted": spent.retracted,
+        "most_kv_tokens": spent.most_kv,
+    }

@@ -1,0 +1,256 @@
+"""What simulations answer: one run in numbers, and curves over samples and turns."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import pyplot as plt
+
+from ATTS.console import require, say
+from ATTS.simulation.roofline import MODELS, Preset
+from ATTS.simulation.run import Outcome, Ways, Workload, simulate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateSettings:
+    """Flags of simulate."""
+
+    draft: str = "8B:A100"
+    """Draft as MODEL:DEVICExGPUS; models 1.5B 7B 8B 32B 70B, devices A100 H100 H200."""
+
+    target: str = "32B:A100x2"
+    """Target, likewise."""
+
+    questions: int = 100
+    """Questions."""
+
+    samples: int = 16
+    """Samples of every question."""
+
+    turns: int = 15
+    """Most turns of a sample."""
+
+    draft_tokens: int = 500
+    """Most tokens of a draft chunk."""
+
+    target_tokens: int = 500
+    """Most tokens of a target chunk."""
+
+    prompt_tokens: int = 150
+    """Tokens of a question."""
+
+    rejection_rate: float = 0.4
+    """Share of chunks that the target continues."""
+
+    answers: float = 0.35
+    """Mean chance of a turn to end its chain; 0 = every chain takes all turns."""
+
+    small_model_concurrency: int = 0
+    """Most requests in flight at the draft; 0 = adaptive."""
+
+    eval_model_concurrency: int = 0
+    """Most requests in flight at the target; 0 = adaptive."""
+
+    optimistic: bool = False
+    """Let the draft write on while its last chunk is scored."""
+
+    seed: int = 0
+    """Draws the chains."""
+
+    pictures: Path | None = None
+    """Folder for the curves over samples and turns (about a minute); none: one run only."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def __post_init__(self) -> None:
+        for name in ("questions", "samples", "turns", "draft_tokens", "target_tokens", "prompt_tokens"):
+            require(getattr(self, name) >= 1, f"--{name} must be at least 1")
+        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie in [0, 1]")
+        require(0 <= self.answers <= 1, "--answers must lie in [0, 1]")
+        require(self.small_model_concurrency >= 0, "--small_model_concurrency must not be negative")
+        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative")
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(
+            questions=self.questions,
+            samples=self.samples,
+            turns=self.turns,
+            draft_tokens=self.draft_tokens,
+            target_tokens=self.target_tokens,
+            prompt_tokens=self.prompt_tokens,
+            rejection_rate=self.rejection_rate,
+            answers=self.answers,
+            seed=self.seed,
+        )
+
+
+async def answer(settings: SimulateSettings) -> str:
+    """What simulate prints. Raises Problem."""
+    pair = Preset.parse(settings.draft), Preset.parse(settings.target)
+    return await asyncio.to_thread(_answer, settings, *pair)  # a simulation has an event loop of its own
+
+
+def _answer(settings: SimulateSettings, draft: Preset, target: Preset) -> str:
+    runs = compare(settings.workload, draft, target, settings)
+    if settings.pictures is not None:
+        drawn = curves(draft, target)
+        settings.pictures.mkdir(parents=True, exist_ok=True)
+        (settings.pictures / "simulation.json").write_text(json.dumps(drawn, indent=1) + "\n")
+        simulation(drawn, settings.pictures)
+    more = {
+        f"twice the GPUs for the {role}": run(settings.workload, *pair, own(settings))
+        for role, pair in {"draft": (doubled(draft), target), "target": (draft, doubled(target))}.items()
+    }
+    runs |= more
+    if settings.json:
+        return json.dumps({name: asdict(run) for name, run in runs.items()})
+    return describe(runs, draft, target)
+
+
+def compare(
+    work: Workload, draft: Preset, target: Preset, settings: SimulateSettings | None = None
+) -> dict[str, Outcome]:
+    """The same chains driven in three ways: as this project does, in lockstep by question, and all
+    written by the target alone."""
+    return {
+        "ATTS, one queue": run(work, draft, target, own(settings)),
+        "barrier in every turn": run(work, draft, target, barrier(work)),
+        "target alone, same texts": run(work, draft, target, Ways(target_alone=True)),
+    }
+
+
+def doubled(preset: Preset) -> Preset:
+    return Preset(preset.model, preset.device, 2 * preset.gpus)
+
+
+def own(settings: SimulateSettings | None) -> Ways:
+    """This project's way."""
+    if settings is None:
+        return Ways()
+    return Ways(
+        draft_limit=settings.small_model_concurrency,
+        target_limit=settings.eval_model_concurrency,
+        optimistic=settings.optimistic,
+    )
+
+
+def barrier(work: Workload) -> Ways:
+    """Ranking needs all candidates of a turn: one question's samples at a time, turn by turn."""
+    return Ways(
+        draft_limit=work.samples,
+        target_limit=work.samples,
+        samples_in_flight=work.samples,
+        schedule="question",
+        barrier=True,
+    )
+
+
+def run(work: Workload, draft: Preset, target: Preset, ways: Ways) -> Outcome:
+    timings = {"target": target.timing()} if ways.target_alone else {"draft": draft.timing(), "target": target.timing()}
+    script, questions = work.script(by_target_alone=ways.target_alone)
+    tokens = (work.draft_tokens, work.target_tokens)
+    return simulate(
+        script, questions, work.samples, work.turns, timings, ways, tokens=tokens, rejection_rate=work.rejection_rate
+    )
+
+
+def describe(runs: dict[str, Outcome], draft: Preset, target: Preset) -> str:
+    lines = [
+        f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
+        "",
+        "| run | hours | tokens/s | draft busy | target busy | most KV tokens, draft / target | waiting |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, run in runs.items():
+        busy = [f"{100 * run.engines[role]['busy']:.0f} %" if role in run.engines else "-" for role in ROLES]
+        kv = [f"{run.engines[role]['most_kv_tokens']:,.0f}" if role in run.engines else "-" for role in ROLES]
+        lines.append(
+            f"| {name} | {run.seconds / 3600:.2f} | {run.tokens_per_second:,.0f} | {busy[0]} | {busy[1]}"
+            f" | {' / '.join(kv)} | {100 * run.waited / (run.waited + run.served):.0f} % |"
+        )
+    name, ours = next(iter(runs.items()))
+    lines.append("")
+    lines += [f"{other}: {run.seconds / ours.seconds:.2f} times as long as {name}" for other, run in runs.items()][1:]
+    return "\n".join(lines)
+
+
+ROLES = ("draft", "target")
+SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+TURNS = (1, 2, 5, 10, 20, 40)
+
+
+def curves(draft: Preset, target: Preset, questions: int = 4) -> dict[str, Any]:
+    """The paper's argument: what the barrier costs over samples and turns, every chain taking all turns."""
+
+    def over(values: Iterable[int], work: Callable[[int], Workload]) -> list[dict[str, Any]]:
+        found = []
+        for value in values:
+            say(f"simulating {value}")
+            told = compare(work(value), draft, target)
+            ours, locked, alone = told.values()
+            found.append(
+                {
+                    "value": value,
+                    "seconds": {name: run.seconds for name, run in told.items()},
+                    "tokens_per_second": {name: run.tokens_per_second for name, run in told.items()},
+                    "over_target_alone": alone.seconds / ours.seconds,
+                    "over_barrier": locked.seconds / ours.seconds,
+                    "intensity": {name: run.served / run.waited if run.waited else None for name, run in told.items()},
+                    "waiting_share": {name: run.waited / (run.waited + run.served) for name, run in told.items()},
+                    "most_kv_gigabytes": {
+                        name: sum(
+                            run.engines[role]["most_kv_tokens"] * MODELS[preset.model].kv_bytes / 1e9
+                            for role, preset in zip(ROLES, (draft, target), strict=True)
+                            if role in run.engines
+                        )
+                        for name, run in told.items()
+                    },
+                }
+            )
+        return found
+
+    return {
+        "pair": [str(draft), str(target)],
+        "questions": questions,
+        "samples": over(SAMPLES, lambda n: Workload(questions=questions, samples=n, turns=10, answers=0.0)),
+        "turns": over(TURNS, lambda n: Workload(questions=questions, samples=16, turns=n, answers=0.0)),
+    }
+
+
+def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:
+    """Two pictures, over samples and over turns. Returns their paths."""
+    made = []
+    for axis in ("samples", "turns"):
+        points = curves[axis]
+        values = [point["value"] for point in points]
+        figure, panels = plt.subplots(1, 4, figsize=(13, 3))
+        for panel, (key, title) in zip(
+            panels,
+            [
+                ("seconds", "seconds"),
+                ("tokens_per_second", "tokens a second"),
+                ("waiting_share", "share of the time spent waiting"),
+                ("most_kv_gigabytes", "KV memory at most, GB"),
+            ],
+            strict=True,
+        ):
+            for name in points[0][key]:
+                panel.plot(values, [point[key][name] for point in points], marker="o", markersize=3, label=name)
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(values, [str(value) for value in values])
+            panel.set_title(title, fontsize=9)
+            panel.set_xlabel(f"{axis} of a {'question' if axis == 'samples' else 'sample'}", fontsize=8)
+            panel.tick_params(labelsize=7)
+            if key != "waiting_share":
+                panel.set_yscale("log")
+        panels[0].legend(fontsize=7)
+        figure.tight_layout()
+        made.append(folder / f"simulation_{axis}.png")
+        figure.savefig(made[-1], dpi=80)
+        plt.close(figure)
+    return made

@@ -1,0 +1,1 @@
+"""What is on disk: samples, journals, calibration arrays, recordings, and how they were made."""

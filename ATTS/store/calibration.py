@@ -1,0 +1,230 @@
+"""Calibration arrays on disk: loading safely, saving with provenance, refusing what doesn't fit."""
+
+import io
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ATTS.errors import Problem
+from ATTS.method.types import Stage
+from ATTS.store import atomic
+from ATTS.store.records import Record
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationArray:
+    """Scores of shape (n,) (marginal, by turn) or (questions, samples) (conditional), and where they are from.
+
+    ``provenance`` is None for an array without its JSON file, such as a published one. ``turns`` and
+    ``questions``, of the scores' shape, are there for an array by turn.
+    """
+
+    scores: Scores
+    digest: str
+    provenance: dict[str, Any] | None
+    turns: NDArray[np.int32] | None = None
+    questions: NDArray[np.int32] | None = None
+
+    @property
+    def by_turn(self) -> dict[int, Scores]:
+        assert self.turns is not None
+        return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
+
+    @property
+    def by_group(self) -> dict[str, Scores]:
+        """The scores of each group of questions, question by question; empty if the array doesn't tell groups."""
+        groups = (self.provenance or {}).get("groups")
+        if not groups:
+            return {}
+        of_score = np.repeat(np.array(groups), len(self.scores) // len(groups))
+        return {str(group): self.scores[of_score == group] for group in np.unique(of_score)}
+
+
+# An array by turn: one entry a scored chunk, ``question`` being the row of the question in question_ids.
+BY_TURN = np.dtype([("turn", "<i4"), ("question", "<i4"), ("score", "<f8")])
+
+
+def provenance_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def digest(scores: NDArray[Any]) -> str:
+    """Names the scores' content, whatever file they are in."""
+    kind = BY_TURN if scores.dtype.names else np.dtype("<f8")
+    return sha256(str(scores.shape).encode() + np.ascontiguousarray(scores, dtype=kind).tobytes()).hexdigest()[:16]
+
+
+def save(path: Path, scores: NDArray[Any], provenance: Mapping[str, Any]) -> None:
+    """Writes the array and, beside it, the JSON file that says how it was made."""
+    buffer = io.BytesIO()
+    np.save(buffer, scores, allow_pickle=False)
+    atomic.write(path, buffer.getvalue())
+    about = {**provenance, "shape": list(scores.shape), "digest": digest(scores)}
+    atomic.write(provenance_path(path), json.dumps(about, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def load(path: Path, per_question: bool | None, per_turn: bool = False) -> CalibrationArray:
+    """Reads and checks an array; ``per_question`` None takes either kind. Raises Problem.
+
+    Marginal arrays have one dimension; conditional ones have a row a question, or are the published
+    pickled dictionary, which is read by an interpreter that can build numbers and lists and nothing
+    else. Arrays by turn have named columns.
+    """
+    command = f"ref_conformal{'_per_question' if per_question else ' --turns N' if per_turn else ''}"
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise Problem(
+            f"calibration array {path} does not exist; make it with python -m ATTS.{command} (same models, data"
+            " set and settings), or name another with --ppl_array_path"
+        ) from None
+    except OSError as error:
+        raise Problem(f"calibration array {path} can't be read: {error}") from None
+    whole = _parse(path, raw)
+    columns = whole.dtype.names is not None
+    if per_question is not None and columns != per_turn:
+        raise Problem(
+            f"{path} holds scores by turn, which only --calibration per_turn and adaptive use"
+            if columns
+            else f"{path} doesn't tell turns; make one that does with python -m ATTS.{command}"
+        )
+    scores: Scores = whole["score"] if columns else whole
+    kind = {1: "marginal (one set of scores)", 2: "per question (one row a question)"}
+    if scores.ndim not in kind:
+        raise Problem(f"{path} has shape {scores.shape}, which is no calibration array")
+    if per_question is not None and scores.ndim != 1 + per_question:
+        raise Problem(
+            f"{path} has shape {scores.shape}, which is {kind[scores.ndim]}; {kind[1 + per_question]} is needed here,"
+            f" use {'ref_async' if per_question else 'ref_async_per_question'}"
+        )
+    if scores.size == 0:
+        raise Problem(f"{path} is empty")
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        raise Problem(
+            f"{path} holds {int(bad.sum())} scores of {scores.size} that are not finite: it was made by a"
+            " run whose scoring failed; make it again"
+        )
+    if (scores < 1 - 1e-6).any():
+        raise Problem(f"{path} holds scores below 1, the smallest perplexity there is (smallest: {scores.min():g})")
+    about = None
+    if provenance_path(path).is_file():
+        try:
+            about = json.loads(provenance_path(path).read_text())
+        except ValueError as error:
+            raise Problem(f"{provenance_path(path)} is not JSON: {error}") from None
+        if about.get("digest") != digest(whole):
+            raise Problem(
+                f"{path} is not the array that {provenance_path(path).name} beside it describes (digest"
+                f" {digest(whole)}, there {about.get('digest')})"
+            )
+    if columns:
+        return CalibrationArray(scores, digest(whole), about, whole["turn"], whole["question"])
+    return CalibrationArray(scores, digest(whole), about)
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """How many of the recorded percentiles an array gives again, and the first that it doesn't."""
+
+    recorded: int
+    equal: int
+    difference: str | None
+
+
+def recompute(scores: Scores, samples: Sequence[Record], repeats: int) -> Recomputed:
+    """Compares percentiles, ``#{s_i < s} / n``, with those in the samples: another array gives others."""
+    rows = np.sort(scores)  # along the last axis
+    if rows.ndim == 1:
+        rows = np.broadcast_to(rows, (max((s["problem_index"] for s in samples), default=0) // repeats + 1, len(rows)))
+    recorded = equal = 0
+    difference = None
+    for sample in samples:
+        question = sample["problem_index"] // repeats
+        for entry in sample["full_history"]:
+            if entry["model"] != Stage.SCORE.value or entry.get("ppl") is None or entry.get("percentile") is None:
+                continue
+            recorded += 1
+            if question < len(rows):
+                percentile = np.searchsorted(rows[question], entry["ppl"]) / rows.shape[1]
+                equal += percentile == entry["percentile"]
+                given = f"from the array {percentile}"
+            else:
+                percentile, given = None, f"the array has no row for its question {question}"
+            if percentile != entry["percentile"] and difference is None:
+                place = f"sample {sample['problem_index']}, turn {entry['turn']}"
+                difference = f"{place}: recorded {entry['percentile']}, {given}"
+    return Recomputed(recorded, equal, difference)
+
+
+def _parse(path: Path, raw: bytes) -> NDArray[Any]:
+    """Numbers of one kind, or the columns of an array by turn."""
+    try:
+        array = np.load(io.BytesIO(raw), allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise Problem(f"{path} is an archive of arrays, not one array")
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise Problem(f"{path} is not a NumPy array: {error}") from None
+        array = _pickled_dictionary(path, raw)
+    except (OSError, EOFError) as error:
+        raise Problem(f"{path} is not a NumPy array: {error}") from None
+    if array.dtype == BY_TURN and array.ndim == 1 and (array["turn"] >= 0).all() and (array["question"] >= 0).all():
+        return np.asarray(array)
+    if array.dtype.kind not in "fiu":
+        raise Problem(f"{path} holds {array.dtype}, not numbers")
+    return np.asarray(array, dtype=np.float64)
+
+
+def _pickled_dictionary(path: Path, raw: bytes) -> Scores:
+    """The published conditional form: {question number: [scores]} saved by np.save with pickle."""
+    stream = io.BytesIO(raw)
+    try:
+        version = np.lib.format.read_magic(stream)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        reader(stream)
+        content = _InertUnpickler(stream).load()
+        rows = {int(key): [float(value) for value in values] for key, values in content.content().items()}
+    except Exception as error:  # a damaged or hostile stream can fail anywhere
+        raise Problem(f"{path} is neither a NumPy array nor a published per-question one: {error}") from None
+    if sorted(rows) != list(range(len(rows))):
+        raise Problem(f"{path} lacks questions: it has {len(rows)} rows numbered up to {max(rows, default=-1)}")
+    lengths = {len(row) for row in rows.values()}
+    if len(lengths) > 1:
+        raise Problem(f"{path} has rows of different lengths: {sorted(lengths)}")
+    return np.array([rows[i] for i in range(len(rows))], dtype=np.float64)
+
+
+class _Inert:
+    """Stands for any class a stream names: takes whatever it is given and does nothing."""
+
+    def __init__(self, *args: Any) -> None:
+        self.args = args
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def content(self) -> Any:
+        """The only element of a 0-d object array, whose state is (version, shape, dtype, order, [object])."""
+        return self.state[4][0]
+
+    def __float__(self) -> float:
+        """A NumPy scalar: built from a dtype and eight bytes."""
+        return float(np.frombuffer(self.args[1], dtype="<f8")[0])
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Never imports or calls anything of the stream's choosing."""
+
+    def find_class(self, _module: str, _name: str) -> Any:
+        return _Inert

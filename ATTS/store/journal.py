@@ -1,0 +1,49 @@
+"""What a run that isn't finished has so far: a JSON line each, behind a line that says for what."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ATTS.console import say
+from ATTS.errors import Problem
+from ATTS.store import atomic
+
+Entry = dict[str, Any]
+
+
+class Partial:
+    """A file beside the one that is being made; ``entries`` are those of an interrupted run for the same."""
+
+    def __init__(self, made: Path, digest: str) -> None:
+        """``digest`` says what it is for: a file for anything else is started anew. Raises Problem."""
+        self.path = made.with_suffix(".partial.jsonl")
+        header = {"for": digest}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            whole = [entry for entry in map(_parsed, lines) if entry is not None]
+            if not whole or whole[0] != header:
+                if len(whole) > 1:
+                    say(f"{self.path} is of another run and is started anew")
+                atomic.write(self.path, json.dumps(header).encode() + b"\n")
+                whole = [header]
+            elif len(whole) < len(lines):  # the last line was torn; new ones must not grow out of it
+                atomic.write(self.path, b"".join(json.dumps(entry).encode() + b"\n" for entry in whole))
+        except OSError as error:
+            raise Problem(f"{self.path} can't be written: {error}") from None
+        self.entries: list[Entry] = whole[1:]
+
+    def add(self, entry: Entry) -> None:
+        atomic.append_line(self.path, json.dumps(entry).encode())
+        self.entries.append(entry)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _parsed(line: str) -> Entry | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None

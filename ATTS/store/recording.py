@@ -1,0 +1,49 @@
+"""A recording as the samples of a result folder, so that whatever reads the one reads the other."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from ATTS.errors import Problem
+from ATTS.method.types import Stage
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The published keys of every sample. Raises Problem for a file that is no recording."""
+    return [_record(path, sample) for sample in read_recording(path)]
+
+
+def _record(path: Path, sample: dict[str, Any]) -> dict[str, Any]:
+    history: list[dict[str, Any]] = []
+    for number, turn in enumerate(sample["turns"]):
+        history.append({"turn": number, "model": Stage.DRAFT.value, "output": turn["draft_text"]})
+        if turn["ppl"] is not None:
+            score = {"ppl": turn["ppl"], "percentile": turn.get("percentile")}
+            history.append({"turn": number, "model": Stage.SCORE.value, **score})
+        if turn["target_text"] is not None:
+            history.append({"turn": number, "model": Stage.CONTINUE.value, "output": turn["target_text"]})
+    try:
+        return {
+            "problem_index": sample["index"],
+            "question_index": sample["question_id"],
+            "final_answer": sample["final_answer"],
+            "duration_seconds": sample["duration"],
+            "question": sample["question"],
+            "full_history": history,
+        }
+    except KeyError as error:
+        raise Problem(f"a sample of {path} has no {error}: it can be replayed, but is no finished run") from None
+
+
+def read_recording(path: Path) -> list[dict[str, Any]]:
+    """The samples of a recording. Raises Problem for a file that is none."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as lines:
+            samples = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise Problem(f"the recording {path} can't be read: {error}") from error
+    if not samples or any(not {"question", "turns"} <= sample.keys() for sample in samples):
+        raise Problem(f"{path} is not a recording: its lines need question and turns")
+    return samples

@@ -1,0 +1,155 @@
+"""Recorded runs judged again: whether each kind of calibration holds the rate on scores as they really come."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ATTS.analysis.audit_rate import Decisions, Rule, again
+from ATTS.method.conformal import CalibrationSet, PerTurn
+
+Figures = dict[str, Any]
+RATE = 0.4
+WINDOW = 400
+IN_FLIGHT = 20  # samples under way at once with the default limits
+
+
+def halves(questions: NDArray[np.int_], splits: int, seed: int = 0) -> Iterator[NDArray[np.int_]]:
+    """``splits`` random halves of the questions, every second one the other half of the one before: each
+    question is calibrated with as often as it is tested, so that a mean over splits tells the rule's
+    error and not the draw's."""
+    rng = np.random.default_rng(seed)
+    for number in range(splits):
+        if number % 2 == 0:
+            order = rng.permutation(questions)
+            half = order[: len(order) // 2]
+        else:
+            half = order[len(order) // 2 :]
+        yield half
+
+
+def per_turn(made: Decisions, splits: int, turns: int = 10, seed: int = 0) -> list[Figures]:
+    """Rates by turn: as recorded, and by a set a turn fitted on half of the questions and tested on the other."""
+    rates: dict[int, list[float]] = defaultdict(list)
+    for half in halves(np.unique(made.question), splits, seed):
+        fitted = np.isin(made.question, half)
+        judge = PerTurn({t: made.score[fitted & (made.turn == t)] for t in range(int(made.turn.max()) + 1)}, RATE)
+        for turn in range(turns):
+            new = made.score[~fitted & (made.turn == turn)].tolist()
+            if new:
+                rates[turn].append(float(np.mean([judge(score, turn).rejected for score in new])))
+    return [
+        {
+            "turn": turn,
+            "n": int((made.turn == turn).sum()),
+            "questions": len(np.unique(made.question[made.turn == turn])),
+            "recorded": float(made.rejected[made.turn == turn].mean()),
+            "per turn": float(np.mean(of_turn)),
+            "standard deviation of a split": float(np.std(of_turn)),
+            "reached": abs(float(np.mean(of_turn)) - RATE) <= 0.025,
+        }
+        for turn, of_turn in sorted(rates.items())
+    ]
+
+
+def one_after_another(made: Decisions, seed: int | None = None) -> NDArray[np.int_]:
+    """The decisions question by question, sample by sample: in recorded order, or with questions shuffled."""
+    questions = np.unique(made.question)
+    if seed is not None:
+        questions = np.random.default_rng(seed).permutation(questions)
+    place = np.argsort(questions)[np.searchsorted(np.sort(questions), made.question)]
+    return np.lexsort((made.turn, made.sample, place))
+
+
+def interleaved(made: Decisions, seed: int) -> NDArray[np.int_]:
+    """The decisions as one queue makes them: repeat by repeat over questions in a drawn order, so many samples
+    under way at once, each taking one turn after the other."""
+    rng = np.random.default_rng(seed)
+    place = {int(question): number for number, question in enumerate(rng.permutation(np.unique(made.question)))}
+    chunks: dict[int, deque[int]] = defaultdict(deque)
+    for number in np.lexsort((made.turn, made.sample)).tolist():
+        chunks[int(made.sample[number])].append(number)
+    repeat = {}
+    for question in place:
+        for number, sample in enumerate(np.unique(made.sample[made.question == question]).tolist()):
+            repeat[sample] = (number, place[question])
+    waiting = iter(sorted(chunks, key=repeat.__getitem__))
+    under_way = deque(sample for _, sample in zip(range(IN_FLIGHT), waiting, strict=False))
+    order = []
+    while under_way:
+        sample = under_way.popleft()
+        order.append(chunks[sample].popleft())
+        if chunks[sample]:
+            under_way.append(sample)
+        elif (following := next(waiting, None)) is not None:
+            under_way.append(following)
+    return np.array(order)
+
+
+def worst_window(rejected: NDArray[np.bool_]) -> float:
+    """The largest miss of the rate over any WINDOW decisions in a row."""
+    sums = np.concatenate([[0], np.cumsum(rejected)])
+    return float(np.abs((sums[WINDOW:] - sums[:-WINDOW]) / WINDOW - RATE).max())
+
+
+def adaptive(made: Decisions, shuffles: int) -> Figures:
+    """Overall rate and worst window, in recorded order and over ``shuffles`` shuffles of the questions."""
+    orders = [one_after_another(made), *(one_after_another(made, seed) for seed in range(shuffles))]
+    runs = [again(Rule("adaptive", RATE), made.take(order)) for order in orders]
+    rates, windows = [float(run.mean()) for run in runs], [worst_window(run) for run in runs]
+    miss, window = max(abs(rate - RATE) for rate in rates), max(windows)
+    return {
+        "recorded order": rates[0],
+        "its worst window": windows[0],
+        "shuffled, lowest": min(rates[1:]),
+        "shuffled, highest": max(rates[1:]),
+        "shuffled, worst window": max(windows[1:]),
+        "reached": miss <= 0.01 and window <= 0.05,
+    }
+
+
+def online(made: Decisions, shuffles: int, cold: int = 300) -> Figures:
+    """From cold, a bank a turn: interleaved after the first ``cold`` scores; one question after another without
+    and with a level that follows."""
+    queues = [made.take(interleaved(made, seed)) for seed in range(shuffles)]
+    rates = np.array([float(again(Rule("online", RATE), queue)[cold:].mean()) for queue in queues])
+    ordered = made.take(one_after_another(made))
+    following = float(again(Rule("adaptive", RATE), ordered).mean())
+    return {
+        "interleaved, mean": float(rates.mean()),
+        "interleaved, lowest": float(rates.min()),
+        "interleaved, highest": float(rates.max()),
+        "interleaved, share within 0.03": float((np.abs(rates - RATE) <= 0.03).mean()),
+        "one question after another": float(again(Rule("online", RATE), ordered).mean()),
+        "with adaptive on top": following,
+        "reached": bool(np.abs(rates - RATE).max() <= 0.03) and abs(following - RATE) <= 0.02,
+    }
+
+
+def grouped(groups: Mapping[str, Sequence[NDArray[np.float64]]], splits: int, seed: int = 0) -> list[Figures]:
+    """First chunks of several data sets, question by question: the rate of each with a set for each and with one
+    for all, fitted on half of the questions of each and tested on the others."""
+    rates: dict[str, dict[str, list[float]]] = {name: {"grouped": [], "marginal": []} for name in groups}
+    chosen = {
+        name: list(halves(np.arange(len(scores)), splits, seed + number))
+        for number, (name, scores) in enumerate(groups.items())
+    }
+    for number in range(splits):
+        fitted = {name: np.concatenate([scores[q] for q in chosen[name][number]]) for name, scores in groups.items()}
+        common = CalibrationSet(np.concatenate(list(fitted.values())), RATE)
+        for name, scores in groups.items():
+            left = np.setdiff1d(np.arange(len(scores)), chosen[name][number])
+            new = np.concatenate([scores[q] for q in left]).tolist()
+            for kind, judge in (("grouped", CalibrationSet(fitted[name], RATE)), ("marginal", common)):
+                rates[name][kind].append(float(np.mean([judge(score).rejected for score in new])))
+    return [
+        {
+            "group": name,
+            "questions": len(groups[name]),
+            **{kind: float(np.mean(values)) for kind, values in found.items()},
+            "reached": abs(float(np.mean(found["grouped"])) - RATE) <= 0.03,
+        }
+        for name, found in rates.items()
+    ]

@@ -1,0 +1,126 @@
+"""100,000 samples, 512 in flight: memory, open files, lag of the event loop.
+
+    python scripts/figures/scale.py
+
+The production queue, limits, client and loop (one model alone, one turn); results are counted and not
+stored, so that the disk is not what is measured. Against a server that answers at once, which has
+answered most requests before the next ones are sent; and against one that takes 0.1 s, so that 512
+truly are in flight.
+"""
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from client import IDS, INFO
+from instant import running
+from show import show
+
+from ATTS.console import event_loop, relieve_collector
+from ATTS.errors import ExitStatus
+from ATTS.method.chain import Chain, Reader
+from ATTS.method.loop import alone
+from ATTS.method.types import Transcript
+from ATTS.runs.samples import Ended, run_samples
+from ATTS.serving.client import SGLangModel, new_session
+from ATTS.serving.limits import Limits
+from ATTS.store.records import Keys
+from ATTS.tasks.datasets import Question
+
+REPEATS, TICK, DELAY = 16, 0.01, 0.1
+
+
+class Digits:
+    """A tokenizer as cheap as can be."""
+
+    def encode(self, text: str) -> list[int]:
+        return [int(character) for character in text]
+
+    def decode(self, ids: Any) -> str:
+        return "".join(map(str, ids))
+
+
+def memory() -> int:
+    """Bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
+    questions = [Question(number, f"question {number}", "") for number in range(samples // REPEATS)]
+    limits = Limits(in_flight)
+    gate = limits.gate(in_flight)
+    lags: list[float] = []
+    looks: list[tuple[int, int]] = []
+    done = 0
+
+    async def lag() -> None:
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(TICK)
+            lags.append(time.perf_counter() - asked - TICK)
+
+    async with new_session(600) as session:
+        model = SGLangModel(session, url, "instant", INFO, gate, 3)
+
+        def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:  # noqa: ARG001
+            reader = Reader(model, Digits(), IDS, IDS, 500, 0.8)
+            chain = Chain(lambda text, ended: None, reader)  # noqa: ARG005
+            return chain, alone(chain, reader, 1)
+
+        async def keep(ended: Ended) -> None:
+            nonlocal done
+            done += ended.status is ExitStatus.TURN_LIMIT
+            if done % (samples // 10) == 0:
+                looks.append((memory(), len(os.listdir(Path("/proc/self/fd")))))
+
+        watch = asyncio.create_task(lag())
+        began = time.perf_counter()
+        await run_samples(Keys(questions, REPEATS), loop, keep, limits.samples)
+        seconds = time.perf_counter() - began
+        watch.cancel()
+    lags.sort()
+    return {
+        "samples": done,
+        "samples_per_second": done / seconds,
+        "memory_by_tenths": [look[0] for look in looks],
+        "memory_after_a_fifth": looks[1][0],
+        "memory_at_the_end": looks[-1][0],
+        "files_after_a_fifth": looks[1][1],
+        "files_at_the_end": looks[-1][1],
+        "lag_p99_milliseconds": 1000 * lags[int(0.99 * len(lags))],
+        "lag_most_milliseconds": 1000 * lags[-1],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--in_flight", type=int, default=512)
+    args = parser.parse_args()
+    relieve_collector()
+    table, figures = [], {}
+    for name, delay in (("at once", 0.0), (f"after {DELAY} s", DELAY)):
+        with running(delay) as url, asyncio.Runner(loop_factory=event_loop) as runner:
+            told = runner.run(measure(url, args.samples, args.in_flight))
+        early, late = told["memory_after_a_fifth"], told["memory_at_the_end"]
+        figures[name] = {**told, "memory_ratio": late / early}
+        table.append(
+            [
+                name,
+                f"{told['samples']:,}",
+                f"{told['samples_per_second']:,.0f}",
+                f"{early / 1e6:.1f} / {late / 1e6:.1f} MB",
+                f"{told['files_after_a_fifth']} / {told['files_at_the_end']}",
+                f"{told['lag_p99_milliseconds']:.1f} / {told['lag_most_milliseconds']:.0f} ms",
+            ]
+        )
+    columns = ["answers", "samples", "a second", "memory after a fifth / at the end", "open files", "lag p99 / most"]
+    show(columns, table, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""The chain and the loop, against scripted models that speak bytes."""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ATTS.errors import ContextFull, ExitStatus, SampleError, ScoreFailed, ServerFailed
+from ATTS.method.chain import REPLACEMENT, Chain, Reader
+from ATTS.method.conformal import CalibrationSet
+from ATTS.method.loop import alone, atts
+from ATTS.method.take_over import ByScore
+from ATTS.method.types import Generated, Stage, Usage
+from ATTS.tasks.answers import find_answer
+
+
+class Bytes:
+    """A tokenizer whose tokens are bytes, so a chunk can stop inside a character."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+
+class Scripted:
+    """Writes given chunks in turn (a trailing $ ends the text) and scores with given log-probabilities."""
+
+    def __init__(self, chunks: Sequence[str | bytes | SampleError] = (), logprobs: Sequence[float | None] = ()) -> None:
+        self.chunks, self.scores = list(chunks), list(logprobs)
+        self.written_after: list[list[int]] = []
+        self.scored: list[tuple[list[int], int]] = []
+
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
+        self.written_after.append(list(ids))
+        chunk = self.chunks.pop(0)
+        if isinstance(chunk, SampleError):
+            raise chunk
+        raw = chunk if isinstance(chunk, bytes) else chunk.encode()
+        ended = raw.endswith(b"$")
+        return Generated(list(raw.removesuffix(b"$")), ended, Usage(completion_tokens=len(raw)))
+
+    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        self.scored.append((list(ids), start))
+        return [self.scores.pop(0)] * (len(ids) - start), Usage(prompt_tokens=len(ids))
+
+
+GOOD, BAD = -0.01, -3.0  # perplexity 1.01 and 20 against calibration scores 1.1 ... 2
+JUDGE = CalibrationSet([1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0], 0.4)
+
+
+def reader(model: Scripted, name: str = "?") -> Reader:
+    return Reader(model, Bytes(), list(f"<{name}>".encode()), list(f"[{name}]".encode()), 8, 0.8)
+
+
+def run(draft: Scripted, target: Scripted, turns: int = 15) -> tuple[ExitStatus, Chain]:
+    d, t = reader(draft, "d"), reader(target, "t")
+    chain = Chain(find_answer, d, t)
+    return asyncio.run(atts(chain, d, t, ByScore(JUDGE), turns)), chain
+
+
+def stages(chain: Chain) -> str:
+    return "".join({Stage.DRAFT: "d", Stage.SCORE: "s", Stage.CONTINUE: "c"}[event.stage] for event in chain.history)
+
+
+def test_an_accepted_chunk_is_continued_by_the_draft() -> None:
+    status, chain = run(Scripted(["one ", r"\boxed{7}"]), Scripted(logprobs=[GOOD]))
+    assert (status, chain.answer, chain.text) == (ExitStatus.ANSWERED, "7", r"one \boxed{7}")
+    assert stages(chain) == "dsd"
+
+
+def test_a_rejected_chunk_stays_and_the_target_goes_on_behind_it() -> None:
+    status, chain = run(Scripted(["wrong "]), Scripted([r"Wait, \boxed{8}"], [BAD]))
+    assert (status, chain.answer, chain.text) == (ExitStatus.ANSWERED, "8", r"wrong Wait, \boxed{8}")
+    assert stages(chain) == "dsc"
+    assert chain.history[1].rejected
+    assert chain.history[1].percentile == 1.0
+
+
+def test_a_chunk_that_answers_is_not_scored() -> None:
+    status, chain = run(Scripted([r"\boxed{7}"]), Scripted())
+    assert status is ExitStatus.ANSWERED
+    assert stages(chain) == "d"
+
+
+def test_an_answer_split_over_two_authors_is_found() -> None:
+    status, chain = run(Scripted([r"\box"]), Scripted(["ed{9}"], [BAD]))
+    assert (status, chain.answer) == (ExitStatus.ANSWERED, "9")
+
+
+def test_a_text_that_the_draft_ended_goes_to_the_target_unscored() -> None:
+    status, chain = run(Scripted(["so it is$"]), Scripted([r" \boxed{1}"]))
+    assert status is ExitStatus.ANSWERED
+    assert stages(chain) == "dc"
+
+
+@pytest.mark.parametrize(
+    ("draft", "target", "scores", "expected"),
+    [
+        (["so$"], ["$"], [], ExitStatus.DRAFT_ENDED),
+        (["$"], ["$"], [], ExitStatus.EMPTY_DRAFT),
+        ([""], [""], [], ExitStatus.EMPTY_DRAFT),
+        (["so$"], ["no$"], [], ExitStatus.TARGET_ENDED),
+        (["so "], ["$"], [BAD], ExitStatus.TARGET_ENDED),
+        (["a ", "b "], [], [GOOD, GOOD], ExitStatus.TURN_LIMIT),
+        (["a ", "b "], ["c ", "d "], [BAD, BAD], ExitStatus.TURN_LIMIT),
+        (["ANSWER: 4$"], [], [], ExitStatus.ANSWERED),
+    ],
+)
+def test_every_way_to_end_has_its_status(
+    draft: list[str], target: list[str], scores: list[float], expected: ExitStatus
+) -> None:
+    status, _ = run(Scripted(draft), Scripted(target, scores), turns=2)
+    assert status is expected
+
+
+@pytest.mark.parametrize("error", [ServerFailed("500"), ContextFull("full"), ScoreFailed("none")])
+def test_an_error_of_one_sample_leaves_its_history_behind(error: SampleError) -> None:
+    d, t = reader(Scripted(["one ", error])), reader(Scripted(logprobs=[GOOD]))
+    chain = Chain(find_answer, d, t)
+    with pytest.raises(type(error)):
+        asyncio.run(atts(chain, d, t, ByScore(JUDGE), 15))
+    assert stages(chain) == "ds"
+
+
+def test_a_failed_score_is_neither_accepted_nor_rejected() -> None:
+    with pytest.raises(ScoreFailed):
+        run(Scripted(["one "]), Scripted(logprobs=[None]))
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters=REPLACEMENT), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
+def test_every_prompt_extends_the_last_one_and_scores_exactly_the_newest_chunk(turns: list[tuple[str, bool]]) -> None:
+    """For any texts and decisions: append-only ids, the first token of the chunk scored, nothing else."""
+    draft = Scripted([text.replace("$", "s") for text, _ in turns])
+    target = Scripted(["+" for _, rejected in turns if rejected], [BAD if rejected else GOOD for _, rejected in turns])
+    texts = list(draft.chunks)
+    _, chain = run(draft, target, turns=len(turns))
+    for prompts in (draft.written_after, target.written_after, [ids for ids, _ in target.scored]):
+        for shorter, longer in itertools.pairwise(prompts):
+            assert longer[: len(shorter)] == shorter
+    for (ids, start), text in zip(target.scored, texts, strict=False):
+        assert bytes(ids[start:]).decode() == text
+    assert chain.text == "".join(event.output or "" for event in chain.history)
+
+
+def test_a_chunk_that_stops_inside_a_character_leaves_it_to_the_next_author() -> None:
+    euro = "€".encode()
+    draft = Scripted([b"5 " + euro[:2], euro + rb" \boxed{5}"])
+    status, chain = run(draft, Scripted(logprobs=[GOOD]))
+    assert status is ExitStatus.ANSWERED
+    assert chain.text == r"5 € \boxed{5}"
+    assert draft.written_after[1] == list(b"<d>5 ")
+
+
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
+def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
+    """Whatever is decided: same texts, decisions and end; each rejected chunk costs a draft that is noted."""
+
+    class Ahead(Scripted):
+        async def generate(
+            self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+        ) -> Generated:
+            self.written_after.append(list(ids))
+            await asyncio.sleep(0)
+            text = bytes(ids[3:]).decode()
+            said = next(chunk for before, chunk in reversed(known) if text == before)
+            return Generated(list(said.encode()), False, Usage(completion_tokens=len(said)))
+
+    texts = [text.replace("$", "s").replace("\\", "/") for text, _ in turns]
+    known: list[tuple[str, str]] = []
+    before = ""
+    for text, (_, rejected) in zip(texts, turns, strict=True):
+        known.append((before, text))
+        before += text
+        if rejected:
+            known.append((before, "for nothing"))  # what the draft writes if it can't wait
+            before += "+"
+
+    def chain(optimistic: bool) -> tuple[ExitStatus, Chain]:
+        scores = [BAD if rejected else GOOD for _, rejected in turns]
+        d = reader(Ahead(), "d")
+        t = reader(Scripted(["+" for _, rejected in turns if rejected], scores), "t")
+        made = Chain(lambda *_: None, d, t)
+        return asyncio.run(atts(made, d, t, ByScore(JUDGE), len(turns), optimistic)), made
+
+    (plain_status, plain), (status, ahead) = chain(False), chain(True)
+    assert status == plain_status
+    assert [(e.stage, e.output, e.rejected) for e in ahead.history] == [
+        (e.stage, e.output, e.rejected) for e in plain.history
+    ]
+    assert len(ahead.discarded) == sum(rejected for _, rejected in turns[:-1])
+    assert plain.discarded == []
+
+
+def test_a_chunk_drafted_ahead_fails_the_sample_only_if_it_is_wanted() -> None:
+    async def go(score: float) -> ExitStatus:
+        d = reader(Scripted(["one ", ServerFailed("500")]), "d")
+        t = reader(Scripted([r"\boxed{8}"], [score]), "t")
+        return await atts(Chain(find_answer, d, t), d, t, ByScore(JUDGE), 5, True)
+
+    assert asyncio.run(go(BAD)) is ExitStatus.ANSWERED
+    with pytest.raises(ServerFailed):
+        asyncio.run(go(GOOD))
+
+
+def test_a_model_alone_writes_until_it_answers_ends_or_runs_out_of_turns() -> None:
+    for chunks, turns, expected in (
+        (["a ", r"\boxed{2}"], 5, ExitStatus.ANSWERED),
+        (["a ", "b$"], 5, ExitStatus.DRAFT_ENDED),
+        (["$"], 5, ExitStatus.EMPTY_DRAFT),
+        (["a ", "b "], 2, ExitStatus.TURN_LIMIT),
+    ):
+        model = reader(Scripted(chunks))
+        assert asyncio.run(alone(Chain(find_answer, model), model, turns)) is expected
+
+
+def test_a_model_alone_stops_when_its_token_budget_is_spent_and_never_writes_more() -> None:
+    limits: list[int] = []
+
+    class Counting(Scripted):
+        async def generate(
+            self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+        ) -> Generated:
+            limits.append(max_tokens)
+            return await super().generate(ids, max_tokens, temperature)
+
+    model = reader(Counting(["12345678", "1234"]))
+    assert asyncio.run(alone(Chain(find_answer, model), model, 9, token_budget=12)) is ExitStatus.BUDGET_SPENT
+    assert limits == [8, 4]
+
+
+def resample(
+    chunks: list[str], more: list[str], scores: list[float], attempts: int = 1, on_answers: bool = True
+) -> tuple[ExitStatus, Chain, Scripted, Scripted]:
+    draft, target = Scripted(chunks), Scripted(more, scores)
+    d, t = reader(draft, "d"), reader(target, "t")
+    chain = Chain(find_answer, d, t)
+    rule = ByScore(JUDGE, "resample", attempts, on_answers)
+    return asyncio.run(atts(chain, d, t, rule, 9)), chain, draft, target
+
+
+def test_a_rejected_chunk_is_replaced_in_the_text_and_for_both_models() -> None:
+    status, chain, draft, target = resample(["bad ", "so ", r"\boxed{1}"], ["good "], [BAD, GOOD, GOOD])
+    assert status is ExitStatus.ANSWERED
+    assert chain.text == r"good so \boxed{1}"
+    assert target.written_after == [list(b"<t>")]  # where the rejected chunk began
+    assert draft.written_after[1:] == [list(b"<d>good "), list(b"<d>good so ")]
+    assert [ids for ids, _ in target.scored] == [
+        list(b"[t]" + text) for text in (b"bad ", b"good so ", rb"good so \boxed{1}")
+    ]
+    assert [start for _, start in target.scored] == [3, 8, 11]
+    assert [(event.stage, event.output) for event in chain.history if event.output is not None] == [
+        (Stage.DRAFT_DISCARDED, "bad "),
+        (Stage.CONTINUE, "good "),
+        (Stage.DRAFT, "so "),
+        (Stage.DRAFT, r"\boxed{1}"),
+    ]
+
+
+def test_a_wrong_answer_that_is_scored_can_be_replaced_and_one_that_is_not_ends_the_sample() -> None:
+    status, chain, *_ = resample([r"\boxed{1}$"], [r"\boxed{2}"], [BAD])
+    assert (status, chain.answer) == (ExitStatus.ANSWERED, "2")
+    status, chain, *_ = resample([r"\boxed{1}$"], [], [], on_answers=False)
+    assert (status, chain.answer) == (ExitStatus.ANSWERED, "1")
+    status, chain, *_ = resample([r"\boxed{1}$"], ["$"], [BAD])  # the target has nothing to put in its place
+    assert (status, chain.answer, chain.text) == (ExitStatus.TARGET_ENDED, None, "")
+
+
+def test_a_rejected_chunk_is_drafted_again_before_the_target_writes() -> None:
+    status, chain, draft, _ = resample(["a ", "b ", "c ", r"\boxed{1}"], ["t "], [BAD, BAD, GOOD, GOOD], attempts=2)
+    assert status is ExitStatus.ANSWERED
+    assert chain.text == r"t c \boxed{1}"
+    assert draft.written_after[:2] == [list(b"<d>")] * 2
+    assert [event.turn for event in chain.history if event.stage is Stage.DRAFT_DISCARDED] == [0, 0]
+
+
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
+def test_what_stays_of_a_chain_is_what_its_history_keeps(turns: list[tuple[str, bool]]) -> None:
+    """For both models, whatever is rejected."""
+    d = reader(Scripted([text.replace("$", "s") + " " for text, _ in turns]), "d")
+    t = reader(Scripted(["+" for _, rejected in turns if rejected], [BAD if r else GOOD for _, r in turns]), "t")
+    chain = Chain(lambda *_: None, d, t)
+    asyncio.run(atts(chain, d, t, ByScore(JUDGE, "resample"), len(turns)))
+    kept = "".join(event.output or "" for event in chain.history if event.stage in (Stage.DRAFT, Stage.CONTINUE))
+    assert chain.text == kept == "".join("+" if rejected else text.replace("$", "s") + " " for text, rejected in turns)
+    assert d.ids == t.ids == list(kept.encode())

@@ -1,0 +1,135 @@
+"""Flags: the published names, one set of defaults, and no typo passes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from ATTS import console
+from ATTS.baselines.compare_methods import MethodsSettings
+from ATTS.baselines.flags import (
+    AsyncFixBudgetSettings,
+    SpecReasonSettings,
+    SpeculativeThinkingSettings,
+    SyncFixBudgetSettings,
+)
+from ATTS.runs import names
+from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+
+OTHERS = (
+    *(AsyncFixBudgetSettings, SyncFixBudgetSettings, SpecReasonSettings, SpeculativeThinkingSettings),
+    MethodsSettings,
+)
+
+PAIR = {
+    "small_model_name": "deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
+    "eval_model_name": "Qwen/QwQ-32B",
+    "dataset_name": "math500",
+}
+
+
+def parsed(settings: type[Any], *words: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    required = [word for name, value in PAIR.items() for word in (f"--{name}", value)]
+    if settings is BaselineSettings:
+        required = required[:2] + required[4:]
+    monkeypatch.setattr("sys.argv", ["prog", *required, *words])
+    return console.parse(settings, "A test.")
+
+
+def test_the_defaults_are_those_of_the_readme_for_every_front_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = parsed(AsyncSettings, monkeypatch=monkeypatch)
+    array = parsed(ConformalSettings, monkeypatch=monkeypatch)
+    alone = parsed(BaselineSettings, monkeypatch=monkeypatch)
+    assert (run.repeats, run.turns, run.small_model_max_tokens, run.evalator_max_tokens) == (16, 15, 500, 500)
+    assert (run.small_model_temperature, run.eval_model_temperature, run.rejection_rate) == (0.8, 0.8, 0.4)
+    assert (run.small_model_concurrency, run.eval_model_concurrency, run.max_retries) == (0, 0, 3)
+    assert (run.draft_url, run.target_url) == ("http://127.0.0.1:40000", "http://127.0.0.1:40001")
+    assert (array.draft_url, array.target_url) == (run.draft_url, run.target_url)
+    assert (array.sample_size, array.max_concurrent, array.small_model_max_tokens) == (16, 16, 500)
+    assert (alone.repeats, alone.turns, alone.small_model_max_tokens, alone.draft_url) == (16, 15, 500, run.draft_url)
+
+
+def test_the_two_commands_find_each_others_files_by_the_published_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for words, marginal, conditional in (
+        ((), "_ct0", "_per_question"),
+        (("--use_chat_template",), "_ct1", "_ct1_per_question"),
+    ):
+        run = parsed(AsyncSettings, *words, monkeypatch=monkeypatch)
+        array = parsed(ConformalSettings, *words, monkeypatch=monkeypatch)
+        for per_question, mode in ((False, marginal), (True, conditional)):
+            expected = Path(f"evaluation/ppls_math500_qwq_32B_rllama_8B_s16_t500_temp0.8{mode}.npy")
+            assert names.calibration_array(run, per_question) == expected
+            assert names.calibration_array(array, per_question) == expected
+            assert names.async_results(run, per_question) == Path(
+                f"results/rllama_8B_qwq_32B_math500_sm500_em500_t15_smt0.8_sct0.8_emt0.8_smc0_emc0{mode}"
+            )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--repeat", "3"),
+        ("--repeats", "0"),
+        ("--repeats", "x"),
+        ("--turns", "0"),
+        ("--turns", "-1"),
+        ("--small_model_temperature", "-0.1"),
+        ("--eval_model_temperature", "-1"),
+        ("--rejection_rate", "0"),
+        ("--rejection_rate", "1"),
+        ("--rejection_rate", "1.5"),
+        ("--rejection_rate", "nan"),
+        ("--small_model_max_tokens", "0"),
+        ("--evalator_max_tokens", "0"),
+        ("--small_model_concurrency", "-1"),
+        ("--eval_model_concurrency", "-1"),
+        ("--samples_in_flight", "-1"),
+        ("--schedule", "turn"),
+        ("--max_retries", "-1"),
+        ("--top_p", "0"),
+        ("--max_problems", "-1"),
+        ("--request_timeout", "0"),
+        ("--calibration_split", "1"),
+        ("--extract_mode", "guess"),
+        ("--small_model_port", "70000"),
+        ("--eval_model_port", "40000"),
+        ("--eval_model_url", "localhost:40001"),
+        ("surplus",),
+    ],
+)
+def test_a_flag_that_does_not_exist_or_does_not_fit_exits_with_2_and_says_which(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(AsyncSettings, *words, monkeypatch=monkeypatch)
+    assert caught.value.code == 2
+    told = capsys.readouterr()
+    name = words[0].lstrip("-")
+    assert name in told.err + told.out or "are both at http://127.0.0.1:40000" in " ".join(told.err.split())
+
+
+def test_the_published_limits_are_those_of_the_published_order_where_the_user_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for words in (("--schedule", "question"), ("--compat", "published")):
+        run = parsed(AsyncSettings, *words, monkeypatch=monkeypatch)
+        assert (run.schedule, run.small_model_concurrency, run.eval_model_concurrency) == ("question", 16, 4)
+        run = parsed(AsyncSettings, *words, "--eval_model_concurrency", "9", monkeypatch=monkeypatch)
+        assert (run.small_model_concurrency, run.eval_model_concurrency) == (16, 9)
+
+
+def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(ConformalSettings, "--sample_size", "0", monkeypatch=monkeypatch)
+    assert caught.value.code == 2
+
+
+def test_every_flag_has_a_help_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings in (AsyncSettings, ConformalSettings, BaselineSettings, *OTHERS):
+        monkeypatch.setattr("sys.argv", ["prog", "--help"])
+        with pytest.raises(SystemExit):
+            console.parse(settings, "A test.")
+        capsys.readouterr()
+        for field in settings.__dataclass_fields__:
+            assert tyro._docstrings.get_field_docstring(settings, field, ()), field

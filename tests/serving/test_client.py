@@ -1,0 +1,292 @@
+"""The SGLang client against a real HTTP server that misbehaves on purpose."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.method.types import Generated
+from ATTS.serving.client import ServerInfo, SGLangModel, inspect, new_session
+from ATTS.serving.gate import Gate
+
+INFO = ServerInfo(frozenset({"m"}), "m", None, 100, "0.5.23")
+Reply = Callable[[int, dict[str, Any]], web.StreamResponse | Awaitable[web.StreamResponse] | None]
+
+
+@asynccontextmanager
+async def serving(reply: Reply, pages: dict[str, web.Response] | None = None) -> AsyncIterator[str]:
+    """A server whose /generate gives ``reply(how many requests came before, body)``."""
+    count = 0
+
+    async def generate(request: web.Request) -> web.StreamResponse:
+        nonlocal count
+        count += 1
+        answer = reply(count - 1, await request.json())
+        if answer is None:  # half an answer, then the connection breaks
+            half = web.StreamResponse(headers={"Content-Length": "1000"})
+            await half.prepare(request)
+            await half.write(b'{"text"')
+            assert request.transport is not None
+            request.transport.close()
+            return half
+        return answer if isinstance(answer, web.StreamResponse) else await answer
+
+    async def page(request: web.Request) -> web.Response:
+        if pages is None or request.path not in pages:
+            return web.json_response({"model_path": "m"}) if pages is None else web.Response(status=404)
+        return pages[request.path]
+
+    app = web.Application()
+    app.router.add_post("/generate", generate)
+    app.router.add_get("/{any:.*}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def written(ids: list[int], finish: dict[str, Any], **more: Any) -> web.Response:
+    meta = {"prompt_tokens": 2, "completion_tokens": len(ids), "cached_tokens": 1, "finish_reason": finish}
+    return web.json_response({"text": "", "output_ids": ids, "meta_info": {**meta, **more}})
+
+
+LENGTH = {"type": "length", "length": 4}
+
+
+def generate(reply: Reply, info: ServerInfo = INFO, retries: int = 3, timeout: float = 20.0) -> Generated:
+    async def ask() -> Generated:
+        async with serving(reply) as url, new_session(timeout) as session:
+            model = SGLangModel(session, url, "draft", info, Gate(2), retries)
+            return await model.generate([1, 2], 4, 0.8)
+
+    return asyncio.run(ask())
+
+
+def score(values: list[Any], ids: list[int], start: int) -> list[float | None]:
+    def reply(_: int, body: dict[str, Any]) -> web.Response:
+        assert body["logprob_start_len"] == start - 1
+        assert body["sampling_params"]["max_new_tokens"] == 0
+        return web.json_response({"meta_info": {"input_token_logprobs": values}})
+
+    async def ask() -> list[float | None]:
+        async with serving(reply) as url, new_session(20) as session:
+            model = SGLangModel(session, url, "target", INFO, Gate(1), 0)
+            return (await model.logprobs(ids, start))[0]
+
+    return asyncio.run(ask())
+
+
+def test_what_is_sent_and_what_comes_back() -> None:
+    def reply(_: int, body: dict[str, Any]) -> web.Response:
+        assert body == {
+            "input_ids": [1, 2],
+            "sampling_params": {"max_new_tokens": 4, "temperature": 0.8, "top_p": 1.0},
+        }
+        return written([5, 6, 7, 8], LENGTH)
+
+    result = generate(reply)
+    assert (result.ids, result.ended, result.usage.cached_tokens) == ([5, 6, 7, 8], False, 1)
+
+
+def test_the_end_of_text_token_is_not_part_of_the_chunk() -> None:
+    assert generate(lambda *_: written([5, 9], {"type": "stop", "matched": 9})).ids == [5]
+    result = generate(lambda *_: written([5], {"type": "stop", "matched": 9}))
+    assert (result.ids, result.ended) == ([5], True)
+
+
+def test_a_release_without_output_ids_gives_them_with_the_log_probabilities() -> None:
+    def reply(_: int, body: dict[str, Any]) -> web.Response:
+        assert body["return_logprob"] is True
+        meta = {"finish_reason": LENGTH, "output_token_logprobs": [[-0.1, 5, None], [-0.2, 6, None]]}
+        return web.json_response({"text": "", "meta_info": meta})
+
+    old = ServerInfo(frozenset({"m"}), "m", None, None, "0.4.3.post4")
+    assert generate(reply, old).ids == [5, 6]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda: web.Response(status=500),
+        lambda: web.Response(status=503, text="loading"),
+        lambda: web.Response(status=429),
+        lambda: web.Response(text="{not json"),
+        lambda: web.Response(text="[1]"),
+        lambda: written([], {"type": "abort", "message": "retracted"}),
+    ],
+)
+def test_what_may_pass_is_tried_again_until_it_does(failure: Callable[[], web.Response], caplog: Any) -> None:
+    def reply(before: int, _: dict[str, Any]) -> web.Response:
+        return failure() if before < 2 else written([5], LENGTH)
+
+    assert generate(reply).ids == [5]
+    assert [record.message[-3:] for record in caplog.records if "retry" in record.message] == ["1/3", "2/3"]
+
+
+def test_a_connection_that_breaks_is_tried_again() -> None:
+    assert generate(lambda before, _: None if before < 1 else written([5], LENGTH)).ids == [5]
+
+
+def test_what_stays_broken_fails_the_sample_with_the_reason() -> None:
+    with pytest.raises(ServerFailed, match="status 500"):
+        generate(lambda *_: web.Response(status=500), retries=1)
+    with pytest.raises(ServerFailed, match="no answer within the time limit"):
+        generate(lambda *_: hang(), retries=0, timeout=0.5)
+
+
+async def hang() -> web.StreamResponse:
+    await asyncio.sleep(5)
+    return web.Response()
+
+
+def test_a_refused_request_is_not_tried_again() -> None:
+    asked = []
+
+    def reply(before: int, _: dict[str, Any]) -> web.Response:
+        asked.append(before)
+        return web.Response(status=400, text="input is too long")
+
+    with pytest.raises(ServerFailed, match="status 400: input is too long"):
+        generate(reply)
+    assert asked == [0]
+
+
+def test_a_server_that_has_gone_ends_the_run_and_is_named() -> None:
+    async def ask() -> None:
+        async with new_session(5) as session:
+            async with serving(lambda *_: written([5], LENGTH)) as url:
+                model = SGLangModel(session, url, "target", INFO, Gate(1), 1)
+            await model.generate([1], 4, 0.8)
+
+    with pytest.raises(Problem, match=r"the target server at http://127\.0\.0\.1:\d+ has gone"):
+        asyncio.run(ask())
+
+
+def test_a_full_context_is_noticed_before_anything_is_sent() -> None:
+    def never(*_: Any) -> web.Response:
+        raise AssertionError("sent")
+
+    small = ServerInfo(frozenset({"m"}), "m", None, 3, "0.5.23")
+    with pytest.raises(ContextFull):
+        generate(never, small)
+
+
+def test_the_last_chunk_is_cut_to_the_context_and_then_the_context_is_full() -> None:
+    def reply(_: int, body: dict[str, Any]) -> web.Response:
+        assert body["sampling_params"]["max_new_tokens"] == 2
+        return written([5, 6], LENGTH)
+
+    with pytest.raises(ContextFull, match="filled"):
+        generate(reply, ServerInfo(frozenset({"m"}), "m", None, 5, "0.5.23"))
+
+
+def test_a_score_drops_the_empty_first_entry_and_keeps_the_first_token() -> None:
+    assert score([[None, 2, None], [-0.5, 3, None], [-0.25, 4, None]], [1, 2, 3, 4], 2) == [-0.5, -0.25]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[None, 2, None], [-0.5, 3, None]],  # one short
+        [[None, 2, None], [-0.5, 3, None], [-0.25, 9, None]],  # another token
+        [],
+        [[]],
+        [[None, 2, None], None, None],
+    ],
+)
+def test_a_score_of_anything_but_the_chunk_fails(values: list[Any]) -> None:
+    with pytest.raises(ScoreFailed):
+        score(values, [1, 2, 3, 4], 2)
+
+
+def test_empty_or_negative_ids_are_never_sent() -> None:
+    """They take a real server down for everybody."""
+
+    async def ask(ids: list[int]) -> None:
+        async with new_session(5) as session:
+            model = SGLangModel(session, "http://127.0.0.1:9", "draft", INFO, Gate(1), 0)
+            await model.generate(ids, 4, 0.8)
+
+    for ids in ([], [1, -1]):
+        with pytest.raises(ValueError, match="token ids"):
+            asyncio.run(ask(ids))
+
+
+def test_no_more_requests_are_in_flight_than_the_limit_and_waiting_counts_as_queueing() -> None:
+    now = most = 0
+
+    async def slow() -> web.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.1)
+        now -= 1
+        return written([5], LENGTH)
+
+    async def ask() -> list[Generated]:
+        async with serving(lambda *_: slow()) as url, new_session(20) as session:
+            model = SGLangModel(session, url, "draft", INFO, Gate(3), 0)
+            return await asyncio.gather(*(model.generate([1], 4, 0.8) for _ in range(9)))
+
+    results = asyncio.run(ask())
+    assert most == 3
+    assert sum(result.usage.queue_seconds for result in results) > sum(0.1 * k for k in (1, 2)) * 3 * 0.8
+    assert all(result.usage.serve_seconds >= 0.1 for result in results)
+
+
+MODELS = web.json_response
+
+
+@pytest.mark.parametrize(
+    ("pages", "message"),
+    [
+        ({"/get_model_info": lambda: web.Response(status=503)}, "not ready"),
+        ({"/other": lambda: web.Response()}, "not an SGLang server"),
+        ({"/get_model_info": lambda: web.Response(text="<html>")}, "not an SGLang server"),
+        ({"/get_model_info": lambda: web.json_response({"model_path": "x/other"})}, "serves x/other, not m"),
+    ],
+)
+def test_a_server_that_is_not_the_right_one_is_named_with_what_it_is(
+    pages: dict[str, Callable[[], web.Response]], message: str
+) -> None:
+    async def ask() -> None:
+        made = {path: page() for path, page in pages.items()}
+        async with serving(lambda *_: web.Response(), made) as url, new_session(5) as session:
+            await inspect(session, url, "draft", "m")
+
+    with pytest.raises(Problem, match=message):
+        asyncio.run(ask())
+
+
+def test_nobody_at_the_port_says_what_to_do() -> None:
+    async def ask() -> None:
+        async with new_session(5) as session:
+            await inspect(session, "http://127.0.0.1:9", "draft", "m")
+
+    with pytest.raises(Problem, match=r"no server answers at http://127\.0\.0\.1:9 .*launch_sglang_servers"):
+        asyncio.run(ask())
+
+
+def test_what_a_server_says_of_itself() -> None:
+    pages = {
+        "/get_model_info": {"model_path": "/models/m", "tokenizer_path": "/models/m"},
+        "/v1/models": {"data": [{"id": "m", "max_model_len": 4096}]},
+        "/server_info": {"version": "0.5.23", "max_total_num_tokens": 2000},
+    }
+
+    async def ask() -> ServerInfo:
+        made = {path: web.json_response(page) for path, page in pages.items()}
+        async with serving(lambda *_: web.Response(), made) as url, new_session(5) as session:
+            return await inspect(session, url, "draft", "m")
+
+    info = asyncio.run(ask())
+    assert info == ServerInfo(frozenset({"m", "/models/m"}), "/models/m", "/models/m", 2000, "0.5.23", 2000)
+    assert info.returns_ids

@@ -1,0 +1,198 @@
+"""Virtual time, memory of emulated servers, adaptive limits, and what simulations say."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from conftest import door
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from one_queue import Recording
+
+from ATTS.analysis.timing import covered, timing
+from ATTS.emulator import Timing
+from ATTS.emulator.engine import Engine, Job
+from ATTS.errors import Problem
+from ATTS.serving.load import parse
+from ATTS.simulation import virtual
+from ATTS.simulation.roofline import Preset
+from ATTS.simulation.run import Outcome, Ways, Workload, simulate
+
+WORK = Workload(questions=6, samples=4, turns=6)
+SMALL = Timing(step_seconds=0.02, kv_tokens=40_000)
+
+
+def run(work: Workload = WORK, ways: Ways = Ways(), target: Timing = SMALL) -> Outcome:  # noqa: B008
+    script, questions = work.script()
+    timings = {"draft": Timing(step_seconds=0.01), "target": target}
+    return simulate(script, questions, work.samples, work.turns, timings, ways)
+
+
+def test_virtual_time_passes_at_once_and_in_order() -> None:
+    async def wait() -> list[float]:
+        times = []
+
+        async def one(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            times.append(asyncio.get_running_loop().time())
+
+        await asyncio.gather(one(3600), one(60), one(1e6))
+        return times
+
+    assert virtual.run(wait()) == [60, 3600, 1e6]
+
+
+def test_waiting_for_what_never_comes_is_an_error_and_no_hang() -> None:
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError, match="nothing will ever happen"):
+        virtual.run(wait())
+
+
+JOBS = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 200), st.floats(0, 5)), min_size=1, max_size=25)
+
+
+@settings(max_examples=50)
+@given(JOBS, st.integers(600, 1500), st.floats(0, 1))
+def test_an_engine_serves_everybody_within_its_memory(
+    jobs: list[tuple[int, int, float]], memory: int, reserve: float
+) -> None:
+    """Whatever comes when: all are finished, and no more tokens than fit were ever held."""
+
+    async def serve() -> None:
+        engine = Engine(Timing(step_seconds=0.01, kv_tokens=memory, reserve=reserve))
+
+        async def one(number: int, prompt: int, output: int, after: float) -> None:
+            await asyncio.sleep(after)
+            job = Job([number % 3 + 1] * prompt, prompt, [9] * output)
+            await engine.run(job)
+            assert job.finished
+
+        await asyncio.gather(*(one(i, *job) for i, job in enumerate(jobs)))
+        assert engine.spent.most_kv <= memory + 2 * len(jobs)  # to whole steps
+        assert engine.cache.pinned == 0
+        assert engine.cache.size <= memory
+        assert not engine.running
+        assert engine.spent.written == pytest.approx(sum(output for _, output, _ in jobs), abs=1e-3)
+        await engine.stop()
+
+    virtual.run(serve())
+
+
+def test_an_aborted_request_gives_its_memory_back() -> None:
+    async def serve() -> None:
+        engine = Engine(Timing(step_seconds=0.01, kv_tokens=1000))
+        job = asyncio.create_task(engine.run(Job([1] * 100, 100, [2] * 500)))
+        await asyncio.sleep(1)
+        assert engine.load().running == 1
+        job.cancel()
+        await asyncio.sleep(0)
+        await engine.run(Job([3] * 10, 10, [4]))
+        assert engine.load().token_usage == 0
+        assert 90 <= engine.spent.written <= 110  # a second's steps, and one token
+        await engine.stop()
+
+    virtual.run(serve())
+
+
+@pytest.mark.parametrize(
+    ("pair", "running", "tokens_per_second"),
+    [
+        ("32B:A100x2", 1, 39),
+        ("32B:A100x2", 2, 78),
+        ("32B:A100x2", 3, 115),
+        ("1.5B:A100", 1, 196),
+        ("1.5B:A100", 16, 2937),
+    ],
+)
+def test_the_roofline_agrees_with_the_recorded_speeds(pair: str, running: int, tokens_per_second: float) -> None:
+    timing = Preset.parse(pair).timing()
+    assert running / timing.step(running, 500 * running) == pytest.approx(tokens_per_second, rel=0.03)
+
+
+@pytest.mark.parametrize("text", ["9B:A100", "8B:B100", "8B", "8B:A100x0", "70B:A100"])
+def test_a_pair_that_does_not_exist_or_fit_is_named(text: str) -> None:
+    with pytest.raises(Problem, match=text.split(":")[0]):
+        Preset.parse(text).timing()
+
+
+def test_a_simulation_is_exactly_repeatable() -> None:
+    assert run() == run()
+
+
+def test_optimistic_drafting_writes_the_same_chains_sooner_and_wastes_some_tokens() -> None:
+    """With servers that have room to spare: one question at a time, few samples."""
+    plain, ahead = run(ways=Ways(schedule="question")), run(ways=Ways(schedule="question", optimistic=True))
+    assert (plain.written, plain.turns) == (ahead.written, ahead.turns)
+    assert ahead.seconds < plain.seconds
+    assert ahead.engines["draft"]["written"] > plain.engines["draft"]["written"]
+    assert plain.engines["draft"]["written"] == pytest.approx(plain.written["draft"])
+
+
+def test_a_barrier_makes_the_same_chains_later() -> None:
+    ways = {"draft_limit": 4, "target_limit": 4, "samples_in_flight": 4}
+    free = run(ways=Ways(**ways))
+    locked = run(ways=Ways(**ways, schedule="question", barrier=True))
+    assert free.written == locked.written
+    assert free.seconds < locked.seconds
+
+
+def test_adaptive_limits_keep_the_chains_in_memory_where_no_limits_lose_them() -> None:
+    work = Workload(questions=25, samples=8, turns=10)
+    endless = run(work, Ways(draft_limit=1000, target_limit=1000))
+    adaptive = run(work)
+    assert adaptive.written == endless.written
+    assert endless.engines["target"]["hits"] < 0.6 < adaptive.engines["target"]["hits"]
+    assert adaptive.seconds < 0.8 * endless.seconds
+    assert adaptive.servers["target"]["forgotten"] < 0.1
+
+
+def test_one_queue_and_adaptive_limits_on_a_recorded_run(traces: Path) -> None:
+    """The figures of docs/PERFORMANCE.md, as bounds."""
+    path = traces / "traces_math500_ct1.jsonl.gz"
+    recording = Recording(path, Preset.parse("8B:A100"), Preset.parse("32B:A100x2"))
+    question = recording.run(Ways(draft_limit=16, target_limit=4, schedule="question"))
+    queue = recording.run(Ways(draft_limit=16, target_limit=4))
+    adaptive = recording.run(Ways())
+    assert question.samples == queue.samples == adaptive.samples == 1120
+    assert question.written == queue.written == adaptive.written
+    assert queue.servers["target"]["slots_busy_until_queue_empty"] >= 0.97
+    assert question.seconds >= 1.35 * queue.seconds
+    assert question.seconds >= 4.5 * adaptive.seconds
+
+
+def test_simulate_answers_and_refuses(tmp_path: Path) -> None:
+    flags = ("--questions", "4", "--samples", "4", "--turns", "4", "--json")
+    done = door("simulate", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {run["samples"] for run in told.values()} == {16}
+    assert door("simulate", "--target", "9B:A100", cwd=tmp_path).returncode == 2
+
+
+def test_a_page_of_metrics_is_read_over_all_workers_and_another_page_is_none() -> None:
+    page = (
+        '# HELP x\nsglang:num_running_reqs{model_name="m",tp_rank="0"} 3.0\nsglang:num_running_reqs{a="b"} 2.0\n'
+        "sglang:num_queue_reqs 1.0\nsglang:token_usage 0.25\nsglang:num_retracted_reqs 7\n"
+    )
+    load = parse(page)
+    assert load is not None
+    assert (load.running, load.queued, load.token_usage, load.retracted) == (5, 1, 0.25, 7)
+    assert parse("<html>") is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=12))
+def test_overlapping_spans_are_counted_once(spans: list[tuple[int, int]]) -> None:
+    ticks = {tick for start, length in spans for tick in range(start, start + length)}
+    assert covered((start, start + length) for start, length in spans) == len(ticks)
+
+
+def test_the_intensity_sets_time_at_servers_against_waiting() -> None:
+    entry = {"model": "small", "turn": 0, "at": 0.0, "queued": 2.0, "seconds": 6.0}
+    told = timing([{"full_history": [entry], "duration_seconds": 9.0, "discarded": []}])
+    assert told is not None
+    assert told["asynchronous_arithmetic_intensity"] == 2.0
+    assert told["by_stage"]["draft"] == {"serve_seconds": 6.0, "queue_seconds": 2.0}
+    assert timing([{"full_history": [{"model": "small", "turn": 0}]}]) is None

@@ -1,0 +1,110 @@
+"""Calibration arrays: safe, checked, and the published ones readable."""
+
+import io
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ATTS.errors import Problem
+from ATTS.store import calibration
+
+
+def test_every_published_array_loads_in_its_mode_and_in_no_other(published_arrays: Path) -> None:
+    loaded = 0
+    for path in sorted(published_arrays.glob("ppls_*.npy")):
+        per_question = path.name.endswith(".matrix.npy")
+        raw = np.load(path)
+        array = calibration.load(path, per_question)
+        assert np.array_equal(array.scores, raw)
+        with pytest.raises(Problem, match="is needed here"):
+            calibration.load(path, not per_question)
+        loaded += 1
+    assert loaded >= 25
+
+
+@given(scores=arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(1, 1e6)))
+def test_saving_and_loading_gives_the_scores_back_with_their_provenance(
+    tmp_path_factory: pytest.TempPathFactory, scores: np.ndarray
+) -> None:
+    path = tmp_path_factory.mktemp("arrays") / "a.npy"
+    calibration.save(path, scores, {"made_for": {"dataset_name": "demo"}})
+    array = calibration.load(path, per_question=True)
+    assert np.array_equal(array.scores, scores)
+    assert array.provenance is not None
+    assert array.provenance["made_for"] == {"dataset_name": "demo"}
+    assert array.provenance["digest"] == array.digest
+
+
+def test_the_published_pickled_dictionary_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "per_question.npy"
+    rows = {1: [np.float64(1.5), 2.0], 0: [1.25, 3.0]}
+    np.save(path, rows)  # type: ignore[arg-type]
+    assert calibration.load(path, per_question=True).scores.tolist() == [[1.25, 3.0], [1.5, 2.0]]
+
+
+def test_a_hostile_pickle_executes_nothing(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+
+    class Hostile:
+        def __reduce__(self) -> object:
+            return os.system, (f"touch {witness}",)
+
+    for content in (Hostile(), {0: [Hostile()]}):
+        path = tmp_path / "hostile.npy"
+        np.save(path, np.array(content, dtype=object))
+        with pytest.raises(Problem):
+            calibration.load(path, per_question=True)
+        assert not witness.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x93NUMPY", pickle.dumps({0: [1.0]})])
+@pytest.mark.parametrize("per_question", [False, True])
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes, per_question: bool) -> None:
+    path = tmp_path / "bad.npy"
+    path.write_bytes(content)
+    with pytest.raises(Problem, match=r"bad\.npy"):
+        calibration.load(path, per_question)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.array([]), "is empty"),
+        (np.array([1.5, np.nan]), "1 scores of 2 that are not finite"),
+        (np.array([1.5, np.inf]), "not finite"),
+        (np.array([1.5, 0.0]), "below 1"),
+        (np.ones((2, 2)), "ref_async_per_question"),
+        (np.ones((2, 2, 2)), "no calibration array"),
+        (np.array(["a"]), "not numbers"),
+        (np.array([True]), "not numbers"),
+    ],
+)
+def test_unusable_scores_are_refused_with_the_reason(tmp_path: Path, scores: np.ndarray, message: str) -> None:
+    path = tmp_path / "bad.npy"
+    np.save(path, scores)
+    with pytest.raises(Problem, match=message):
+        calibration.load(path, per_question=False)
+
+
+def test_a_missing_array_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"ATTS\.ref_conformal_per_question"):
+        calibration.load(tmp_path / "none.npy", per_question=True)
+
+
+def test_an_array_that_its_provenance_does_not_describe_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    calibration.save(path, np.array([1.5, 2.0]), {})
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([1.5, 2.5]))
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(Problem, match="is not the array that"):
+        calibration.load(path, per_question=False)
+    calibration.provenance_path(path).write_text("{")
+    with pytest.raises(Problem, match="is not JSON"):
+        calibration.load(path, per_question=False)

@@ -1,0 +1,141 @@
+"""The result folder: whole files only, resumed by content, refused when it is another run's."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ATTS.errors import ExitStatus, Problem
+from ATTS.method.chain import Chain
+from ATTS.store import atomic
+from ATTS.store.records import Key, record
+from ATTS.store.result_folder import ResultStore, samples
+from ATTS.tasks.answers import find_answer
+from ATTS.tasks.datasets import Question
+
+ABOUT = {"decisive": {"turns": 15, "calibration": "abc"}}
+QUESTIONS = [Question(i, f"question {i}", str(i)) for i in range(3)]
+KEYS = [Key(question, repeat, 2) for question in QUESTIONS for repeat in range(2)]
+
+
+def content(key: Key, status: ExitStatus = ExitStatus.ANSWERED) -> dict[str, Any]:
+    return record(key, Chain(find_answer), status, None, 1.5, {"settings_digest": "d", "calibration_digest": None})
+
+
+def save(store: ResultStore, *keys: Key, status: ExitStatus = ExitStatus.ANSWERED) -> None:
+    for key in keys:
+        asyncio.run(store.save(content(key, status)))
+
+
+def test_what_is_saved_is_not_owed_again(tmp_path: Path) -> None:
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        assert store.owed(KEYS) == KEYS
+        save(store, KEYS[0], KEYS[3])
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        assert store.owed(KEYS) == [KEYS[1], KEYS[2], KEYS[4], KEYS[5]]
+    assert [s["problem_index"] for s in samples(tmp_path)] == [0, 3]
+
+
+@pytest.mark.parametrize("status", list(ExitStatus))
+def test_only_what_servers_or_people_stopped_is_owed_again(tmp_path: Path, status: ExitStatus) -> None:
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        save(store, KEYS[0], status=status)
+        owed = KEYS[0] in store.owed(KEYS)
+    assert owed == (status in {ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -3])
+def test_a_torn_file_is_work_still_owed(tmp_path: Path, cut: int) -> None:
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        save(store, KEYS[0])
+        path = store.path(0)
+        path.write_bytes(path.read_bytes()[:cut])
+        assert KEYS[0] in store.owed(KEYS)
+    assert list(samples(tmp_path)) == []
+
+
+def test_a_folder_of_another_run_is_refused_with_the_difference_and_left_as_it_is(tmp_path: Path) -> None:
+    ResultStore(tmp_path, ABOUT, force=False).close()
+    before = (tmp_path / "settings.json").read_bytes()
+    other = {"decisive": {"turns": 20, "calibration": "abc"}}
+    with pytest.raises(Problem, match="turns: made with 15, now 20"):
+        ResultStore(tmp_path, other, force=False)
+    assert (tmp_path / "settings.json").read_bytes() == before
+    ResultStore(tmp_path, other, force=True).close()
+
+
+def test_a_sample_of_another_question_under_the_same_number_is_noticed(tmp_path: Path) -> None:
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        save(store, KEYS[0])
+        with pytest.raises(Problem, match="the data set has changed"):
+            store.owed([Key(Question(0, "something else", "1"), 0, 2)])
+
+
+def test_results_of_unknown_origin_are_not_added_to(tmp_path: Path) -> None:
+    (tmp_path / "problem_0000.json").write_text(json.dumps({"problem_index": 0, "full_history": []}))
+    with pytest.raises(Problem, match="unknown origin"):
+        ResultStore(tmp_path, ABOUT, force=False)
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with ResultStore(tmp_path, ABOUT, force=False), pytest.raises(Problem, match="another run"):
+        ResultStore(tmp_path, ABOUT, force=False)
+    ResultStore(tmp_path, ABOUT, force=False).close()
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Problem, match="can't be written"):
+        ResultStore(tmp_path / "file" / "results", ABOUT, force=False)
+
+
+def test_more_than_10000_samples_are_read_in_the_order_of_their_index(tmp_path: Path) -> None:
+    for index in (9999, 10000, 2, 10):
+        (tmp_path / f"problem_{index:04d}.json").write_text(json.dumps({"problem_index": index, "full_history": []}))
+    assert [s["problem_index"] for s in samples(tmp_path)] == [2, 10, 9999, 10000]
+
+
+def test_a_save_that_has_begun_survives_cancellation(tmp_path: Path) -> None:
+    async def cancelled_while_saving(store: ResultStore) -> None:
+        saving = asyncio.create_task(store.save(content(KEYS[0])))
+        await asyncio.sleep(0)
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        asyncio.run(cancelled_while_saving(store))
+        assert KEYS[0] not in store.owed(KEYS)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all_by_a_process_killed_at_any_time(tmp_path: Path) -> None:
+    """A child rewrites one file as fast as it can until it is killed; the file is always one of the two."""
+    path = tmp_path / "target"
+    contents = (b"a" * 200_000, b"b" * 300_000)
+    atomic.write(path, contents[0])
+    program = (
+        "import sys; from pathlib import Path; from ATTS.runs import durable\n"
+        "path = Path(sys.argv[1]); print('ready', flush=True)\n"
+        "while True:\n    durable.write(path, b'b' * 300_000); durable.write(path, b'a' * 200_000)\n"
+    )
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            for _ in range(50):
+                assert path.read_bytes() in contents
+            child.kill()
+        assert path.read_bytes() in contents
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "target"
+    atomic.write(path, b"old")
+    with pytest.raises(TypeError):
+        atomic.write(path, "text")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
