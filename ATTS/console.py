@@ -13,7 +13,7 @@ from typing import TypeVar
 import tyro
 from tqdm import tqdm
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 Settings = TypeVar("Settings")
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -30,7 +30,7 @@ def parse(settings: type[Settings], description: str | None) -> Settings:
 
 
 def run(settings: type[Settings], description: str | None, command: Callable[[Settings], Awaitable[object]]) -> None:
-    """Parses, runs ``command`` and ends the process: 0, 2 for a Problem, 130 when interrupted."""
+    """Parses, runs ``command`` and ends the process: 0, 2 for a UserError, 130 when interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     chosen = parse(settings, description)
 
@@ -44,7 +44,7 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
     try:
         with asyncio.Runner(loop_factory=event_loop) as runner:
             result = runner.run(main())
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(fail(problem))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
@@ -70,7 +70,7 @@ def relieve_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def fail(problem: Problem) -> int:
+def fail(problem: UserError) -> int:
     print(f"error: {problem}", file=sys.stderr)
     return BAD_INPUT
 

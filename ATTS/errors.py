@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Problem(Exception):
+class UserError(Exception):
     """Something a person must put right. The message says what happened, to which file, server or
     sample, and what to do; front doors print it and exit with status 2."""
 

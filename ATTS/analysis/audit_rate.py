@@ -13,8 +13,8 @@ from ATTS.analysis import metrics
 from ATTS.analysis.grading import finished
 from ATTS.analysis.intervals import interval
 from ATTS.console import require
-from ATTS.errors import Problem
-from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Judge, Online, PerTurn
+from ATTS.errors import UserError
+from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
 from ATTS.method.types import Stage
 from ATTS.store import calibration
@@ -50,7 +50,7 @@ class Decisions:
 
 
 def decisions(found: Sequence[Record], repeats: int) -> Decisions:
-    """Raises Problem if there are none, or scores that are no perplexity."""
+    """Raises UserError if there are none, or scores that are no perplexity."""
     rows = []
     for sample in found:
         index = sample["problem_index"]
@@ -62,12 +62,12 @@ def decisions(found: Sequence[Record], repeats: int) -> Decisions:
             order = entry.get("order")
             rows.append((order, index, question, entry["turn"], entry["ppl"], rejected, sample.get("group", "")))
     if not rows:
-        raise Problem("these samples record no score")
+        raise UserError("these samples record no score")
     numbered = all(row[0] is not None for row in rows)
     rows.sort(key=lambda row: (row[0] if numbered else 0, row[1], row[3]))
     _, index_, question_, turn, score, rejected_, group = zip(*rows, strict=True)
     if not np.isfinite(score).all():
-        raise Problem(f"{int((~np.isfinite(score)).sum())} of {len(rows)} recorded scores are not finite")
+        raise UserError(f"{int((~np.isfinite(score)).sum())} of {len(rows)} recorded scores are not finite")
     return Decisions(*map(np.array, (question_, index_, turn, score, rejected_, group)))
 
 
@@ -120,7 +120,7 @@ def _bank(rule: Rule, array: CalibrationArray | None) -> Online:
     return bank
 
 
-def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | None) -> Judge:
+def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | None) -> RejectionRule:
     """The judge of the chunks ``own``, from chunks that are not among them."""
     first = int(np.flatnonzero(own)[0])
     like = ~own
@@ -138,7 +138,7 @@ def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | Non
 
 def _fitted(
     rule: Rule, own: Decisions, array: CalibrationArray, rows: Mapping[int, int] | None, draws: Draws | None
-) -> Judge:
+) -> RejectionRule:
     """The judge of the chunks ``own``, from an array."""
     if rule.kind == "per_turn":
         return PerTurn(array.by_turn, rule.rate, rule.form, draws)
@@ -157,7 +157,7 @@ def _fitted(
     return CalibrationSet(scores, rule.rate, rule.form, draws)
 
 
-def _decide(judge: Judge, made: Decisions) -> Rejected:
+def _decide(judge: RejectionRule, made: Decisions) -> Rejected:
     pairs = zip(made.score.tolist(), made.turn.tolist(), strict=True)
     return np.array([judge(score, turn).rejected for score, turn in pairs], dtype=bool)
 
@@ -199,7 +199,7 @@ def _range(row: dict[str, Any]) -> str:
 
 def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any], int]:
     """Finished samples of a result folder or a recording, its settings.json ({} if there is none) and the
-    repeats of a question. Raises Problem."""
+    repeats of a question. Raises UserError."""
     about: dict[str, Any] = {}
     if path.is_file():
         found = read_results(path)
@@ -208,9 +208,9 @@ def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any],
         if (path / SETTINGS).is_file():
             about = json.loads((path / SETTINGS).read_text())
     else:
-        raise Problem(f"{path} is neither a result folder nor a recording")
+        raise UserError(f"{path} is neither a result folder nor a recording")
     if not found:
-        raise Problem(f"{path} holds no finished samples (problem_XXXX.json)")
+        raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
     return found, about, repeats or about.get("settings", {}).get("repeats", 16)
 
 
@@ -295,6 +295,6 @@ async def audited(settings: AuditSettings) -> str:
         try:
             rejected = again(rule, decided, array, rows)
         except ValueError as error:
-            raise Problem(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
+            raise UserError(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
     result = report(kind, rate, decided, rejected)
     return json.dumps(result, indent=1) if settings.json else text(result)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
 from ATTS.store.records import Record
@@ -117,7 +117,9 @@ async def show(settings: ByTurnSettings) -> str:
     for folder in settings.runs:
         rows = result_folder.read_summary(folder).get("by_turn")
         if not rows:
-            raise Problem(f"{folder} tells nothing by turn: its summary is of an older version; give its command again")
+            raise UserError(
+                f"{folder} tells nothing by turn: its summary is of an older version; give its command again"
+            )
         found[folder.name] = rows
     if settings.picture:
         picture(found, settings.picture)

@@ -13,7 +13,7 @@ import tyro
 from ATTS.analysis import folders, metrics, tables
 from ATTS.analysis.accuracy import RESAMPLES, accuracy, interval
 from ATTS.analysis.grading import by_math
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SETTINGS, SUMMARY
 from ATTS.tasks.datasets import default_data_dir
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 def rows(
     paths: Sequence[Path], dataset_name: str | None, repeats: int | None, data_dir: Path | None
 ) -> list[dict[str, Any]]:
-    """Each run's summary, its folder's name, and what it differs in from the first. Raises Problem."""
+    """Each run's summary, its folder's name, and what it differs in from the first. Raises UserError."""
     runs = [_run(path, dataset_name, repeats, data_dir) for path in paths]
     first, first_costs = runs[0]
     return [
@@ -42,9 +42,9 @@ def _run(
         stored = json.loads((path / SUMMARY).read_text())
     except FileNotFoundError:
         if (path / SETTINGS).exists() or not path.is_dir():
-            raise Problem(f"{path} has no {SUMMARY}: the run is not finished; give its command again") from None
+            raise UserError(f"{path} has no {SUMMARY}: the run is not finished; give its command again") from None
     except ValueError as error:
-        raise Problem(f"{path / SUMMARY} is damaged: {error}") from None
+        raise UserError(f"{path / SUMMARY} is damaged: {error}") from None
     folder = folders.load(path, dataset_name, repeats, data_dir)
     summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
     summary |= metrics.work(folder.samples) | stored
@@ -77,10 +77,12 @@ def _against(a: Row, a_costs: Mapping[int, Row], b: Row, b_costs: Mapping[int, R
     right = [{q["question_index"]: q["accuracy"] for q in run["per_question"]} for run in (a, b)]
     shared = sorted(right[0].keys() & right[1].keys() & a_costs.keys() & b_costs.keys())
     if not shared:
-        raise Problem(f"{a['run']} and {b['run']} have no question in common")
+        raise UserError(f"{a['run']} and {b['run']} have no question in common")
     for question in shared:
         if a_costs[question]["text"] != b_costs[question]["text"]:
-            raise Problem(f"question {question} is another one in {a['run']} than in {b['run']}: not the same data set")
+            raise UserError(
+                f"question {question} is another one in {a['run']} than in {b['run']}: not the same data set"
+            )
     differences = np.array([right[1][q] - right[0][q] for q in shared])
     low, high = interval(differences, np.ones(len(shared), dtype=np.int_))
     clocks = [run["wall_seconds"] / run["samples"] if _has_clock(run) else None for run in (a, b)]

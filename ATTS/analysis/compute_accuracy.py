@@ -12,7 +12,7 @@ from ATTS.analysis.accuracy import accuracy
 from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import JudgeName, by_llm, by_math
 from ATTS.console import require
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store import calibration
 from ATTS.store.records import Record
 from ATTS.tasks.datasets import default_data_dir
@@ -39,12 +39,12 @@ class JudgeSettings:
 
 
 def extractor(settings: JudgeSettings) -> Extractor:
-    """A model that reads answers, its replies kept where the judge's are. Raises Problem."""
+    """A model that reads answers, its replies kept where the judge's are. Raises UserError."""
     return Extractor(Endpoint("--extract_mode llm", cache=settings.llm_cache))
 
 
 async def graded(folder: Folder, settings: JudgeSettings) -> dict[str, Any]:
-    """The folder's accuracy; with a model as judge its cost and disagreements under ``judge``. Raises Problem."""
+    """The folder's accuracy; with a model as judge its cost and disagreements under ``judge``. Raises UserError."""
     judge = None
     if settings.judge != "math":
         judge = LLMJudge(Endpoint(f"--judge {settings.judge}", cache=settings.llm_cache))
@@ -103,12 +103,12 @@ async def grade(settings: AccuracySettings) -> str:
 
 
 def belongs(path: Path, found: Sequence[Record], repeats: int) -> int:
-    """Number of percentiles that the array gives again, all of them. Raises Problem if it gives others."""
+    """Number of percentiles that the array gives again, all of them. Raises UserError if it gives others."""
     again = calibration.recompute(calibration.load(path, per_question=None).scores, found, repeats)
     if not again.recorded:
-        raise Problem(f"these samples record no percentile, so {path} can't be checked against them")
+        raise UserError(f"these samples record no percentile, so {path} can't be checked against them")
     if again.difference is not None:
-        raise Problem(
+        raise UserError(
             f"{path} is not the array that these samples were decided with: it gives {again.equal} of"
             f" {again.recorded} recorded percentiles; {again.difference}"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.analysis.grading import finished
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SETTINGS, SUMMARY, samples
 from ATTS.tasks import datasets
@@ -36,12 +36,12 @@ class Folder:
 
 
 def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None) -> Folder:
-    """Reads a folder; the references are those of ``dataset_name``, else those in the samples. Raises Problem."""
+    """Reads a folder; the references are those of ``dataset_name``, else those in the samples. Raises UserError."""
     if not path.is_dir():
-        raise Problem(f"{path} is not a folder")
+        raise UserError(f"{path} is not a folder")
     found = finished(samples(path))
     if not found:
-        raise Problem(f"{path} holds no finished samples (problem_XXXX.json)")
+        raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
     made = _json(path / SETTINGS).get("settings", {})
     repeats = repeats or made.get("repeats", REPEATS)
     last = found[-1]["problem_index"] // repeats
@@ -50,7 +50,7 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
         most = last + 1 if dataset_name == datasets.DEMO else 0  # demo problems are endless
         questions = datasets.load(dataset_name, data_dir, seed=made.get("seed", 0), max_problems=most)
         if last >= len(questions):
-            raise Problem(
+            raise UserError(
                 f"{path} has a sample of question {last}, but {dataset_name} has {len(questions)} questions: check"
                 f" --dataset_name and --repeats {repeats}"
             )
@@ -58,7 +58,7 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
     elif all("reference_answer" in s for s in found):
         references = [s["reference_answer"] for s in found]
     else:
-        raise Problem(f"{path} holds samples without a reference answer: give --dataset_name")
+        raise UserError(f"{path} holds samples without a reference answer: give --dataset_name")
     expected = max(_expected(path, made, questions, repeats), len(found))
     return Folder(path, found, references, repeats, expected, "schema" not in found[0] or bool(made.get("compat")))
 

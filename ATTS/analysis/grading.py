@@ -96,7 +96,7 @@ async def by_llm(
 
     ``everywhere``: it decides on all answers; else only where algebra says different or undecided. It is
     asked the published question too, whether any of a question's answers is right (else only where algebra
-    found none). Every different answer of a question is asked about once. Raises Problem.
+    found none). Every different answer of a question is asked about once. Raises UserError.
     """
     asked = {
         (s.question, str(s.answer)): (problem, s)

@@ -14,7 +14,7 @@ from ATTS.analysis import compute_accuracy, folders, metrics, tables
 from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import answered
 from ATTS.console import Progress, require
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.published.chain import JOINT
 from ATTS.runs import answering
 from ATTS.runs.answering import ExtractMode
@@ -49,7 +49,7 @@ async def read_again(
     """Reads every sample again and, unless ``dry_run``, rewrites those whose content changes, each whole or not.
 
     A sample gets ``final_answer`` (now), ``final_answer_runtime`` (at run time), ``final_answer_regex`` and, from a
-    model, ``final_answer_llm``. Where the model fails the sample stays as it is. Raises Problem.
+    model, ``final_answer_llm``. Where the model fails the sample stays as it is. Raises UserError.
     """
     done: dict[int, Record] = {}
     changes = Changes(folder)
@@ -90,7 +90,7 @@ def write(path: Path, content: Record) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Refuses a folder that a run is writing to (it locks a file there). Raises Problem."""
+    """Refuses a folder that a run is writing to (it locks a file there). Raises UserError."""
     lock = folder / ".lock"
     if not lock.exists():
         yield
@@ -100,7 +100,7 @@ def _alone(folder: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Problem(f"a run is writing to {folder}; wait for its end") from None
+        raise UserError(f"a run is writing to {folder}; wait for its end") from None
     finally:
         os.close(handle)
 
@@ -175,7 +175,7 @@ async def re_extract(settings: ReExtractSettings) -> str:
         result["extraction"] = extractor.endpoint.cost()
     if changes.failed:
         print(tables.accuracy(result, per_question=False))
-        raise Problem(
+        raise UserError(
             f"{len(changes.failed)} of {len(folder.samples)} samples keep their answers, because the model gave none"
             f" ({changes.failed[0]}); the same command tries them again"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store.result_folder import samples
 
 matplotlib.use("Agg")  # no display
@@ -67,15 +67,17 @@ class TimelineSettings:
 
 
 async def draw(settings: TimelineSettings) -> Path:
-    """Returns the picture's path. Raises Problem."""
+    """Returns the picture's path. Raises UserError."""
     # matplotlib takes a second that no mistyped flag should cost
 
     found = [sample for sample in samples(settings.output_dir) if "started_at" in sample]
     if not found:
-        raise Problem(f"{settings.output_dir} holds no samples that tell their times; run ref_async or baseline first")
+        raise UserError(
+            f"{settings.output_dir} holds no samples that tell their times; run ref_async or baseline first"
+        )
     path = settings.picture or settings.output_dir / "timeline.png"
     try:
         timeline(found, path)
     except OSError as error:
-        raise Problem(f"{path} can't be written: {error}") from None
+        raise UserError(f"{path} can't be written: {error}") from None
     return path

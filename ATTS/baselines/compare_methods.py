@@ -26,7 +26,7 @@ from ATTS.baselines.flags import (
 from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
 from ATTS.console import require, say
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.flags import TwoServers
@@ -126,7 +126,7 @@ class MethodsSettings(TwoServers):
 
 
 async def compare_methods(settings: MethodsSettings) -> str:
-    """Runs what is missing and returns the table. Raises Problem."""
+    """Runs what is missing and returns the table. Raises UserError."""
     s = settings
     s.output_dir.mkdir(parents=True, exist_ok=True)
     _check(s)
@@ -201,7 +201,9 @@ def _realised(s: MethodsSettings) -> float:
         try:
             rate = json.loads((s.output_dir / "atts" / SUMMARY).read_text())["rejection_rate"]
         except FileNotFoundError:
-            raise Problem("random takes over at the rate that atts realises: name atts among --methods, too") from None
+            raise UserError(
+                "random takes over at the rate that atts realises: name atts among --methods, too"
+            ) from None
         atomic.write(path, json.dumps(min(max(rate or 0, 0.01), 0.99)).encode())
     return float(json.loads(path.read_text()))
 
@@ -239,7 +241,7 @@ def _check(s: MethodsSettings) -> None:
         made = json.loads(path.read_text())
         changed = provenance.differences(made, told)
         if changed:
-            raise Problem(
+            raise UserError(
                 f"{s.output_dir} holds another comparison:\n  " + "\n  ".join(changed) + "\nchoose another --output_dir"
             )
     atomic.write(path, json.dumps(told, indent=1).encode() + b"\n")

@@ -5,7 +5,7 @@ They speak SGLang's HTTP as measured on two releases (:mod:`release`, :mod:`requ
 that an :mod:`engine` with continuous batching would take, and fail by plan (:mod:`faults`).
 """
 
-from ATTS.emulator.content import Ask, Babble, Content, Scripted, Written
+from ATTS.emulator.content import Ask, Content, RandomText, Scripted, Written
 from ATTS.emulator.faults import Fault, Kind
 from ATTS.emulator.likely import ScriptedLikely
 from ATTS.emulator.recorded import Recorded
@@ -16,10 +16,10 @@ from ATTS.emulator.timing import Timing
 __all__ = [
     "RELEASES",
     "Ask",
-    "Babble",
     "Content",
     "Fault",
     "Kind",
+    "RandomText",
     "Recorded",
     "Release",
     "Scripted",

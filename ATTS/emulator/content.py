@@ -54,7 +54,7 @@ class Scripted:
         return self.scorer(ask, start)
 
 
-class Babble:
+class RandomText:
     """Digits of random length for capacity planning: a chunk's length and the way scores fall are
     drawn by seed, the text means nothing.
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.emulator import Server
-from ATTS.emulator.content import Babble, Content
+from ATTS.emulator.content import Content, RandomText
 from ATTS.emulator.faults import Fault
 from ATTS.emulator.recorded import Recorded
 from ATTS.emulator.release import RELEASES
 from ATTS.emulator.server import Served
 from ATTS.emulator.timing import Timing
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store.recording import read_recording
 
 
@@ -71,10 +71,10 @@ class EmulatorSettings:
 
 
 def pair(settings: EmulatorSettings) -> list[Served]:
-    """The two servers that ``settings`` describe. Raises Problem."""
+    """The two servers that ``settings`` describe. Raises UserError."""
     if settings.release not in RELEASES:
-        raise Problem(f"--release {settings.release} is not known; there are {', '.join(RELEASES)}")
-    content: Content = Babble(settings.seed)
+        raise UserError(f"--release {settings.release} is not known; there are {', '.join(RELEASES)}")
+    content: Content = RandomText(settings.seed)
     if settings.recording is not None:
         content = Recorded(read_recording(settings.recording), "draft", "target")
     try:
@@ -114,7 +114,7 @@ def pair(settings: EmulatorSettings) -> list[Served]:
             )
         ]
     except ValueError as error:
-        raise Problem(str(error)) from None
+        raise UserError(str(error)) from None
 
 
 async def serve(settings: EmulatorSettings) -> str:
@@ -123,7 +123,7 @@ async def serve(settings: EmulatorSettings) -> str:
             try:
                 server = await stack.enter_async_context(Server(served))
             except OSError as error:
-                raise Problem(f"the emulated {served.role} can't listen on port {served.port}: {error}") from None
+                raise UserError(f"the emulated {served.role} can't listen on port {served.port}: {error}") from None
             print(f"{served.role}: {served.name} on {server.url}", flush=True)
         try:
             await asyncio.Event().wait()

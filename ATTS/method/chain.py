@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ATTS.method.conformal import Judge
+from ATTS.method.conformal import RejectionRule
 from ATTS.method.score import perplexity
 from ATTS.method.types import Discarded, Event, Generated, LanguageModel, Stage, Tokenizer, Usage
 
@@ -12,7 +12,7 @@ REPLACEMENT = "\ufffd"
 
 
 @dataclass(slots=True)
-class Memory:
+class CacheStats:
     """How much of what a server has seen it still has in its prefix cache: tokens, over all chains."""
 
     known: int = 0  # of the prompts sent, what the server had seen of the same chain before
@@ -24,7 +24,7 @@ class Memory:
 
 
 @dataclass(slots=True)
-class Reader:
+class ModelView:
     """One model's view of one chain.
 
     ``ids`` only ever grows, so every prompt extends the last one: what was generated is what is
@@ -40,7 +40,7 @@ class Reader:
     temperature: float
     ids: list[int] = field(default_factory=list)
     newest: int = 0  # tokens of the newest chunk
-    memory: Memory = field(default_factory=Memory)  # one for all chains of a model
+    memory: CacheStats = field(default_factory=CacheStats)  # one for all chains of a model
     _seen: dict[bool, int] = field(default_factory=dict)  # tokens sent so far, behind each prompt
 
     def append(self, ids: Sequence[int]) -> None:
@@ -79,7 +79,7 @@ class Reader:
 class Chain:
     """Text, history and answer of one sample, and the readers that follow it."""
 
-    def __init__(self, find_answer: FindAnswer, *readers: Reader) -> None:
+    def __init__(self, find_answer: FindAnswer, *readers: ModelView) -> None:
         self.text = ""
         self._before = ""  # the text without the newest chunk
         self.history: list[Event] = []
@@ -88,11 +88,11 @@ class Chain:
         self._find_answer = find_answer
         self._readers = readers
 
-    async def extend(self, author: Reader, turn: int, stage: Stage) -> Event:
+    async def extend(self, author: ModelView, turn: int, stage: Stage) -> Event:
         """Lets ``author`` write one chunk, and takes it in."""
         return self.take(author, turn, stage, await author.write())
 
-    def take(self, author: Reader, turn: int, stage: Stage, written: Generated) -> Event:
+    def take(self, author: ModelView, turn: int, stage: Stage, written: Generated) -> Event:
         """Every reader takes in what ``author`` wrote, and an answer is looked for.
 
         The author keeps the ids it wrote; the others encode the chunk's text. A chunk that stops
@@ -124,7 +124,7 @@ class Chain:
         at = max(n for n, event in enumerate(self.history) if event.stage is Stage.DRAFT)
         self.history[at] = replace(self.history[at], stage=Stage.DRAFT_DISCARDED)
 
-    async def score(self, scorer: Reader, turn: int, judge: Judge | None = None) -> Event:
+    async def score(self, scorer: ModelView, turn: int, judge: RejectionRule | None = None) -> Event:
         """Scores the newest chunk, all of its tokens, and lets ``judge`` decide. Raises ScoreFailed."""
         logprobs, usage = await scorer.logprobs()
         ppl = perplexity(logprobs, scorer.newest)

@@ -1,14 +1,14 @@
 """The three-stage loop of ATTS, and a model alone. Nothing here but the method."""
 
 from ATTS.errors import ExitStatus
-from ATTS.method.ahead import Ahead
-from ATTS.method.chain import Chain, Reader
+from ATTS.method.chain import Chain, ModelView
+from ATTS.method.prefetch import Prefetch
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Stage
 
 
 async def atts(
-    chain: Chain, draft: Reader, target: Reader, rule: TakeOver, turns: int, optimistic: bool = False
+    chain: Chain, draft: ModelView, target: ModelView, rule: TakeOver, turns: int, optimistic: bool = False
 ) -> ExitStatus:
     """Draft, score, decide, continue, until an answer stands in the chain or the turns run out.
 
@@ -16,7 +16,7 @@ async def atts(
     for another unless it says so. ``optimistic``: the draft writes on while its last chunk is decided
     about, for nothing if that is rejected. Raises SampleError when a request fails for good.
     """
-    ahead = Ahead(draft, chain.discarded)
+    ahead = Prefetch(draft, chain.discarded)
     try:
         for turn in range(turns):
             await rule.begin(turn)
@@ -49,7 +49,7 @@ async def atts(
         await ahead.drop()
 
 
-async def alone(chain: Chain, model: Reader, turns: int, token_budget: int = 0) -> ExitStatus:
+async def alone(chain: Chain, model: ModelView, turns: int, token_budget: int = 0) -> ExitStatus:
     """One model writes the whole chain, chunk by chunk, at most ``token_budget`` tokens (0: no limit):
     the yardstick for every claim."""
     left = token_budget

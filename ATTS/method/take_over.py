@@ -3,8 +3,8 @@
 from enum import Enum
 from typing import Literal, Protocol
 
-from ATTS.method.chain import Chain, Reader
-from ATTS.method.conformal import Judge
+from ATTS.method.chain import Chain, ModelView
+from ATTS.method.conformal import RejectionRule
 from ATTS.method.types import Event
 
 OnRejection = Literal["continue", "resample"]
@@ -33,7 +33,7 @@ class TakeOver(Protocol):
         """Returns when the draft may write the chunk of ``turn``."""
         return
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+    async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         """What becomes of the chunk ``drafted``, which the rule may have scored by ``target``. Raises SampleError."""
         ...
 
@@ -52,7 +52,7 @@ class ByScore(TakeOver):
 
     def __init__(
         self,
-        judge: Judge,
+        judge: RejectionRule,
         on_rejection: OnRejection = "continue",
         draft_attempts: int = 1,
         rules_on_answers: bool = False,
@@ -64,7 +64,7 @@ class ByScore(TakeOver):
     async def begin(self, turn: int) -> None:  # noqa: ARG002
         self._rejected = 0
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+    async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         if drafted.final and chain.answer is None:
             return Ruling.CONTINUE
         if not (await chain.score(target, turn, self._judge)).rejected:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ATTS.errors import ServerFailed
-from ATTS.method.conformal import Judge
+from ATTS.method.conformal import RejectionRule
 from ATTS.method.prompts import SYSTEM
 from ATTS.method.types import Discarded, Event, Stage, Usage
 from ATTS.serving.client import SGLangModel
@@ -58,7 +58,7 @@ class PublishedChain:
     async def take_over(self, turn: int) -> None:
         await self._write(self._target, [], turn, Stage.CONTINUE)
 
-    async def score(self, turn: int, judge: Judge) -> bool:
+    async def score(self, turn: int, judge: RejectionRule) -> bool:
         """Perplexity of the newest draft but its first token; whether the target takes over."""
         prompt, start = self._templated() if self._use_chat_template else self._raw()
         body = {

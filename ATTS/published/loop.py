@@ -1,11 +1,11 @@
 """The published order of things."""
 
 from ATTS.errors import ExitStatus
-from ATTS.method.conformal import Judge
+from ATTS.method.conformal import RejectionRule
 from ATTS.published.chain import PublishedChain
 
 
-async def published(chain: PublishedChain, judge: Judge, turns: int) -> ExitStatus:
+async def published(chain: PublishedChain, judge: RejectionRule, turns: int) -> ExitStatus:
     """Draft, score, decide, continue, and only then look for an answer.
 
     So a draft that has answered is scored, and continued if the score says so; and a model that has

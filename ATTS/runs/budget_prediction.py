@@ -12,7 +12,7 @@ from typing import Any
 from ATTS.analysis import audit_rate, intervals
 from ATTS.analysis.tables import percent
 from ATTS.console import require
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.conformal import forms
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
@@ -47,7 +47,7 @@ class BudgetSettings(AsyncSettings):
 
 
 async def predict(settings: BudgetSettings, per_question: bool) -> str:
-    """Runs, then reports; the report also goes into the result folder. Raises Problem."""
+    """Runs, then reports; the report also goes into the result folder. Raises UserError."""
     folder = await evaluate_async(settings, per_question)
     result = report(folder, settings.takeover_budget)
     atomic.write(folder / BUDGET, json.dumps(result, indent=1).encode() + b"\n")
@@ -104,7 +104,7 @@ def _scores(about: dict[str, Any]) -> int:
     if about["calibration"]:
         return int(about["calibration"]["shape"][-1])
     if path is None:
-        raise Problem(f"the {SETTINGS} of this run doesn't tell how many scores it was calibrated with")
+        raise UserError(f"the {SETTINGS} of this run doesn't tell how many scores it was calibrated with")
     return int(calibration.load(path, None).scores.shape[-1])
 
 

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.console import Progress, say
-from ATTS.errors import Problem, SampleError
+from ATTS.errors import SampleError, UserError
 from ATTS.method.chain import Chain
 from ATTS.method.types import Stage
 from ATTS.runs import models, names, questions
 from ATTS.runs.calibrate_turns import calibrate_turns
-from ATTS.runs.models import Party, surroundings
+from ATTS.runs.models import ChunkModel, surroundings
 from ATTS.runs.rules import purpose
 from ATTS.runs.settings import ConformalSettings
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.queue import drain
 from ATTS.store import calibration, provenance
-from ATTS.store.journal import Partial
+from ATTS.store.journal import Journal
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 
@@ -28,7 +28,7 @@ ATTEMPTS = 5  # at a sample whose draft is empty or can't be scored
 
 
 async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
-    """ref_conformal and ref_conformal_per_question. Returns the array's path. Raises Problem.
+    """ref_conformal and ref_conformal_per_question. Returns the array's path. Raises UserError.
 
     Scores ``sample_size`` first chunks of every question, or the chunks of ``turns`` turns of as many
     samples. What is done is kept in a file beside the array, so the same command goes on where an
@@ -36,7 +36,7 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
     """
     by_turn = settings.turns > 1
     if per_question and by_turn:
-        raise Problem("ref_conformal_per_question scores first chunks; --turns is for ref_conformal")
+        raise UserError("ref_conformal_per_question scores first chunks; --turns is for ref_conformal")
     path = settings.ppl_array_path or names.calibration_array(settings, per_question)
     asked = questions.to_calibrate(settings, per_question)
     wanted = {
@@ -51,11 +51,11 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         say(f"{path} is already there, made with these settings")
         return path
     async with new_session(settings.request_timeout) as session:
-        draft = await models.draft(session, settings, Gate(settings.max_concurrent))
-        target = await models.target(session, settings, Gate(settings.max_concurrent))
+        draft = await models.draft(session, settings, CapacityLimiter(settings.max_concurrent))
+        target = await models.target(session, settings, CapacityLimiter(settings.max_concurrent))
         for party in (draft, target):
             party.check(asked)
-        partial = Partial(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
+        partial = Journal(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
         if partial.entries:
             say(f"{len(partial.entries)} {'replies' if by_turn else 'scores'} are already in {partial.path}")
         if by_turn:
@@ -72,7 +72,7 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
 
 
 async def _first_scores(
-    settings: ConformalSettings, asked: Sequence[Question], draft: Party, target: Party, partial: Partial
+    settings: ConformalSettings, asked: Sequence[Question], draft: ChunkModel, target: ChunkModel, partial: Journal
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Scores of shape (questions, sample_size), and what is to be told about them."""
     everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
@@ -93,7 +93,7 @@ async def _first_scores(
     return scores, {"answered_at_once": answered, "order": "question-major"}
 
 
-async def _first_score(draft: Party, target: Party, question: Question) -> tuple[float, bool]:
+async def _first_score(draft: ChunkModel, target: ChunkModel, question: Question) -> tuple[float, bool]:
     """Perplexity of one first chunk under the target, and whether the chunk held an answer."""
     reason = "the draft wrote nothing"
     for _ in range(ATTEMPTS):
@@ -107,14 +107,14 @@ async def _first_score(draft: Party, target: Party, question: Question) -> tuple
                 return scored.ppl, chain.answer is not None
         except SampleError as error:
             reason = str(error)
-    raise Problem(
+    raise UserError(
         f"question {question.index} could not be scored in {ATTEMPTS} attempts ({reason}); the scores so far are"
         " kept, and the same command goes on from them"
     )
 
 
 def _already_there(path: Path, wanted: dict[str, Any], per_question: bool, force: bool) -> bool:
-    """Whether the array is made. Raises Problem if another one is in its place and not ``force``."""
+    """Whether the array is made. Raises UserError if another one is in its place and not ``force``."""
     if not path.exists():
         return False
     try:
@@ -123,10 +123,10 @@ def _already_there(path: Path, wanted: dict[str, Any], per_question: bool, force
             changed = [f"it has no {calibration.provenance_path(path).name} beside it that says what it is"]
         else:
             changed = provenance.differences(made.provenance, wanted)
-    except Problem as error:
+    except UserError as error:
         changed = [str(error)]
     if changed and not force:
-        raise Problem(
+        raise UserError(
             f"{path} is there already and is another array:\n  "
             + "\n  ".join(_short(line) for line in changed)
             + "\nname another with --ppl_array_path, or replace it with --force"

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.console import Progress, say
-from ATTS.errors import ContextFull, Problem, SampleError, ScoreFailed
+from ATTS.errors import ContextFull, SampleError, ScoreFailed, UserError
 from ATTS.method.barrier import Barrier
-from ATTS.method.chain import Chain, Reader
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
-from ATTS.runs.models import Party
+from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store import calibration
-from ATTS.store.journal import Entry, Partial
+from ATTS.store.journal import Entry, Journal
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 
@@ -46,7 +46,7 @@ class _Turns:
         try:
             return PerTurn(scores, self._rate)
         except ValueError as error:
-            raise Problem(f"calibration by turn stops at turn {turn}: {error}; use more questions") from None
+            raise UserError(f"calibration by turn stops at turn {turn}: {error}; use more questions") from None
 
     def is_last(self, turn: int) -> bool:
         return turn + 1 == self._number
@@ -60,11 +60,11 @@ class _Turns:
 class _AtItsTurn(TakeOver):
     """One sample's rule. ``known``: its scores in the journal, by turn."""
 
-    def __init__(self, turns: _Turns, row: int, sample: int, known: dict[int, float], partial: Partial) -> None:
+    def __init__(self, turns: _Turns, row: int, sample: int, known: dict[int, float], partial: Journal) -> None:
         self._turns, self._member = turns, turns.barrier.join()
         self._row, self._sample, self._known, self._partial = row, sample, known, partial
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+    async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         if drafted.final:
             self._turns.barrier.reach(self._member, turn)
             return Ruling.CONTINUE
@@ -85,11 +85,11 @@ class _AtItsTurn(TakeOver):
 
 
 async def calibrate_turns(
-    settings: ConformalSettings, asked: Sequence[Question], draft: Party, target: Party, partial: Partial
+    settings: ConformalSettings, asked: Sequence[Question], draft: ChunkModel, target: ChunkModel, partial: Journal
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Scores with their turn and question (:data:`calibration.BY_TURN`), and what is to be told about them.
 
-    Raises Problem, also if the scores of a turn can't support the rejection rate.
+    Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
     keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
     turns = _Turns(len(keys), settings.turns, settings.rejection_rate)
@@ -97,7 +97,7 @@ async def calibrate_turns(
     for entry in partial.entries:
         journal[entry["row"], entry["sample"]].append(entry)
 
-    def reader(party: Party, key: tuple[int, int]) -> Reader:
+    def reader(party: ChunkModel, key: tuple[int, int]) -> ModelView:
         """The party's view of a chain, whose replies are in the journal or go there."""
         row, sample = key
         role = party.model.role
@@ -121,7 +121,7 @@ async def calibrate_turns(
             except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:
-                raise Problem(
+                raise UserError(
                     f"a sample of question {asked[key[0]].index} failed ({error}); what is done is kept, and the"
                     " same command goes on from there"
                 ) from None

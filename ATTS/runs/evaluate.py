@@ -7,19 +7,19 @@ from pathlib import Path
 
 from ATTS.analysis import metrics
 from ATTS.console import Progress, say
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import answering, models, names, questions, rules
 from ATTS.runs.flags import Queued, Sampled
-from ATTS.runs.models import Participant, surroundings
-from ATTS.runs.rules import Judges
+from ATTS.runs.models import ServedModel, surroundings
+from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Sample, run_samples
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.limits import Limits
 from ATTS.store import provenance
 from ATTS.store.records import OWED, Key, Keys, record
@@ -29,7 +29,7 @@ from ATTS.tasks.llm import Extractor
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
-    """ref_async and ref_async_per_question. Returns the result folder. Raises Problem."""
+    """ref_async and ref_async_per_question. Returns the result folder. Raises UserError."""
     asked = questions.to_evaluate(settings)
     decides = rules.make(settings, per_question, asked)
     per_question = per_question or decides.kind == "per_question"
@@ -38,7 +38,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     async with new_session(settings.request_timeout) as session:
         limits = Limits(settings.samples_in_flight, settings.turns * (settings.small_model_max_tokens + more))
         slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
-        scoring = Gate(settings.scoring_concurrency) if settings.scoring_concurrency else None
+        scoring = CapacityLimiter(settings.scoring_concurrency) if settings.scoring_concurrency else None
         draft = await models.draft(session, settings, slots)
         target = await models.target(session, settings, seats, scoring)
         limits.add(draft.model, slots, draft.memory, adaptive=settings.small_model_concurrency == 0)
@@ -62,7 +62,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
 
 
 async def evaluate_alone(settings: BaselineSettings) -> Path:
-    """baseline: one model alone. Returns the result folder. Raises Problem."""
+    """baseline: one model alone. Returns the result folder. Raises UserError."""
     asked = questions.to_evaluate(settings)
     folder = settings.output_dir or names.baseline_results(settings)
     async with new_session(settings.request_timeout) as session:
@@ -87,10 +87,10 @@ async def run_loop(
     command: str,
     asked: Sequence[Question],
     loop: Loop,
-    served: Sequence[Participant],
+    served: Sequence[ServedModel],
     limits: Limits,
     folder: Path,
-    decides: Judges | None = None,
+    decides: RejectionRules | None = None,
     whole_questions: bool = False,
     only_repeat: int | None = None,
 ) -> None:
@@ -98,7 +98,7 @@ async def run_loop(
 
     ``loop`` makes a sample of a question: its transcript and the work on it. ``whole_questions``: the
     samples of a question need each other, so all are done again where one is missing. ``only_repeat``:
-    no others than this one of every question. Raises Problem.
+    no others than this one of every question. Raises UserError.
     """
     for model in served:
         model.check(asked)
@@ -138,7 +138,7 @@ async def run_loop(
                 if extractor and ended.status not in OWED:  # off the sample's clock
                     try:
                         ended.chain.answer = await extractor.final_answer(ended.key.question.problem, ended.chain.text)
-                    except Problem as error:
+                    except UserError as error:
                         reason = f"{error}; the answer is the one found by regex"
                 limits.ended(ended.chain)
                 told = record(ended.key, ended.chain, ended.status, reason, ended.seconds, digests, ended.started_at)
@@ -159,7 +159,7 @@ async def run_loop(
         await extractor.close()
     print(metrics.describe(summary))
     if summary["owed"]:
-        raise Problem(
+        raise UserError(
             f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
             " The same command tries them again"
         )

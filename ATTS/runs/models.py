@@ -13,8 +13,8 @@ import aiohttp
 
 from ATTS import __version__, demo
 from ATTS.baselines.flags import FixedBudgetSettings
-from ATTS.errors import Problem
-from ATTS.method.chain import Memory, Reader
+from ATTS.errors import UserError
+from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs.flags import Run
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
@@ -23,19 +23,19 @@ from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question
 
 
-class Participant(Protocol):
+class ServedModel(Protocol):
     """A model of a run, whatever part it plays."""
 
     @property
     def model(self) -> SGLangModel: ...
 
     def check(self, questions: Sequence[Question]) -> None:
-        """Raises Problem for a question that the model has no room for."""
+        """Raises UserError for a question that the model has no room for."""
         ...
 
 
 @dataclass(frozen=True)
-class Member:
+class StepModel:
     """A model of a baseline that writes no chunks. ``prompt``: tokens of a question's prompt, 0 if unknown."""
 
     model: SGLangModel
@@ -46,7 +46,7 @@ class Member:
         context = self.model.info.context_length
         for question in asked:
             if context is not None and self.prompt(question) + self.room >= context:
-                raise Problem(
+                raise UserError(
                     f"question {question.index} has a prompt of {self.prompt(question)} tokens, which leaves no room"
                     f" in the {self.model.role} server's context of {context} tokens: start that server with a"
                     " longer context"
@@ -54,7 +54,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Party:
+class ChunkModel:
     """One model of a run. ``scores_with_template``: None for a model that doesn't score."""
 
     model: SGLangModel
@@ -63,24 +63,24 @@ class Party:
     temperature: float
     system: str | None  # the system message when this model writes
     scores_with_template: bool | None = None
-    memory: Memory = field(default_factory=Memory, compare=False)  # what its server keeps of the chains
+    memory: CacheStats = field(default_factory=CacheStats, compare=False)  # what its server keeps of the chains
 
-    def reader(self, question: Question) -> Reader:
+    def reader(self, question: Question) -> ModelView:
         """This model's view of a new chain for ``question``."""
         writing, scoring = _prompts(self, question)
-        return Reader(
+        return ModelView(
             self.model, self.tokenizer, writing, scoring, self.max_tokens, self.temperature, memory=self.memory
         )
 
     def check(self, questions: Sequence[Question]) -> None:
-        """Raises Problem for a question whose prompt leaves no room for a chunk."""
+        """Raises UserError for a question whose prompt leaves no room for a chunk."""
         context = self.model.info.context_length
         if context is None:
             return
         for question in questions:
             length = max(map(len, _prompts(self, question)))
             if length + self.max_tokens >= context:
-                raise Problem(
+                raise UserError(
                     f"question {question.index} has a prompt of {length} tokens; with chunks of {self.max_tokens}"
                     f" it does not fit the {self.model.role} server's context of {context} tokens: start that server"
                     " with a longer context or use smaller chunks"
@@ -88,7 +88,7 @@ class Party:
 
 
 @lru_cache(maxsize=256)  # the repeats of a question come together
-def _prompts(party: Party, question: Question) -> tuple[list[int], list[int]]:
+def _prompts(party: ChunkModel, question: Question) -> tuple[list[int], list[int]]:
     """Token ids before the chain when the model writes and when it scores."""
     writing = party.tokenizer.prompt(question.prompt, party.system)
     if party.scores_with_template is None or party.scores_with_template:
@@ -100,12 +100,12 @@ async def draft(
     session: aiohttp.ClientSession,
     settings: ConformalSettings | AsyncSettings | BaselineSettings | FixedBudgetSettings,
     limit: Slots,
-) -> Party:
+) -> ChunkModel:
     """The model that writes first: with the system message, on every turn, so that its prompt never changes."""
     name = settings.small_model_name
     model = await _model(session, settings, "draft", settings.draft_url, name, limit)
     tokens, temperature = settings.small_model_max_tokens, settings.small_model_temperature
-    return Party(model, _tokenizer(model, name), tokens, temperature, system=SYSTEM)
+    return ChunkModel(model, _tokenizer(model, name), tokens, temperature, system=SYSTEM)
 
 
 async def target(
@@ -113,20 +113,20 @@ async def target(
     settings: ConformalSettings | AsyncSettings,
     limit: Slots,
     scoring_limit: Slots | None = None,
-) -> Party:
+) -> ChunkModel:
     """The model that scores and, in the loop, continues. ``scoring_limit``: a limit of its own for scoring."""
     name = settings.eval_model_name
     model = await _model(session, settings, "target", settings.target_url, name, limit, scoring_limit=scoring_limit)
     tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
     if isinstance(settings, ConformalSettings) and settings.turns == 1:
         tokens = 1  # it scores only
-    return Party(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
+    return ChunkModel(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
 
 
 async def connect(
     session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: Slots, top_k: int = -1
 ) -> tuple[SGLangModel, ModelTokenizer]:
-    """A model and its tokenizer, for methods that don't write chunks. Raises Problem."""
+    """A model and its tokenizer, for methods that don't write chunks. Raises UserError."""
     model = await _model(session, settings, role, url, name, limit, top_k)
     return model, _tokenizer(model, name)
 
@@ -154,7 +154,7 @@ def _tokenizer(model: SGLangModel, name: str) -> ModelTokenizer:
 LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")
 
 
-def surroundings(parties: Sequence[Participant]) -> dict[str, Any]:
+def surroundings(parties: Sequence[ServedModel]) -> dict[str, Any]:
     """Versions, servers and date."""
     versions = {"ATTS": __version__, "python": platform.python_version()}
     versions |= {library: importlib.metadata.version(library) for library in LIBRARIES}

@@ -1,6 +1,6 @@
 """Which questions a command works on."""
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.runs.flags import Run
 from ATTS.runs.settings import ConformalSettings
 from ATTS.tasks import datasets
@@ -22,7 +22,7 @@ def _choose(settings: Run, calibration: bool) -> list[Question]:
     name, share, most = settings.dataset_name, settings.calibration_split, settings.max_problems
     if name == datasets.DEMO:
         if share:
-            raise Problem("--calibration_split is not for demo: its calibration problems are always its own")
+            raise UserError("--calibration_split is not for demo: its calibration problems are always its own")
         split = "calibration" if calibration else "test"
         return datasets.load(name, max_problems=most, seed=settings.seed, demo_split=split)
     questions = datasets.load(name, settings.data_dir)

@@ -12,10 +12,10 @@ from typing import Any
 
 from ATTS.analysis.tables import percent
 from ATTS.console import say
-from ATTS.errors import Problem
-from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Judge, Online, PerTurn
+from ATTS.errors import UserError
+from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
-from ATTS.runs import names, promises
+from ATTS.runs import expected_rates, names
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.store import calibration, provenance
 from ATTS.store.calibration import CalibrationArray
@@ -26,20 +26,20 @@ from ATTS.tasks.datasets import Question
 LEARNING = ("online", "adaptive")
 
 
-class Judges:
+class RejectionRules:
     """A judge for each question. ``memory`` is what the decisions of the run change."""
 
     def __init__(
         self,
         kind: str,
         array: CalibrationArray | None,
-        judge: Callable[[Question], Judge],
+        judge: Callable[[Question], RejectionRule],
         memory: Online | Draws | None = None,
     ) -> None:
         self.kind, self.array = kind, array
         self._judge, self._memory = judge, memory
 
-    def __getitem__(self, question: Question) -> Judge:
+    def __getitem__(self, question: Question) -> RejectionRule:
         return self._judge(question)
 
     @property
@@ -78,9 +78,9 @@ def decisions(found: Iterator[Record], owed: set[int]) -> Iterator[Record]:
 
 
 def kind_of(settings: AsyncSettings, per_question: bool) -> str:
-    """The kind of calibration that a front door and its flags amount to. Raises Problem if they contradict."""
+    """The kind of calibration that a front door and its flags amount to. Raises UserError if they contradict."""
     if per_question and settings.calibration not in (None, "per_question"):
-        raise Problem(
+        raise UserError(
             f"ref_async_per_question calibrates per question; --calibration {settings.calibration} is for ref_async"
         )
     if settings.takeover == "random":
@@ -88,14 +88,14 @@ def kind_of(settings: AsyncSettings, per_question: bool) -> str:
     return "per_question" if per_question else settings.calibration or "marginal"
 
 
-def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> Judges:
-    """Raises Problem if the array was made for something else or can't support the rejection rate."""
+def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> RejectionRules:
+    """Raises UserError if the array was made for something else or can't support the rejection rate."""
     kind = kind_of(settings, per_question)
     rate = settings.rejection_rate
     if kind == "random":
         # One a question: a run that goes on where it stopped must not throw the same again.
         coins = {question.index: Coin(rate, f"{settings.seed}-{question.index}") for question in asked}
-        return Judges(kind, None, lambda question: coins[question.index])
+        return RejectionRules(kind, None, lambda question: coins[question.index])
     array = path = None
     if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
         path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")
@@ -111,10 +111,10 @@ def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question])
         assert path is not None
         return _fixed(settings, kind, array, path, asked)
     except ValueError as error:
-        raise Problem(f"{path}: {error}" if path else str(error)) from None
+        raise UserError(f"{path}: {error}" if path else str(error)) from None
 
 
-def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None) -> Judges:
+def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None) -> RejectionRules:
     gamma = (settings.gamma or GAMMA) if kind == "adaptive" else 0.0
     online = Online(settings.rejection_rate, settings.seed, settings.bank_window or 0, gamma)
     if array is not None:
@@ -124,24 +124,24 @@ def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None
     if gamma:
         asked, within = percent(settings.rejection_rate), percent((1 + gamma) / (gamma * 400))
         say(f"of every 400 decisions {asked} will be rejected, give or take {within}, whatever the scores do")
-    return Judges(kind, array, lambda _: online, online)
+    return RejectionRules(kind, array, lambda _: online, online)
 
 
 def _fixed(
     settings: AsyncSettings, kind: str, array: CalibrationArray, path: Path, asked: Sequence[Question]
-) -> Judges:
+) -> RejectionRules:
     rate, form = settings.rejection_rate, settings.p_value or "published"
     draws = Draws(settings.seed) if form == "smoothed" else None
-    judge: Judge
+    judge: RejectionRule
     if kind == "per_turn":
         judge = per_turn = PerTurn(array.by_turn, rate, form, draws)
-        promises.by_turn(settings, array, per_turn, len(asked))
+        expected_rates.by_turn(settings, array, per_turn, len(asked))
     elif kind == "marginal":
         judge = CalibrationSet(array.scores, rate, form, draws)
-        promises.first_chunks(settings, array, array.scores, len(asked), "the first chunks")
+        expected_rates.first_chunks(settings, array, array.scores, len(asked), "the first chunks")
     else:
         return _by_question(settings, kind, array, path, asked, draws)
-    return Judges(kind, array, lambda _: judge, draws)
+    return RejectionRules(kind, array, lambda _: judge, draws)
 
 
 def _by_question(
@@ -151,28 +151,28 @@ def _by_question(
     path: Path,
     asked: Sequence[Question],
     draws: Draws | None,
-) -> Judges:
+) -> RejectionRules:
     """Sets of a question's own scores, or of its group's."""
     rate, form = settings.rejection_rate, settings.p_value or "published"
     if kind == "per_question":
         rows = rows_of(array, path, asked)
         own = {index: CalibrationSet(array.scores[row], rate, form, draws) for index, row in rows.items()}
-        promises.of_a_question(settings, array.scores.shape[1])
-        return Judges(kind, array, lambda question: own[question.index], draws)
+        expected_rates.of_a_question(settings, array.scores.shape[1])
+        return RejectionRules(kind, array, lambda question: own[question.index], draws)
     groups = array.by_group
     if not groups:
-        raise Problem(
+        raise UserError(
             f"{path} doesn't tell the groups of its questions: it needs a data set that does (a 'group' on every line"
             " of a .jsonl file, or math500, olympiad), calibrated with python -m ATTS.ref_conformal"
         )
     members = Counter(question.group for question in asked)
     missing = members.keys() - groups.keys()
     if missing:
-        raise Problem(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(groups))}")
+        raise UserError(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(groups))}")
     sets = {group: CalibrationSet(groups[group], rate, form, draws) for group in members}
     for group, count in sorted(members.items()):
-        promises.first_chunks(settings, array, groups[group], count, f"the first chunks in group {group!r}")
-    return Judges(kind, array, lambda question: sets[question.group], draws)
+        expected_rates.first_chunks(settings, array, groups[group], count, f"the first chunks in group {group!r}")
+    return RejectionRules(kind, array, lambda question: sets[question.group], draws)
 
 
 def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:
@@ -183,7 +183,7 @@ def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> d
     for question in asked:
         row = number.get(question.id) if number is not None else question.index
         if row is None or row >= len(array.scores):
-            raise Problem(
+            raise UserError(
                 f"{path} has no scores for question {question.index}: it has {len(array.scores)} rows, one a"
                 " question; run ref_conformal_per_question with the same data set, seed and --max_problems"
             )
@@ -202,7 +202,7 @@ def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Pa
         if shared:
             problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
     if problems and not settings.force:
-        raise Problem(
+        raise UserError(
             f"{path} was made for something else:\n  " + "\n  ".join(problems) + "\nmake one for these settings with"
             " python -m ATTS.ref_conformal, name another with --ppl_array_path, or accept it with --force"
         )

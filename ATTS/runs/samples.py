@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ATTS.errors import ExitStatus, Problem, SampleError
+from ATTS.errors import ExitStatus, SampleError, UserError
 from ATTS.method.types import Transcript
-from ATTS.serving.gate import Gate
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.queue import drain
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
@@ -34,7 +34,7 @@ async def run_samples(
     owed: Iterable[Key],
     loop: Loop,
     keep: Callable[[Ended], Awaitable[None]],
-    in_flight: Gate,
+    in_flight: CapacityLimiter,
     schedule: Schedule = "queue",
     queue_empty: Callable[[], None] = lambda: None,
 ) -> None:
@@ -54,8 +54,8 @@ async def run_samples(
             status = await ending
         except SampleError as error:
             status, reason = error.status, str(error)
-        except (asyncio.CancelledError, Problem) as error:
-            status = ExitStatus.SERVER_FAILED if isinstance(error, Problem) else ExitStatus.CANCELLED
+        except (asyncio.CancelledError, UserError) as error:
+            status = ExitStatus.SERVER_FAILED if isinstance(error, UserError) else ExitStatus.CANCELLED
             await keep(Ended(key, chain, status, str(error) or None, started, clock() - started))
             raise
         await keep(Ended(key, chain, status, reason, started, clock() - started))

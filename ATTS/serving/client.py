@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import yarl
 
-from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated, Usage
 from ATTS.serving import retry
 from ATTS.serving.load import Load, load
@@ -57,7 +57,7 @@ def new_session(timeout: float) -> aiohttp.ClientSession:
 async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str) -> ServerInfo:
     """Asks the server at ``url`` who it is.
 
-    Raises Problem if nothing answers there, if it is still loading, if it isn't an SGLang
+    Raises UserError if nothing answers there, if it is still loading, if it isn't an SGLang
     server, or if it serves another model than ``name``.
     """
     where = f"the {role} server at {url}"
@@ -66,22 +66,22 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
         models = await _get(session, url, "/v1/models") or {}
         server = await _get(session, url, "/server_info") or await _get(session, url, "/get_server_info") or {}
     except Transient as error:
-        raise Problem(f"{where} is not ready ({error}); it may still be loading: wait and try again") from None
+        raise UserError(f"{where} is not ready ({error}); it may still be loading: wait and try again") from None
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise Problem(
+        raise UserError(
             f"no server answers at {url} ({retry.describe(error)}); start the {role} server there, for"
             " example with scripts/launch_sglang_servers.sh, or give its port or URL"
         ) from None
     except (aiohttp.ClientError, ValueError) as error:
-        raise Problem(f"what answers at {url} is not an SGLang server: {retry.describe(error)}") from None
+        raise UserError(f"what answers at {url} is not an SGLang server: {retry.describe(error)}") from None
     if not isinstance(info, dict) or "model_path" not in info:
-        raise Problem(f"what answers at {url} is not an SGLang server: it has no /get_model_info")
+        raise UserError(f"what answers at {url} is not an SGLang server: it has no /get_model_info")
     cards = [card for card in models.get("data", []) if isinstance(card, dict)]
     names = {str(info["model_path"])} | {str(card["id"]) for card in cards if "id" in card}
     if "served_model_name" in info:
         names.add(str(info["served_model_name"]))
     if name not in names:
-        raise Problem(f"{where} serves {' / '.join(sorted(names))}, not {name}: check ports and model names")
+        raise UserError(f"{where} serves {' / '.join(sorted(names))}, not {name}: check ports and model names")
     limits = [card.get("max_model_len") for card in cards]
     memory = server.get("max_total_num_tokens")
     limits += [server.get("context_length"), memory]
@@ -98,18 +98,20 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
 async def inspect_openai(
     session: aiohttp.ClientSession, url: str, role: str, name: str, limit: int, retries: int
 ) -> "SGLangModel":
-    """A model behind a server that has chat completions and nothing else. Raises Problem."""
+    """A model behind a server that has chat completions and nothing else. Raises UserError."""
     try:
         models = await _get(session, url, "/v1/models")
         names = frozenset(str(card["id"]) for card in models["data"])
     except Transient as error:
-        raise Problem(f"the {role} server at {url} is not ready ({error}): wait and try again") from None
+        raise UserError(f"the {role} server at {url} is not ready ({error}): wait and try again") from None
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise Problem(f"no server answers at {url} ({retry.describe(error)}): start the {role} server there") from None
+        raise UserError(
+            f"no server answers at {url} ({retry.describe(error)}): start the {role} server there"
+        ) from None
     except (aiohttp.ClientError, ValueError, KeyError, TypeError):
-        raise Problem(f"what answers at {url} is not an OpenAI-compatible server: it has no /v1/models") from None
+        raise UserError(f"what answers at {url} is not an OpenAI-compatible server: it has no /v1/models") from None
     if name not in names:
-        raise Problem(f"the {role} server at {url} serves {' / '.join(sorted(names))}, not {name}")
+        raise UserError(f"the {role} server at {url} serves {' / '.join(sorted(names))}, not {name}")
     info = ServerInfo(names, name, tokenizer_path=None, context_length=None, version=None)
     return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
 
@@ -240,7 +242,7 @@ class SGLangModel:
             reply = await retry.call(attempt, self._retries, f"{self.role} server at {self.url}")
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
             if await self._gone():
-                raise Problem(
+                raise UserError(
                     f"the {self.role} server at {self.url} has gone ({retry.describe(error)}) and did not come"
                     f" back over {self._retries} retries; restart it and give the same command again"
                 ) from error

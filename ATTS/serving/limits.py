@@ -7,7 +7,7 @@ all of it is computed again, and the run slows down several times over. So
 * at most so many chains are under way as fit each server's memory at their present size, which the
   server tells (the share of its memory that its running requests hold). Chains that are with the
   other server come back, so they count; chains that wait at this limit don't, for the older ones go
-  first (ATTS.serving.gate) and keep their place;
+  first (ATTS.serving.capacity) and keep their place;
 * less of the memory is used when the replies show that chains are forgotten all the same, or when
   requests queue inside the server or are thrown out; more again when they don't;
 * samples are started as long as no server has requests waiting for it: then more can't help.
@@ -21,19 +21,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ATTS.method.chain import Memory
+from ATTS.method.chain import CacheStats
 from ATTS.method.types import Transcript
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import ServerInfo
-from ATTS.serving.gate import Gate
 from ATTS.serving.load import Load
 
-LOOK_SECONDS = 1.0  # between two looks at the servers
-FIRST = 8  # requests at each server, and samples, to begin with
-MOST = 4096
+POLL_SECONDS = 1.0  # between two looks at the servers
+START = 8  # requests at each server, and samples, to begin with
+MAX = 4096
 FILL = 0.9  # share of a server's memory for the chains under way, to begin with
 SPARE = 1.25  # samples in flight for each that fits: the others wait at a limit, ready to step in
-LEAST_HERE = 0.35  # of the chains that fit a server: so many it may have, wherever the others are
-LEAST_FILL, MOST_FILL = 0.3, 0.95
+MIN_SHARE = 0.35  # of the chains that fit a server: so many it may have, wherever the others are
+MIN_FILL, MAX_FILL = 0.3, 0.95
 SMOOTH = 0.2  # weight of the newest look in the running means
 FORGOTTEN = (0.03, 0.10)  # of what a server had seen of the chains: below, there is room; above, it is too much
 QUEUED = 0.5  # requests queueing inside a server, for each that runs: too much
@@ -73,8 +73,8 @@ class Server:
     """What is known of one server, and the limit on its requests."""
 
     model: Watched
-    gate: Gate
-    memory: Memory
+    gate: CapacityLimiter
+    memory: CacheStats
     adaptive: bool
     means: Means = field(default_factory=Means)
     first: Load | None = None
@@ -85,7 +85,7 @@ class Server:
     occupied_until_empty: float = 0.0  # seconds of its slots, until the last sample started
     kept_waiting: bool = False  # requests, by the limit, in this round of samples
     _left: int = 0  # requests done when the round began
-    _seen: Memory = field(default_factory=Memory)
+    _seen: CacheStats = field(default_factory=CacheStats)
     _retracted: float = 0.0
 
     async def look(self) -> None:
@@ -109,13 +109,13 @@ class Server:
         strained = self._strained() if self.gate.left - self._left >= self.gate.limit else None
         if self.size is not None:
             if strained is not None:
-                self.fill = max(LEAST_FILL, 0.9 * self.fill) if strained else min(MOST_FILL, self.fill + 0.02)
+                self.fill = max(MIN_FILL, 0.9 * self.fill) if strained else min(MAX_FILL, self.fill + 0.02)
             fits = int(self.fill / self.size)
-            self.gate.limit = min(MOST, max(FIRST, fits - away, int(LEAST_HERE * fits)))
+            self.gate.limit = min(MAX, max(START, fits - away, int(MIN_SHARE * fits)))
         elif strained:
-            self.gate.limit = max(FIRST // 2, int(0.8 * self.gate.limit))
+            self.gate.limit = max(START // 2, int(0.8 * self.gate.limit))
         elif strained is False and self.gate.kept_waiting:
-            self.gate.limit = min(MOST, self.gate.limit + max(1, self.gate.limit // 4))
+            self.gate.limit = min(MAX, self.gate.limit + max(1, self.gate.limit // 4))
         if strained is not None:
             self.gate.kept_waiting = False
 
@@ -145,7 +145,7 @@ class Server:
     def _strained(self) -> bool | None:
         """Whether the server had too much to do in the round that ends now; None: just enough."""
         known, cached = self.memory.known - self._seen.known, self.memory.cached - self._seen.cached
-        self._left, self._seen = self.gate.left, Memory(self.memory.known, self.memory.cached)
+        self._left, self._seen = self.gate.left, CacheStats(self.memory.known, self.memory.cached)
         forgotten = 1 - cached / known if known else 0.0
         retracted = self.last is not None and self.last.retracted > self._retracted
         self._retracted = self.last.retracted if self.last else 0.0
@@ -183,7 +183,7 @@ class Limits:
     """
 
     def __init__(self, samples: int = 0, longest: int = 10_000) -> None:
-        self.samples = Gate(samples or FIRST)
+        self.samples = CapacityLimiter(samples or START)
         self.servers: list[Server] = []
         self.lengths = Lengths(longest)
         self.seconds = 0.0  # of the run, when it is over
@@ -194,11 +194,11 @@ class Limits:
         self._queue_empty: float | None = None  # seconds until then
         self._task: asyncio.Task[None] | None = None
 
-    def gate(self, limit: int) -> Gate:
+    def gate(self, limit: int) -> CapacityLimiter:
         """A limit on requests; 0: adaptive, once :meth:`add` says for which server."""
-        return Gate(limit or FIRST)
+        return CapacityLimiter(limit or START)
 
-    def add(self, model: Watched, gate: Gate, memory: Memory, adaptive: bool) -> Server:
+    def add(self, model: Watched, gate: CapacityLimiter, memory: CacheStats, adaptive: bool) -> Server:
         """A server of the run, with the gate before it; ``memory`` counts what its replies say."""
         server = Server(model, gate, memory, adaptive)
         self.servers.append(server)
@@ -245,7 +245,7 @@ class Limits:
             for server in self.servers:
                 server.adapt(inside - server.gate.inside)
             self._adapt_samples()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _adapt_samples(self) -> None:
         if not self._adaptive:
@@ -254,7 +254,7 @@ class Limits:
         memories = [(server.fill, server.model.info.kv_tokens) for server in self.servers]
         fit = [int(SPARE * fill * tokens / length) for fill, tokens in memories if tokens]
         if fit:
-            self.samples.limit = min(MOST, max(FIRST, min(fit)))
+            self.samples.limit = min(MAX, max(START, min(fit)))
             return
         # Nothing is known of the memory: one decision for every round, in which each sample has gone
         # through a turn or so.
@@ -269,4 +269,4 @@ class Limits:
             self._rising = False
         elif self.samples.waiting:
             more = self.samples.limit if self._rising else max(1, self.samples.limit // 8)
-            self.samples.limit = min(MOST, self.samples.limit + more)
+            self.samples.limit = min(MAX, self.samples.limit + more)

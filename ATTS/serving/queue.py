@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from ATTS.serving.gate import PLACE, Gate
+from ATTS.serving.capacity import QUEUE_POSITION, CapacityLimiter
 
 Item = TypeVar("Item")
 TOGETHER = 8  # many that start at once would hold the event loop, and end at once again
 
 
 async def drain(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[None]], in_flight: int | Gate, first_place: int = 0
+    items: Iterable[Item],
+    work: Callable[[Item], Awaitable[None]],
+    in_flight: int | CapacityLimiter,
+    first_place: int = 0,
 ) -> int:
     """Works on every item, at most ``in_flight`` at a time, in order of starting. Returns how many there were.
 
@@ -19,7 +22,7 @@ async def drain(
     an item is taken from ``items`` when there is room for it. Items that came earlier go first
     wherever they meet a limit; places are counted from ``first_place``.
     """
-    room = in_flight if isinstance(in_flight, Gate) else Gate(in_flight)
+    room = in_flight if isinstance(in_flight, CapacityLimiter) else CapacityLimiter(in_flight)
     place = first_place
 
     async def one(item: Item) -> None:
@@ -32,7 +35,7 @@ async def drain(
         async with asyncio.TaskGroup() as group:
             for item in items:
                 await room.acquire()
-                PLACE.set(place)  # the new task inherits it
+                QUEUE_POSITION.set(place)  # the new task inherits it
                 group.create_task(one(item))
                 place += 1
                 if place % TOGETHER == 0:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ATTS import demo
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
@@ -77,14 +77,14 @@ class Server:
 
 
 def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
-    """Starts ``servers`` and waits until all are healthy. Raises Problem, with none left running."""
+    """Starts ``servers`` and waits until all are healthy. Raises UserError, with none left running."""
     folder.mkdir(parents=True, exist_ok=True)
     for server in servers:
         _check_model(server)
         _check_port(server)
         running = _alive(folder / f"{server.role}.pid")
         if running:
-            raise Problem(
+            raise UserError(
                 f"{folder} already holds a running {server.role} server (process {running}); stop it with"
                 " scripts/stop_sglang_servers.sh, or give this one another SERVER_DIR"
             )
@@ -118,7 +118,7 @@ def free_ports(count: int) -> list[int]:
 def _check_model(server: Server) -> None:
     path = Path(demo.resolve(server.model))
     if (path.is_absolute() or server.model.startswith(".")) and not path.exists():
-        raise Problem(f"the model of the {server.role} server, {server.model}, does not exist")
+        raise UserError(f"the model of the {server.role} server, {server.model}, does not exist")
 
 
 def _check_port(server: Server) -> None:
@@ -127,7 +127,7 @@ def _check_port(server: Server) -> None:
         try:
             probe.bind((server.host, server.port))
         except OSError as error:
-            raise Problem(
+            raise UserError(
                 f"the {server.role} server can't listen on {server.host}:{server.port}: {error.strerror}; free the"
                 " port or choose another"
             ) from None
@@ -162,12 +162,14 @@ def _wait(
         for role, server in list(waiting.items()):
             code = processes[role].poll()
             if code is not None:
-                raise Problem(f"the {role} server ended with status {code} before it was ready.\n{_tail(folder, role)}")
+                raise UserError(
+                    f"the {role} server ended with status {code} before it was ready.\n{_tail(folder, role)}"
+                )
             if _healthy(server.url):
                 print(f"{role} is ready after {seconds:.0f} s", file=sys.stderr, flush=True)
                 del waiting[role]
             elif seconds > timeout:
-                raise Problem(f"the {role} server was not ready within {timeout:.0f} s.\n{_tail(folder, role)}")
+                raise UserError(f"the {role} server was not ready within {timeout:.0f} s.\n{_tail(folder, role)}")
         if waiting and time.monotonic() - spoken > LINE_SECONDS:
             spoken = time.monotonic()
             print(f"waiting for {', '.join(waiting)}, {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -280,7 +282,7 @@ def main() -> None:
             for role in ("small_model", "eval_model")
         ]
         start(servers, args["folder"], args["timeout"])
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(f"error: {problem}")
     except KeyboardInterrupt:
         sys.exit("interrupted; no server is left running")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 _PROBE = "bought 12:\n\nWait, x = \\boxed{3}.\n\n  So"
 
@@ -10,7 +10,7 @@ _PROBE = "bought 12:\n\nWait, x = \\boxed{3}.\n\n  So"
 class ModelTokenizer:
     """Encodes chunks of a chain so that they can be appended: no begin-of-text, no clean-up.
 
-    Raises Problem if the tokenizer can't be loaded or doesn't give a chunk's text back.
+    Raises UserError if the tokenizer can't be loaded or doesn't give a chunk's text back.
     """
 
     def __init__(self, source: str) -> None:
@@ -19,9 +19,9 @@ class ModelTokenizer:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
-            raise Problem(f"no tokenizer could be loaded from {source!r}: {error}") from error
+            raise UserError(f"no tokenizer could be loaded from {source!r}: {error}") from error
         if self.decode(self.encode(_PROBE)) != _PROBE:
-            raise Problem(
+            raise UserError(
                 f"the tokenizer of {source!r} changes text at the start of a chunk, so chunks can't be"
                 " appended exactly; only tokenizers that give text back unchanged are supported"
             )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ATTS.emulator.engine import Engine, Job
 from ATTS.errors import ServerFailed
-from ATTS.method.chain import Memory
+from ATTS.method.chain import CacheStats
 from ATTS.method.types import Generated, Usage
 from ATTS.serving.client import ServerInfo
 from ATTS.serving.load import Load
@@ -39,7 +39,7 @@ class EngineModel:
         self.url = "emulated"
         self.role = role
         self.engine = engine
-        self.memory = Memory()
+        self.memory = CacheStats()
         memory = engine.timing.kv_tokens or None
         self.info = ServerInfo(frozenset({role}), role, None, None, "0.5.23", memory)
         self._says = says

@@ -5,7 +5,7 @@ scored, and nobody drafts before the last one has been continued.
 """
 
 from ATTS.method.barrier import Barrier
-from ATTS.method.chain import Chain, Reader
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
 
@@ -20,7 +20,7 @@ class Lockstep(TakeOver):
         await self._rule.begin(turn)
         await self._barrier.arrive(self._member, 2 * turn)
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+    async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         ruling = await self._rule.decide(chain, target, turn, drafted)
         if not drafted.final:
             await self._barrier.arrive(self._member, 2 * turn + 1)

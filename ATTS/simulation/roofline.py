@@ -13,7 +13,7 @@ Prefill computes two operations a parameter and token at the share MFU of the pe
 from dataclasses import dataclass
 
 from ATTS.emulator.timing import Timing
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 # Set by the published A100 logs: R1-Distill-Qwen-1.5B 196 tokens/s alone (LAUNCH) and 2,937 at 16
 # (SAMPLE); QwQ-32B on two GPUs 39 alone (EXCHANGE). Checked against its 78 and 115 at 2 and 3.
@@ -65,7 +65,7 @@ DEVICES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class Deployment:
     model: str
     device: str
     gpus: int
@@ -77,10 +77,10 @@ class Preset:
         return int(room / shape.kv_bytes)
 
     def timing(self, max_running: int = 0) -> Timing:
-        """Raises Problem if the model doesn't fit."""
+        """Raises UserError if the model doesn't fit."""
         shape, device = MODELS[self.model], DEVICES[self.device]
         if self.kv_tokens < 10_000:
-            raise Problem(f"{self.model} does not fit {self.gpus} {self.device}: give it more of them")
+            raise UserError(f"{self.model} does not fit {self.gpus} {self.device}: give it more of them")
         bandwidth, flops = device.bandwidth * self.gpus, device.flops * self.gpus
         launches = shape.layers * (LAUNCH + (2 * EXCHANGE if self.gpus > 1 else 0.0))
         return Timing(
@@ -98,12 +98,12 @@ class Preset:
         return f"{self.model} on {self.gpus} {self.device}"
 
     @classmethod
-    def parse(cls, text: str) -> "Preset":
-        """From ``32B:A100x2``. Raises Problem."""
+    def parse(cls, text: str) -> "Deployment":
+        """From ``32B:A100x2``. Raises UserError."""
         model, _, where = text.partition(":")
         device, _, gpus = where.partition("x")
         if model not in MODELS or device not in DEVICES or not (gpus or "1").isdigit() or gpus == "0":
-            raise Problem(
+            raise UserError(
                 f"{text!r} is not MODEL:DEVICExGPUS; models: {', '.join(MODELS)}; devices: {', '.join(DEVICES)}"
             )
         return cls(model, device, int(gpus or 1))

@@ -10,8 +10,8 @@ from ATTS.emulator.engine import Engine
 from ATTS.emulator.timing import Timing
 from ATTS.errors import ExitStatus
 from ATTS.method.barrier import Barrier
-from ATTS.method.chain import Chain, Reader
-from ATTS.method.conformal import Verdict
+from ATTS.method.chain import Chain, ModelView
+from ATTS.method.conformal import Decision
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore, TakeOver
 from ATTS.method.types import Stage, Transcript
@@ -83,13 +83,13 @@ def find_box(text: str, ended: bool) -> str | None:  # noqa: ARG001
     return "1" if text.endswith(BOX) else None
 
 
-def judge(score: float, turn: int = 0) -> Verdict:  # noqa: ARG001
+def judge(score: float, turn: int = 0) -> Decision:  # noqa: ARG001
     """Drawn chains hold their decisions in their scores."""
-    return Verdict(score / 4, score > 1.5)
+    return Decision(score / 4, score > 1.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ways:
+class DriverOptions:
     """How a simulated run is driven. Limits: 0 = adaptive."""
 
     draft_limit: int = 0
@@ -127,9 +127,9 @@ def simulate(
     repeats: int,
     turns: int,
     timings: dict[str, Timing],
-    ways: Ways = Ways(),
+    ways: DriverOptions = DriverOptions(),
     find_answer: FindAnswer = find_box,
-    decide: Callable[..., Verdict] = judge,
+    decide: Callable[..., Decision] = judge,
     tokens: tuple[int, int] = (500, 500),
     rejection_rate: float = 0.4,
 ) -> Outcome:
@@ -145,9 +145,9 @@ async def _simulate(
     repeats: int,
     turns: int,
     timings: dict[str, Timing],
-    ways: Ways,
+    ways: DriverOptions,
     find_answer: FindAnswer,
-    decide: Callable[..., Verdict],
+    decide: Callable[..., Decision],
     tokens: tuple[int, int],
     rejection_rate: float,
 ) -> Outcome:
@@ -173,7 +173,7 @@ async def _simulate(
     def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
         prompt = prompts[question.index]
         readers = {
-            role: Reader(model, script, prompt, prompt, most[role], 0.8, memory=model.memory)
+            role: ModelView(model, script, prompt, prompt, most[role], 0.8, memory=model.memory)
             for role, model in models.items()
         }
         chain = Chain(find_answer, *readers.values())

@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib import pyplot as plt
 
 from ATTS.console import require, say
-from ATTS.simulation.roofline import MODELS, Preset
-from ATTS.simulation.run import Outcome, Ways, Workload, simulate
+from ATTS.simulation.roofline import MODELS, Deployment
+from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,12 @@ class SimulateSettings:
 
 
 async def answer(settings: SimulateSettings) -> str:
-    """What simulate prints. Raises Problem."""
-    pair = Preset.parse(settings.draft), Preset.parse(settings.target)
+    """What simulate prints. Raises UserError."""
+    pair = Deployment.parse(settings.draft), Deployment.parse(settings.target)
     return await asyncio.to_thread(_answer, settings, *pair)  # a simulation has an event loop of its own
 
 
-def _answer(settings: SimulateSettings, draft: Preset, target: Preset) -> str:
+def _answer(settings: SimulateSettings, draft: Deployment, target: Deployment) -> str:
     runs = compare(settings.workload, draft, target, settings)
     if settings.pictures is not None:
         drawn = curves(draft, target)
@@ -113,35 +113,35 @@ def _answer(settings: SimulateSettings, draft: Preset, target: Preset) -> str:
 
 
 def compare(
-    work: Workload, draft: Preset, target: Preset, settings: SimulateSettings | None = None
+    work: Workload, draft: Deployment, target: Deployment, settings: SimulateSettings | None = None
 ) -> dict[str, Outcome]:
     """The same chains driven in three ways: as this project does, in lockstep by question, and all
     written by the target alone."""
     return {
         "ATTS, one queue": run(work, draft, target, own(settings)),
         "barrier in every turn": run(work, draft, target, barrier(work)),
-        "target alone, same texts": run(work, draft, target, Ways(target_alone=True)),
+        "target alone, same texts": run(work, draft, target, DriverOptions(target_alone=True)),
     }
 
 
-def doubled(preset: Preset) -> Preset:
-    return Preset(preset.model, preset.device, 2 * preset.gpus)
+def doubled(preset: Deployment) -> Deployment:
+    return Deployment(preset.model, preset.device, 2 * preset.gpus)
 
 
-def own(settings: SimulateSettings | None) -> Ways:
+def own(settings: SimulateSettings | None) -> DriverOptions:
     """This project's way."""
     if settings is None:
-        return Ways()
-    return Ways(
+        return DriverOptions()
+    return DriverOptions(
         draft_limit=settings.small_model_concurrency,
         target_limit=settings.eval_model_concurrency,
         optimistic=settings.optimistic,
     )
 
 
-def barrier(work: Workload) -> Ways:
+def barrier(work: Workload) -> DriverOptions:
     """Ranking needs all candidates of a turn: one question's samples at a time, turn by turn."""
-    return Ways(
+    return DriverOptions(
         draft_limit=work.samples,
         target_limit=work.samples,
         samples_in_flight=work.samples,
@@ -150,7 +150,7 @@ def barrier(work: Workload) -> Ways:
     )
 
 
-def run(work: Workload, draft: Preset, target: Preset, ways: Ways) -> Outcome:
+def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptions) -> Outcome:
     timings = {"target": target.timing()} if ways.target_alone else {"draft": draft.timing(), "target": target.timing()}
     script, questions = work.script(by_target_alone=ways.target_alone)
     tokens = (work.draft_tokens, work.target_tokens)
@@ -159,7 +159,7 @@ def run(work: Workload, draft: Preset, target: Preset, ways: Ways) -> Outcome:
     )
 
 
-def describe(runs: dict[str, Outcome], draft: Preset, target: Preset) -> str:
+def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) -> str:
     lines = [
         f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
         "",
@@ -184,7 +184,7 @@ SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 TURNS = (1, 2, 5, 10, 20, 40)
 
 
-def curves(draft: Preset, target: Preset, questions: int = 4) -> dict[str, Any]:
+def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[str, Any]:
     """The paper's argument: what the barrier costs over samples and turns, every chain taking all turns."""
 
     def over(values: Iterable[int], work: Callable[[int], Workload]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.types import Stage
 from ATTS.store import atomic
 from ATTS.store.records import Record
@@ -73,7 +73,7 @@ def save(path: Path, scores: NDArray[Any], provenance: Mapping[str, Any]) -> Non
 
 
 def load(path: Path, per_question: bool | None, per_turn: bool = False) -> CalibrationArray:
-    """Reads and checks an array; ``per_question`` None takes either kind. Raises Problem.
+    """Reads and checks an array; ``per_question`` None takes either kind. Raises UserError.
 
     Marginal arrays have one dimension; conditional ones have a row a question, or are the published
     pickled dictionary, which is read by an interpreter that can build numbers and lists and nothing
@@ -83,16 +83,16 @@ def load(path: Path, per_question: bool | None, per_turn: bool = False) -> Calib
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise Problem(
+        raise UserError(
             f"calibration array {path} does not exist; make it with python -m ATTS.{command} (same models, data"
             " set and settings), or name another with --ppl_array_path"
         ) from None
     except OSError as error:
-        raise Problem(f"calibration array {path} can't be read: {error}") from None
+        raise UserError(f"calibration array {path} can't be read: {error}") from None
     whole = _parse(path, raw)
     columns = whole.dtype.names is not None
     if per_question is not None and columns != per_turn:
-        raise Problem(
+        raise UserError(
             f"{path} holds scores by turn, which only --calibration per_turn and adaptive use"
             if columns
             else f"{path} doesn't tell turns; make one that does with python -m ATTS.{command}"
@@ -100,30 +100,30 @@ def load(path: Path, per_question: bool | None, per_turn: bool = False) -> Calib
     scores: Scores = whole["score"] if columns else whole
     kind = {1: "marginal (one set of scores)", 2: "per question (one row a question)"}
     if scores.ndim not in kind:
-        raise Problem(f"{path} has shape {scores.shape}, which is no calibration array")
+        raise UserError(f"{path} has shape {scores.shape}, which is no calibration array")
     if per_question is not None and scores.ndim != 1 + per_question:
-        raise Problem(
+        raise UserError(
             f"{path} has shape {scores.shape}, which is {kind[scores.ndim]}; {kind[1 + per_question]} is needed here,"
             f" use {'ref_async' if per_question else 'ref_async_per_question'}"
         )
     if scores.size == 0:
-        raise Problem(f"{path} is empty")
+        raise UserError(f"{path} is empty")
     bad = ~np.isfinite(scores)
     if bad.any():
-        raise Problem(
+        raise UserError(
             f"{path} holds {int(bad.sum())} scores of {scores.size} that are not finite: it was made by a"
             " run whose scoring failed; make it again"
         )
     if (scores < 1 - 1e-6).any():
-        raise Problem(f"{path} holds scores below 1, the smallest perplexity there is (smallest: {scores.min():g})")
+        raise UserError(f"{path} holds scores below 1, the smallest perplexity there is (smallest: {scores.min():g})")
     about = None
     if provenance_path(path).is_file():
         try:
             about = json.loads(provenance_path(path).read_text())
         except ValueError as error:
-            raise Problem(f"{provenance_path(path)} is not JSON: {error}") from None
+            raise UserError(f"{provenance_path(path)} is not JSON: {error}") from None
         if about.get("digest") != digest(whole):
-            raise Problem(
+            raise UserError(
                 f"{path} is not the array that {provenance_path(path).name} beside it describes (digest"
                 f" {digest(whole)}, there {about.get('digest')})"
             )
@@ -171,17 +171,17 @@ def _parse(path: Path, raw: bytes) -> NDArray[Any]:
     try:
         array = np.load(io.BytesIO(raw), allow_pickle=False)
         if not isinstance(array, np.ndarray):
-            raise Problem(f"{path} is an archive of arrays, not one array")
+            raise UserError(f"{path} is an archive of arrays, not one array")
     except ValueError as error:
         if "allow_pickle" not in str(error):
-            raise Problem(f"{path} is not a NumPy array: {error}") from None
+            raise UserError(f"{path} is not a NumPy array: {error}") from None
         array = _pickled_dictionary(path, raw)
     except (OSError, EOFError) as error:
-        raise Problem(f"{path} is not a NumPy array: {error}") from None
+        raise UserError(f"{path} is not a NumPy array: {error}") from None
     if array.dtype == BY_TURN and array.ndim == 1 and (array["turn"] >= 0).all() and (array["question"] >= 0).all():
         return np.asarray(array)
     if array.dtype.kind not in "fiu":
-        raise Problem(f"{path} holds {array.dtype}, not numbers")
+        raise UserError(f"{path} holds {array.dtype}, not numbers")
     return np.asarray(array, dtype=np.float64)
 
 
@@ -195,12 +195,12 @@ def _pickled_dictionary(path: Path, raw: bytes) -> Scores:
         content = _InertUnpickler(stream).load()
         rows = {int(key): [float(value) for value in values] for key, values in content.content().items()}
     except Exception as error:  # a damaged or hostile stream can fail anywhere
-        raise Problem(f"{path} is neither a NumPy array nor a published per-question one: {error}") from None
+        raise UserError(f"{path} is neither a NumPy array nor a published per-question one: {error}") from None
     if sorted(rows) != list(range(len(rows))):
-        raise Problem(f"{path} lacks questions: it has {len(rows)} rows numbered up to {max(rows, default=-1)}")
+        raise UserError(f"{path} lacks questions: it has {len(rows)} rows numbered up to {max(rows, default=-1)}")
     lengths = {len(row) for row in rows.values()}
     if len(lengths) > 1:
-        raise Problem(f"{path} has rows of different lengths: {sorted(lengths)}")
+        raise UserError(f"{path} has rows of different lengths: {sorted(lengths)}")
     return np.array([rows[i] for i in range(len(rows))], dtype=np.float64)
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.console import say
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store import atomic
 
 Entry = dict[str, Any]
 
 
-class Partial:
+class Journal:
     """A file beside the one that is being made; ``entries`` are those of an interrupted run for the same."""
 
     def __init__(self, made: Path, digest: str) -> None:
-        """``digest`` says what it is for: a file for anything else is started anew. Raises Problem."""
+        """``digest`` says what it is for: a file for anything else is started anew. Raises UserError."""
         self.path = made.with_suffix(".partial.jsonl")
         header = {"for": digest}
         try:
@@ -30,7 +30,7 @@ class Partial:
             elif len(whole) < len(lines):  # the last line was torn; new ones must not grow out of it
                 atomic.write(self.path, b"".join(json.dumps(entry).encode() + b"\n" for entry in whole))
         except OSError as error:
-            raise Problem(f"{self.path} can't be written: {error}") from None
+            raise UserError(f"{self.path} can't be written: {error}") from None
         self.entries: list[Entry] = whole[1:]
 
     def add(self, entry: Entry) -> None:

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.types import Stage
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The published keys of every sample. Raises Problem for a file that is no recording."""
+    """The published keys of every sample. Raises UserError for a file that is no recording."""
     return [_record(path, sample) for sample in read_recording(path)]
 
 
@@ -33,17 +33,17 @@ def _record(path: Path, sample: dict[str, Any]) -> dict[str, Any]:
             "full_history": history,
         }
     except KeyError as error:
-        raise Problem(f"a sample of {path} has no {error}: it can be replayed, but is no finished run") from None
+        raise UserError(f"a sample of {path} has no {error}: it can be replayed, but is no finished run") from None
 
 
 def read_recording(path: Path) -> list[dict[str, Any]]:
-    """The samples of a recording. Raises Problem for a file that is none."""
+    """The samples of a recording. Raises UserError for a file that is none."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8") as lines:
             samples = [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
-        raise Problem(f"the recording {path} can't be read: {error}") from error
+        raise UserError(f"the recording {path} can't be read: {error}") from error
     if not samples or any(not {"question", "turns"} <= sample.keys() for sample in samples):
-        raise Problem(f"{path} is not a recording: its lines need question and turns")
+        raise UserError(f"{path} is not a recording: its lines need question and turns")
     return samples

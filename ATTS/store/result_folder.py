@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store import atomic
 from ATTS.store.provenance import differences
 from ATTS.store.records import OWED, SCHEMA, Key, Record
@@ -26,7 +26,7 @@ class ResultStore:
         """Opens or makes ``folder`` for the run that ``about`` describes.
 
         ``about["decisive"]`` are the settings that decide what results mean. A folder made with
-        others is refused with the difference, unless ``force``. Raises Problem.
+        others is refused with the difference, unless ``force``. Raises UserError.
         """
         self.folder = folder
         self._lock: int | None = None
@@ -36,16 +36,16 @@ class ResultStore:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            raise Problem(f"another run is writing to {folder}") from None
+            raise UserError(f"another run is writing to {folder}") from None
         except OSError as error:
             self.close()
-            raise Problem(f"result folder {folder} can't be written to: {error}") from None
+            raise UserError(f"result folder {folder} can't be written to: {error}") from None
         try:
             self._check(about, force)
             atomic.write(folder / SETTINGS, _json(about))
         except OSError as error:
             self.close()
-            raise Problem(f"result folder {folder} can't be written to: {error}") from None
+            raise UserError(f"result folder {folder} can't be written to: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -54,7 +54,7 @@ class ResultStore:
         path = self.folder / SETTINGS
         if not path.exists():
             if next(self.folder.glob("problem_*.json"), None) and not force:
-                raise Problem(
+                raise UserError(
                     f"{self.folder} holds results without {SETTINGS}, so of unknown origin; choose another"
                     " --output_dir, or --force to add to them"
                 )
@@ -62,10 +62,10 @@ class ResultStore:
         try:
             made = json.loads(path.read_text())["decisive"]
         except (ValueError, KeyError, TypeError) as error:
-            raise Problem(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
+            raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
         changed = differences(made, about["decisive"])
         if changed and not force:
-            raise Problem(
+            raise UserError(
                 f"{self.folder} holds results of another run:\n  "
                 + "\n  ".join(changed)
                 + "\nchoose another --output_dir, or --force to mix them"
@@ -83,12 +83,12 @@ class ResultStore:
             self._lock = None
 
     def owed(self, keys: Sequence[Key]) -> list[Key]:
-        """Those of ``keys`` without a finished sample. Raises Problem if a file is another question's."""
+        """Those of ``keys`` without a finished sample. Raises UserError if a file is another question's."""
         done = self.finished(keys)
         return [key for key in keys if key.index not in done]
 
     def finished(self, keys: Sequence[Key]) -> set[int]:
-        """Indexes of the finished samples among ``keys``. Raises Problem if a file is another question's.
+        """Indexes of the finished samples among ``keys``. Raises UserError if a file is another question's.
 
         A file counts by its content: one that is torn is work still owed.
         """
@@ -100,7 +100,7 @@ class ResultStore:
             if found is None:
                 continue
             if found.get("question_id") != key.question.id or found.get("repeat") != key.repeat:
-                raise Problem(
+                raise UserError(
                     f"{path} is a sample of another question than this data set's question"
                     f" {key.question.index}: the data set has changed; choose another --output_dir"
                 )
@@ -156,18 +156,18 @@ def read(path: Path) -> Record | None:
     if not isinstance(content, dict) or "problem_index" not in content or "full_history" not in content:
         return None
     if content.get("schema", SCHEMA) != SCHEMA:
-        raise Problem(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
+        raise UserError(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
     return content
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What a finished run amounted to. Raises Problem if it isn't finished."""
+    """What a finished run amounted to. Raises UserError if it isn't finished."""
     try:
         return dict(json.loads((folder / SUMMARY).read_text()))
     except FileNotFoundError:
-        raise Problem(f"{folder} has no {SUMMARY}: the run is not finished; give its command again") from None
+        raise UserError(f"{folder} has no {SUMMARY}: the run is not finished; give its command again") from None
     except ValueError as error:
-        raise Problem(f"{folder / SUMMARY} is damaged: {error}") from None
+        raise UserError(f"{folder / SUMMARY} is damaged: {error}") from None
 
 
 def samples(folder: Path) -> Iterator[Record]:

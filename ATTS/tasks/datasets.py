@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.demo import family
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method import prompts
 
 Row = dict[str, Any]
@@ -142,7 +142,7 @@ def load(
 
     ``name`` is one of NAMES or a JSONL file with ``problem`` and ``answer`` (and ``choices`` for
     multiple choice, ``answer`` then being the right one's letter; ``group``, the question's kind).
-    ``seed`` draws demo problems. Raises Problem.
+    ``seed`` draws demo problems. Raises UserError.
     """
     name = canonical(name)
     if name == DEMO:
@@ -153,12 +153,12 @@ def load(
     elif name.endswith(".jsonl"):
         questions = _from_file(Path(name))
     else:
-        raise Problem(
+        raise UserError(
             f"unknown data set {name!r}: known are {', '.join(NAMES)} (amc = amc23), or the path of a"
             " .jsonl file with 'problem' and 'answer' on every line"
         )
     if not questions:
-        raise Problem(f"data set {name!r} holds no questions")
+        raise UserError(f"data set {name!r} holds no questions")
     return questions[:max_problems] if max_problems else questions
 
 
@@ -171,7 +171,7 @@ def _from_source(name: str, source: _Source, data_dir: Path | None) -> list[Ques
         kinds = [str(row.get(source.group, "")) if source.group else "" for row in chosen]
         return [Question(i, *source.read(row), group=kinds[i]) for i, row in enumerate(chosen)]
     except (KeyError, IndexError, TypeError) as error:
-        raise Problem(f"data set {name!r} ({source.hub_id}) lacks a column: {error}") from None
+        raise UserError(f"data set {name!r} ({source.hub_id}) lacks a column: {error}") from None
 
 
 def _gpqa(index: int, row: Row) -> Question:
@@ -187,7 +187,7 @@ def _hub_rows(source: _Source) -> list[Row]:
     try:
         return list(load_dataset(source.hub_id, source.subset, split=source.split))
     except Exception as error:  # the hub client raises many kinds, offline ones among them
-        raise Problem(
+        raise UserError(
             f"{source.hub_id} could not be loaded from the hub or its cache ({type(error).__name__}: {error});"
             " without a network, give a local copy with --data_dir"
         ) from error
@@ -199,21 +199,21 @@ def _local_rows(source: _Source, data_dir: Path) -> list[Row]:
         path = folder / f"{source.split}{suffix}"
         if path.is_file():
             return list(read(path))
-    raise Problem(f"no {source.split}.jsonl or {source.split}.parquet in {folder}")
+    raise UserError(f"no {source.split}.jsonl or {source.split}.parquet in {folder}")
 
 
 def _from_file(path: Path) -> list[Question]:
     if not path.is_file():
-        raise Problem(f"data set file {path} does not exist")
+        raise UserError(f"data set file {path} does not exist")
     questions = []
     for index, row in enumerate(_read_jsonl(path)):
         missing = [key for key in ("problem", "answer") if row.get(key) in (None, "")]
         if missing:
-            raise Problem(f"{path}, line {index + 1}: no {' and no '.join(missing)}")
+            raise UserError(f"{path}, line {index + 1}: no {' and no '.join(missing)}")
         choices = tuple(str(choice) for choice in row.get("choices") or ())
         answer = _plain(row["answer"])
         if choices and answer not in prompts.LETTERS[: len(choices)]:
-            raise Problem(
+            raise UserError(
                 f"{path}, line {index + 1}: the answer to a multiple-choice question is a letter"
                 f" {prompts.LETTERS[0]}-{prompts.LETTERS[len(choices) - 1]}, not {answer!r}"
             )
@@ -229,9 +229,9 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise Problem(f"{path}, line {number}: not JSON ({error})") from None
+                raise UserError(f"{path}, line {number}: not JSON ({error})") from None
             if not isinstance(row, dict):
-                raise Problem(f"{path}, line {number}: not a JSON object")
+                raise UserError(f"{path}, line {number}: not a JSON object")
             yield row
 
 
@@ -247,7 +247,7 @@ def split_for_calibration(
     """(calibration, evaluation): disjoint, drawn by seed, each in the data set's order."""
     count = round(share * len(questions))
     if not 0 < count < len(questions):
-        raise Problem(
+        raise UserError(
             f"a calibration split of {share:g} leaves {count} of {len(questions)} questions for calibration;"
             " both sides need at least one"
         )

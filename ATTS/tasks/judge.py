@@ -29,12 +29,12 @@ class LLMJudge:
         self.unreadable = 0  # replies that were neither word
 
     async def matches(self, question: str, reference: str, answer: str) -> Verdict:
-        """Whether one answer is right. Raises Problem."""
+        """Whether one answer is right. Raises UserError."""
         asked = f"Question:\n{question}\n\nCorrect answer:\n{reference}\n\nGiven answer:\n{answer[:LONGEST]}"
         return await self._ask(f"{_ONE}\n\n{asked}")
 
     async def any_matches(self, reference: str, answers: Sequence[str]) -> Verdict:
-        """Whether any of a question's answers is right: the published measure. Raises Problem."""
+        """Whether any of a question's answers is right: the published measure. Raises UserError."""
         given = "\n".join(f"- {answer[:LONGEST]}" for answer in answers)
         return await self._ask(f"{_ANY}\n\nCorrect answer:\n{reference}\n\nGiven answers:\n{given}")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.tasks.answers import INVALID
 
 DEFAULT_MODEL = "gpt-4o"
@@ -51,12 +51,12 @@ class Endpoint:
         timeout: float = 60.0,
         cache: Path | None = None,
     ) -> None:
-        """``flag`` is what the person gave that needs this. Raises Problem."""
+        """``flag`` is what the person gave that needs this. Raises UserError."""
         import openai  # takes a second; most commands never ask a model
 
         key = environment.get("OPENAI_API_KEY")
         if not key:
-            raise Problem(f"{flag} needs OPENAI_API_KEY (and OPENAI_BASE_URL, OPENAI_MODEL) to be set")
+            raise UserError(f"{flag} needs OPENAI_API_KEY (and OPENAI_BASE_URL, OPENAI_MODEL) to be set")
         self.model = environment.get("OPENAI_MODEL") or DEFAULT_MODEL
         self.spent = Spent()
         self._retries = retries
@@ -96,7 +96,7 @@ class Endpoint:
             except (openai.RateLimitError, openai.InternalServerError, openai.APIConnectionError) as error:
                 raise self._failed(self._told(error)) from None
             except openai.OpenAIError as error:  # the key, the model's name, the request
-                raise Problem(f"the model {self.model} can't be asked: {self._told(error)}") from None
+                raise UserError(f"the model {self.model} can't be asked: {self._told(error)}") from None
             self.spent.requests += 1
             self.spent.prompt_tokens += reply.usage.prompt_tokens if reply.usage else 0
             self.spent.completion_tokens += reply.usage.completion_tokens if reply.usage else 0
@@ -106,7 +106,7 @@ class Endpoint:
     def _failed(self, reason: str) -> Exception:
         self.spent.failed += 1
         if not self.spent.requests and self.spent.failed >= GIVE_UP:
-            return Problem(f"the model {self.model} does not answer ({self.spent.failed} requests failed): {reason}")
+            return UserError(f"the model {self.model} does not answer ({self.spent.failed} requests failed): {reason}")
         return NoReply(reason)
 
     def _told(self, error: Exception) -> str:
@@ -160,11 +160,11 @@ class Extractor:
         self.endpoint = endpoint or Endpoint("--extract_mode llm")
 
     async def final_answer(self, question: str, chain: str) -> str | None:
-        """The chain's final answer, None if it has none. Raises Problem, also for one request that failed."""
+        """The chain's final answer, None if it has none. Raises UserError, also for one request that failed."""
         try:
             return await self.read(question, chain)
         except NoReply as error:
-            raise Problem(f"the answer-extraction model failed: {error}") from None
+            raise UserError(f"the answer-extraction model failed: {error}") from None
 
     async def read(self, question: str, chain: str) -> str | None:
         """The chain's final answer, None if it has none. Raises NoReply, Problem."""

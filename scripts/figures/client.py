@@ -17,8 +17,8 @@ from instant import running
 from show import show
 
 from ATTS.console import event_loop, relieve_collector
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import ServerInfo, SGLangModel, new_session
-from ATTS.serving.gate import Gate
 
 IDS = list(range(10_000, 10_680))  # 4 kB as JSON
 INFO = ServerInfo(frozenset({"instant"}), "instant", None, 100_000, "0.5.23")
@@ -41,7 +41,7 @@ async def hammer(request: Callable[[], Awaitable[object]], requests: int, in_fli
 
 async def ours(url: str, requests: int, in_flight: int) -> dict[str, float]:
     async with new_session(600) as session:
-        model = SGLangModel(session, url, "instant", INFO, Gate(in_flight), 3)
+        model = SGLangModel(session, url, "instant", INFO, CapacityLimiter(in_flight), 3)
         await hammer(lambda: model.generate(IDS, 500, 0.8), in_flight, in_flight)  # connections
         return await hammer(lambda: model.generate(IDS, 500, 0.8), requests, in_flight)
 

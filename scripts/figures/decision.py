@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from ATTS.method.conformal import GAMMA, CalibrationSet, Judge, Online
+from ATTS.method.conformal import GAMMA, CalibrationSet, Online, RejectionRule
 from ATTS.store import atomic
 
 TARGETS = {1600: 1.0, 100_000: 5.0}  # microseconds, insertion included
 
 
-def judges(scores: Sequence[float]) -> dict[str, Callable[[], Judge]]:
+def judges(scores: Sequence[float]) -> dict[str, Callable[[], RejectionRule]]:
     """What is timed: an array's set, which nothing is added to, and banks, to which every score is."""
 
-    def bank(**flags: Any) -> Callable[[], Judge]:
-        def filled() -> Judge:
+    def bank(**flags: Any) -> Callable[[], RejectionRule]:
+        def filled() -> RejectionRule:
             online = Online(0.4, **flags)
             online.start(scores)
             return online

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS import console
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.published.chain import JOINT
 from ATTS.store.recording import read_recording
 from ATTS.tasks import datasets
@@ -158,7 +158,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         found = {name: measure(args.data, name) for name in args.recordings}
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(console.fail(problem))
     rows = list(dict.fromkeys(itertools.chain(*found.values())))
     print(f"| | {' | '.join(found)} |\n|---|{'---|' * len(found)}")

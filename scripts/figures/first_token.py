@@ -16,8 +16,8 @@ from ATTS.method.score import perplexity
 from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.queue import drain
 from ATTS.tasks import datasets
 from ATTS.tasks.answers import find_answer
@@ -30,8 +30,8 @@ async def score_twice(settings: AsyncSettings, turns: int) -> list[tuple[int, fl
     """(turn, perplexity, perplexity without the first token) of the draft's chunks, its own chain over."""
     found: list[tuple[int, float, float]] = []
     async with new_session(settings.request_timeout) as session:
-        draft = await models.draft(session, settings, Gate(IN_FLIGHT))
-        target = await models.target(session, settings, Gate(IN_FLIGHT))
+        draft = await models.draft(session, settings, CapacityLimiter(IN_FLIGHT))
+        target = await models.target(session, settings, CapacityLimiter(IN_FLIGHT))
 
         async def work(question: Question) -> None:
             d, t = draft.reader(question), target.reader(question)

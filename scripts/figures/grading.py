@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hostile
+import adversarial
 from fidelity import joined
 
 from ATTS import console
 from ATTS.analysis.accuracy import Graded, accuracy
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store.recording import read_recording
 from ATTS.tasks import datasets, notation
 from ATTS.tasks.answers import INVALID, find_answer, find_boxes
@@ -121,13 +121,13 @@ def speed(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     }
 
 
-def besieged(count: int) -> dict[str, Any]:
+def time_adversarial(count: int) -> dict[str, Any]:
     """Hostile checks, one after the other, each timed; processes and memory afterwards."""
     verdicts: Counter[str] = Counter()
     slowest, late = 0.0, 0
     started = time.perf_counter()
     with Grader(WORKERS) as grader:
-        for pair in hostile.pairs(count):
+        for pair in adversarial.pairs(count):
             before = time.perf_counter()
             verdicts[grader.compare([pair])[0].value] += 1
             took = time.perf_counter() - before
@@ -164,7 +164,7 @@ def measure(data: Path, hostile_checks: int) -> dict[str, Any]:
         for path in sorted((data / "traces").glob("*.jsonl.gz"))
     }
     if not recordings:
-        raise Problem(f"no recorded runs (*.jsonl.gz) in {data / 'traces'}")
+        raise UserError(f"no recorded runs (*.jsonl.gz) in {data / 'traces'}")
     result: dict[str, Any] = {"runs": {}}
     with Grader() as grader:
         for name, samples in recordings.items():
@@ -175,7 +175,7 @@ def measure(data: Path, hostile_checks: int) -> dict[str, Any]:
     pairs = [(truth[s["question"]], str(s["final_answer_balanced"])) for run in recordings.values() for s in run]
     result["speed"] = speed(pairs)
     if hostile_checks:
-        result["hostile"] = besieged(hostile_checks)
+        result["hostile"] = time_adversarial(hostile_checks)
     return result
 
 
@@ -186,7 +186,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         result = measure(args.data, args.hostile)
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(console.fail(problem))
     print(table(result))
     print(json.dumps(result))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ATTS import console
 from ATTS.analysis import audit_rate
 from ATTS.analysis.audit_rate import Decisions, Rule
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store import calibration
 
 PAIR = "s1.1_32B_s1.1_7B_s16_t500_temp0.8"  # the pair with arrays for every data set of a mixture
@@ -31,7 +31,7 @@ def recordings(data: Path) -> dict[str, Decisions]:
     """Every recorded run in ``data``/traces, by its short name."""
     paths = sorted((data / "traces").glob("traces_*.jsonl*"))
     if not paths:
-        raise Problem(f"no recorded runs in {data / 'traces'}: name the folder that holds traces/ with --data")
+        raise UserError(f"no recorded runs in {data / 'traces'}: name the folder that holds traces/ with --data")
     return {path.name.removeprefix("traces_").split(".")[0]: audit_rate.decisions(*_read(path)) for path in paths}
 
 
@@ -46,7 +46,7 @@ def mixtures(data: Path, runs: Mapping[str, Decisions]) -> dict[str, dict[str, l
     def array(name: str) -> list[NDArray[np.float64]]:
         paths = sorted((data / "calibration").glob(f"ppls_{name}_{PAIR}__*.npy"))
         if not paths:
-            raise Problem(f"no array ppls_{name}_{PAIR}__*.npy in {data / 'calibration'}")
+            raise UserError(f"no array ppls_{name}_{PAIR}__*.npy in {data / 'calibration'}")
         return list(calibration.load(paths[0], False).scores.reshape(-1, REPEATS))
 
     def first_chunks(made: Decisions) -> list[NDArray[np.float64]]:
@@ -144,7 +144,7 @@ def main() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         if args.data:
             pictures(figures, recordings(args.data), args.out)
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(console.fail(problem))
     (args.out / "guarantees.json").write_text(json.dumps(figures, indent=1) + "\n")
     missed = []

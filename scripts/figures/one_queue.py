@@ -16,11 +16,11 @@ from show import show
 
 from ATTS import console
 from ATTS.emulator.timing import Timing
-from ATTS.errors import Problem
-from ATTS.method.conformal import Verdict
+from ATTS.errors import UserError
+from ATTS.method.conformal import Decision
 from ATTS.published import find_answer_not_balanced
-from ATTS.simulation.roofline import Preset
-from ATTS.simulation.run import Outcome, Ways, simulate
+from ATTS.simulation.roofline import Deployment
+from ATTS.simulation.run import DriverOptions, Outcome, simulate
 from ATTS.simulation.script import recorded
 from ATTS.store.recording import read_recording
 
@@ -44,20 +44,20 @@ SAMPLES = [64, 80, 100]  # samples in flight, with 100/40 and 100/36 requests
 class Recording:
     """One recorded run and the pair that replays it."""
 
-    def __init__(self, path: Path, draft: Preset, target: Preset) -> None:
+    def __init__(self, path: Path, draft: Deployment, target: Deployment) -> None:
         self.samples = read_recording(path)
         self.timings = {"draft": draft.timing(), "target": target.timing()}
         taken_over = [t["ppl"] for s in self.samples for t in s["turns"] if t["target_text"] is not None]
         accepted = [t["ppl"] for s in self.samples for t in s["turns"] if t["ppl"] and t["target_text"] is None]
         self.highest_accepted = max(accepted)
         if min(taken_over) < self.highest_accepted:
-            raise Problem(f"{path}: its decisions don't follow one threshold")
+            raise UserError(f"{path}: its decisions don't follow one threshold")
 
-    def run(self, ways: Ways) -> Outcome:
+    def run(self, ways: DriverOptions) -> Outcome:
         script, questions = recorded(self.samples, LIMIT)  # anew: playing it uses it up
 
-        def decide(score: float, turn: int = 0) -> Verdict:  # noqa: ARG001
-            return Verdict(0.0, score > self.highest_accepted * (1 + 1e-12))
+        def decide(score: float, turn: int = 0) -> Decision:  # noqa: ARG001
+            return Decision(0.0, score > self.highest_accepted * (1 + 1e-12))
 
         return simulate(
             script,
@@ -90,7 +90,7 @@ def rows(recording: Recording) -> tuple[list[list[object]], list[list[object]], 
     table: list[list[object]] = []
     figures: dict[str, Any] = {}
 
-    def add(name: str, ways: Ways, slots: dict[str, int] | None = None) -> Outcome:
+    def add(name: str, ways: DriverOptions, slots: dict[str, int] | None = None) -> Outcome:
         outcome = recording.run(ways)
         bound = lower_bound(outcome, recording.timings, slots)
         memory = lower_bound(outcome, recording.timings, None)
@@ -118,18 +118,18 @@ def rows(recording: Recording) -> tuple[list[list[object]], list[list[object]], 
         slots = {"draft": draft, "target": target}
         limits = {"draft_limit": draft, "target_limit": target}
         for schedule in ("question", "queue"):
-            add(f"{schedule} {draft}/{target}", Ways(**limits, schedule=schedule), slots)  # type: ignore[arg-type]
-    add("queue adaptive", Ways())
+            add(f"{schedule} {draft}/{target}", DriverOptions(**limits, schedule=schedule), slots)  # type: ignore[arg-type]
+    add("queue adaptive", DriverOptions())
     ahead: list[list[object]] = []
     for name, ways in (
-        ("question 16/4", Ways(draft_limit=16, target_limit=4, schedule="question")),
-        ("question 64/32", Ways(draft_limit=64, target_limit=32, schedule="question")),
-        ("queue 16/4", Ways(draft_limit=16, target_limit=4)),
-        ("queue adaptive", Ways()),
+        ("question 16/4", DriverOptions(draft_limit=16, target_limit=4, schedule="question")),
+        ("question 64/32", DriverOptions(draft_limit=64, target_limit=32, schedule="question")),
+        ("queue 16/4", DriverOptions(draft_limit=16, target_limit=4)),
+        ("queue adaptive", DriverOptions()),
     ):
         plain, early = recording.run(ways), recording.run(replace(ways, optimistic=True))
         if early.written != plain.written:
-            raise Problem("drafting ahead has changed the chains")
+            raise UserError("drafting ahead has changed the chains")
         wasted = early.engines["draft"]["written"] / early.written["draft"] - 1
         figures[f"{name}, optimistic"] = {"seconds": early.seconds, "wasted_draft_tokens": wasted}
         latency = [run.mean_seconds for run in (plain, early)]
@@ -145,7 +145,7 @@ def rows(recording: Recording) -> tuple[list[list[object]], list[list[object]], 
     best = None
     for draft, target in SWEEP:
         for samples in (0, *(SAMPLES if target in (32, 36, 40, 44) else ())):
-            outcome = recording.run(Ways(draft_limit=draft, target_limit=target, samples_in_flight=samples))
+            outcome = recording.run(DriverOptions(draft_limit=draft, target_limit=target, samples_in_flight=samples))
             if best is None or outcome.seconds < best[0]:
                 best = (outcome.seconds, draft, target, samples)
     assert best is not None
@@ -182,7 +182,7 @@ def main() -> None:
     try:
         for name in args.recordings:
             path = args.data / "traces" / f"traces_math500_{name}.jsonl.gz"
-            table, ahead, figures = rows(Recording(path, Preset.parse(args.draft), Preset.parse(args.target)))
+            table, ahead, figures = rows(Recording(path, Deployment.parse(args.draft), Deployment.parse(args.target)))
             print(f"\n{name}: {args.draft} + {args.target}\n")
             show(columns, table, {name: figures})
             print()
@@ -190,7 +190,7 @@ def main() -> None:
             show(columns_ahead, ahead, {})
             print()
             show(["ratio", ""], [[k, f"{v:.3f}"] for k, v in figures["ratios"].items()], figures["ratios"])
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(console.fail(problem))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ATTS import console
 from ATTS.analysis import audit_rate
 from ATTS.analysis.tables import percent
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store import atomic
 from ATTS.store.result_folder import read_summary
 
@@ -22,7 +22,7 @@ TURNS, FEWEST, WITHIN = 4, 400, 0.04
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    """Rates with intervals, accuracy, and tokens of both models a sample. Raises Problem."""
+    """Rates with intervals, accuracy, and tokens of both models a sample. Raises UserError."""
     found, about, repeats = audit_rate.read(folder, None)
     made = audit_rate.decisions(found, repeats)
     rates = audit_rate.report(audit_rate.recorded_kind(about), about["settings"]["rejection_rate"], made, made.rejected)
@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         runs = {"marginal": figures(args.marginal), "per turn": figures(args.per_turn)}
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(console.fail(problem))
     print(table(runs))
     if args.out:

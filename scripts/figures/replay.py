@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS import console
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.types import Stage
 from ATTS.store.recording import read_recording
 from ATTS.store.result_folder import samples
@@ -113,7 +113,7 @@ def _equal(one: object, other: object) -> bool:
 
 
 def first_questions(recording: Path, count: int) -> dict[str, list[dict[str, Any]]]:
-    """The samples of each of the first ``count`` questions of a recording (0: of all). Raises Problem."""
+    """The samples of each of the first ``count`` questions of a recording (0: of all). Raises UserError."""
     by_question: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for sample in read_recording(recording):
         by_question[sample["question"]].append(sample)
@@ -138,7 +138,7 @@ def main() -> None:
             args.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
             return
         counts = agreement(itertools.chain(*chosen.values()), args.output_dir)
-    except Problem as problem:
+    except UserError as problem:
         sys.exit(console.fail(problem))
     for field in fields(counts):
         print(f"{field.name:20} {getattr(counts, field.name)}")

@@ -22,7 +22,7 @@ from show import show
 
 from ATTS.console import event_loop, relieve_collector
 from ATTS.errors import ExitStatus
-from ATTS.method.chain import Chain, Reader
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.loop import alone
 from ATTS.method.types import Transcript
 from ATTS.runs.samples import Ended, run_samples
@@ -67,7 +67,7 @@ async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
         model = SGLangModel(session, url, "instant", INFO, gate, 3)
 
         def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:  # noqa: ARG001
-            reader = Reader(model, Digits(), IDS, IDS, 500, 0.8)
+            reader = ModelView(model, Digits(), IDS, IDS, 500, 0.8)
             chain = Chain(lambda text, ended: None, reader)  # noqa: ARG005
             return chain, alone(chain, reader, 1)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ATTS.analysis import audit_rate
 from ATTS.analysis.audit_rate import AuditSettings, Decisions, Rule, again, audited
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.method.conformal import CalibrationSet
 from ATTS.store.recording import read_results
 
@@ -159,21 +159,21 @@ def test_decisions_come_in_the_order_that_was_recorded() -> None:
 
 
 def test_what_can_not_be_audited_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="neither a result folder nor a recording"):
+    with pytest.raises(UserError, match="neither a result folder nor a recording"):
         audit_of(input_dir=tmp_path / "none")
-    with pytest.raises(Problem, match="no finished samples"):
+    with pytest.raises(UserError, match="no finished samples"):
         audit_of(input_dir=tmp_path)
     path = tmp_path / "problem_0000.json"
     path.write_text(json.dumps(sample(0)))
-    with pytest.raises(Problem, match="record no score"):
+    with pytest.raises(UserError, match="record no score"):
         audit_of(input_dir=tmp_path)
     path.write_text(json.dumps(sample(0, float("inf"))))
-    with pytest.raises(Problem, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         audit_of(input_dir=tmp_path)
     path.write_text(json.dumps(sample(0, 1.5)))
-    with pytest.raises(Problem, match="0 calibration scores are too few"):
+    with pytest.raises(UserError, match="0 calibration scores are too few"):
         audit_of(input_dir=tmp_path, calibration="marginal")
-    with pytest.raises(Problem, match="tell no group"):
+    with pytest.raises(UserError, match="tell no group"):
         audit_of(input_dir=tmp_path, calibration="grouped")
     with pytest.raises(ValueError, match="--ppl_array_path is for"):
         AuditSettings(input_dir=tmp_path, calibration="online", ppl_array_path=path)
@@ -182,7 +182,7 @@ def test_what_can_not_be_audited_is_named(tmp_path: Path) -> None:
     ]
     np.save(tmp_path / "rows.npy", np.ones((2, 3)))
     (tmp_path / "problem_0000.json").write_text(json.dumps(sample(40, 1.5)))
-    with pytest.raises(Problem, match=r"rows\.npy: it has no scores for question 2"):
+    with pytest.raises(UserError, match=r"rows\.npy: it has no scores for question 2"):
         audit_of(input_dir=tmp_path, calibration="per_question", ppl_array_path=tmp_path / "rows.npy")
 
 

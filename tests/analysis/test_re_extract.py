@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, door
 
 from ATTS.analysis import compare, folders, tables
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 USAGE = {"draft": {"written_tokens": 100}, "score": {"written_tokens": 0}, "continue": {"written_tokens": 20}}
 ZERO = {"requests": 1, "prompt_tokens": 1, "cached_tokens": 0, "queue_seconds": 0.0, "serve_seconds": 1.0}
@@ -103,7 +103,7 @@ def test_runs_are_paired_by_question_and_compared_with_the_first(tmp_path: Path)
     other = make(tmp_path / "other", {0: "0"})
     content = json.loads((other / "problem_0000.json").read_text())
     (other / "problem_0000.json").write_text(json.dumps({**content, "question": "another"}))
-    with pytest.raises(Problem, match="not the same data set"):
+    with pytest.raises(UserError, match="not the same data set"):
         compare.rows([a, other], None, None, None)
     told = door("compare", str(a), str(b), "--json", cwd=tmp_path)
     assert json.loads(told.stdout)[1]["against_first"] == second["against_first"]

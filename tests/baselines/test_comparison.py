@@ -12,7 +12,7 @@ from ATTS.baselines import compare_methods_report
 from ATTS.baselines.compare_methods import METHODS, MethodsSettings, compare_methods
 from ATTS.baselines.prompts import SPEC_REASON_SCORE
 from ATTS.emulator import Ask, ScriptedLikely, Served, Server, Written
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 
 def served(role: str) -> Served:
@@ -102,7 +102,7 @@ def test_the_order_alternates_and_a_repeated_command_runs_only_what_is_missing(t
             await compare_methods(few)
             again = json.loads(log.read_text())[-1]
             assert (again["method"], again["block"], again["samples"]) == ("draft", 1, 4)
-            with pytest.raises(Problem, match=r"temperature: made with 0\.8, now 0\.5"):
+            with pytest.raises(UserError, match=r"temperature: made with 0\.8, now 0\.5"):
                 await compare_methods(settings(one, two, tmp_path, temperature=0.5))
 
     asyncio.run(main())

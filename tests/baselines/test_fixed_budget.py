@@ -17,7 +17,7 @@ from ATTS.baselines.fixed_budget.rules import RandomBudget, RankedBudget
 from ATTS.baselines.fixed_budget.run import evaluate_fixed_budget
 from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.emulator import Ask, Fault, Scripted, Served, Server, Written
-from ATTS.errors import ExitStatus, Problem
+from ATTS.errors import ExitStatus, UserError
 from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
 from ATTS.method.types import Stage
@@ -160,7 +160,7 @@ def test_a_synchronous_run_takes_over_its_budget_a_question_and_turn_whatever_th
 def test_an_interrupted_synchronous_question_is_done_again_as_a_whole(tmp_path: Path) -> None:
     async def main() -> None:
         async with Server(served("draft", "status,at=0,status=400")) as one, Server(served("target")) as two:
-            with pytest.raises(Problem, match="1 of 15 samples failed"):
+            with pytest.raises(UserError, match="1 of 15 samples failed"):
                 await evaluate_fixed_budget(settings(SyncFixBudgetSettings, one, two, tmp_path))
             before = times(tmp_path)
             await evaluate_fixed_budget(settings(SyncFixBudgetSettings, one, two, tmp_path))

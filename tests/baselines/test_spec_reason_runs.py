@@ -18,7 +18,7 @@ from ATTS.baselines.spec_reason.loop import Grade, Step
 from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker
 from ATTS.emulator import Content, Scripted, ScriptedLikely, Served, Server, Written
-from ATTS.errors import ContextFull, Problem
+from ATTS.errors import ContextFull, UserError
 from ATTS.serving.client import SGLangModel, inspect, inspect_openai, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import load
@@ -51,7 +51,7 @@ def test_a_whole_run_needs_nothing_but_the_openai_api_and_its_key(tmp_path: Path
 
     async def main() -> None:
         async with openai_only("draft", draft, "k1") as one, openai_only("target", target, "k1") as two:
-            with pytest.raises(Problem, match="4 of 4 samples failed"):
+            with pytest.raises(UserError, match="4 of 4 samples failed"):
                 await evaluate_spec_reason(settings([one, two], tmp_path / "nokey"))
             monkeypatch.setenv("OPENAI_API_KEY", "k1")
             single = settings([one, two], tmp_path / "out", problem_id=1, repeat_id=1)
@@ -60,9 +60,9 @@ def test_a_whole_run_needs_nothing_but_the_openai_api_and_its_key(tmp_path: Path
             await evaluate_spec_reason(settings([one, two], tmp_path / "out"))
             assert len(list(folder.glob("problem_*.json"))) == 4
             await evaluate_spec_reason(settings([one, two], tmp_path / "out"))
-            with pytest.raises(Problem, match="no question 7"):
+            with pytest.raises(UserError, match="no question 7"):
                 await evaluate_spec_reason(settings([one, two], tmp_path / "other", problem_id=7))
-            with pytest.raises(Problem, match="serves draft-model, not nobody"):
+            with pytest.raises(UserError, match="serves draft-model, not nobody"):
                 await evaluate_spec_reason(settings([one, two], tmp_path / "other", small_model_name="nobody"))
 
     asyncio.run(main())

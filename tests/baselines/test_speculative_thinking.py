@@ -18,7 +18,7 @@ from ATTS.baselines.speculative_thinking.loop import SEGMENT_TOKENS, Rules, spec
 from ATTS.baselines.speculative_thinking.sentiment import Keywords
 from ATTS.baselines.speculative_thinking.thought import Thought
 from ATTS.errors import ExitStatus
-from ATTS.method.chain import Reader
+from ATTS.method.chain import ModelView
 from ATTS.method.types import Stage
 from ATTS.serving.client import SGLangModel, inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
@@ -61,7 +61,7 @@ def run(
                 info = await inspect(session, url, role, f"{role}-model")
                 model = SGLangModel(session, url, role, info, asyncio.Semaphore(4), 0, 0.95, 50)
                 ids = own.prompt("1 + 1? <think>\n")
-                readers.append(Reader(model, own, ids, ids, 1, 0.6))
+                readers.append(ModelView(model, own, ids, ids, 1, 0.6))
             ends = (TOKENIZER.end, TOKENIZER.end) if rules.published else None
             thought = Thought(*readers, find_answer, rules.max_model_len, ends)
             return await speculative_thinking(thought, rules), thought

@@ -14,7 +14,7 @@ from scripted import Script, sglang
 from ATTS.baselines.flags import SpeculativeThinkingSettings
 from ATTS.baselines.speculative_thinking import config_file
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 END = r"so \boxed{2}$"
 
@@ -77,16 +77,16 @@ def test_the_shipped_values_are_the_published_ones(tmp_path: Path) -> None:
 def test_a_configuration_at_fault_is_named_with_its_field(
     tmp_path: Path, changes: dict[Any, Any], message: str
 ) -> None:
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         load(tmp_path, changes)
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     for text, message in (("a: [", "is not YAML"), ("3", "holds no fields")):
         (tmp_path / "bad.yml").write_text(text)
-        with pytest.raises(Problem, match=message):
+        with pytest.raises(UserError, match=message):
             config_file.load(tmp_path / "bad.yml")
-    with pytest.raises(Problem, match="can't be read"):
+    with pytest.raises(UserError, match="can't be read"):
         config_file.load(tmp_path / "none.yml")
 
 
@@ -106,7 +106,7 @@ def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path
                 assert told == str(tmp_path / "out/two_demo_t0.6_n1")
             told = await evaluate_speculative_thinking(settings(one, two, model="target-model"))
             assert told == str(tmp_path / "out/target-model_demo_t0.6_n1")
-            with pytest.raises(Problem, match="no question from 2 to 2"):
+            with pytest.raises(UserError, match="no question from 2 to 2"):
                 await evaluate_speculative_thinking(settings(one, two, model="target-model", start=2, end=2))
 
     asyncio.run(main())

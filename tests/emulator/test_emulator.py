@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ATTS.emulator import RELEASES, Ask, Fault, Scripted, Served, Server, Timing, Written
 from ATTS.emulator.engine import Engine
 from ATTS.emulator.radix import RadixCache
-from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.score import perplexity
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel, inspect, new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.tokenizer import ModelTokenizer
 
 CONTENT = Scripted(lambda ask: Written(f"{ask.role} says 7"), lambda ask, start: [-0.5] * len(ask.ids[start:]))
@@ -30,7 +30,7 @@ def served(**changes: Any) -> Served:
 
 async def client(session: aiohttp.ClientSession, server: Server, retries: int = 0) -> SGLangModel:
     info = await inspect(session, server.url, "target", "model")
-    return SGLangModel(session, server.url, "target", info, Gate(8), retries)
+    return SGLangModel(session, server.url, "target", info, CapacityLimiter(8), retries)
 
 
 def with_client(emulated: Served, use: Any, retries: int = 0, timeout: float = 20) -> Any:  # the result of use(model)
@@ -89,7 +89,7 @@ def test_a_loading_server_is_not_ready_yet() -> None:
         async with Server(served(loading_seconds=60)) as server, new_session(5) as session:
             await inspect(session, server.url, "target", "model")
 
-    with pytest.raises(Problem, match="may still be loading"):
+    with pytest.raises(UserError, match="may still be loading"):
         asyncio.run(run())
 
 

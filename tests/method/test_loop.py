@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ATTS.errors import ContextFull, ExitStatus, SampleError, ScoreFailed, ServerFailed
-from ATTS.method.chain import REPLACEMENT, Chain, Reader
+from ATTS.method.chain import REPLACEMENT, Chain, ModelView
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
@@ -55,8 +55,8 @@ GOOD, BAD = -0.01, -3.0  # perplexity 1.01 and 20 against calibration scores 1.1
 JUDGE = CalibrationSet([1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0], 0.4)
 
 
-def reader(model: Scripted, name: str = "?") -> Reader:
-    return Reader(model, Bytes(), list(f"<{name}>".encode()), list(f"[{name}]".encode()), 8, 0.8)
+def reader(model: Scripted, name: str = "?") -> ModelView:
+    return ModelView(model, Bytes(), list(f"<{name}>".encode()), list(f"[{name}]".encode()), 8, 0.8)
 
 
 def run(draft: Scripted, target: Scripted, turns: int = 15) -> tuple[ExitStatus, Chain]:

@@ -11,7 +11,7 @@ import pytest
 
 from ATTS.analysis.compute_accuracy import AccuracySettings, grade
 from ATTS.analysis.re_extract import ReExtractSettings, re_extract
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store.recording import read_recording
 from ATTS.store.result_folder import samples
 from ATTS.tasks import datasets
@@ -96,7 +96,7 @@ def test_an_array_that_does_not_belong_to_the_results_is_noticed(
     others = [p for p in published_arrays.glob("ppls_math500_qwq_32B_rllama_8B_*.npy") if p.name != ARRAYS[name]]
     assert len(others) == 3
     for path in others:
-        with pytest.raises(Problem, match="is not the array that these samples were decided with"):
+        with pytest.raises(UserError, match="is not the array that these samples were decided with"):
             graded(output_dir=folder, dataset_name="math500", data_dir=hub, ppl_array_path=path)
 
 
@@ -122,10 +122,10 @@ def test_an_array_without_the_questions_row_and_samples_without_a_score_are_name
     array = tmp_path / "array.npy"
     np.save(array, np.full((2, 4), 1.5))
     write(tmp_path, 0, "0", [{"turn": 0, "model": "small", "output": "x"}])
-    with pytest.raises(Problem, match="record no percentile"):
+    with pytest.raises(UserError, match="record no percentile"):
         graded(output_dir=tmp_path, dataset_name=str(data), ppl_array_path=array)
     write(tmp_path, 16, "1", [{"turn": 0, "model": "eval_ppl", "ppl": 2.0, "percentile": 1.0}])
     assert graded(output_dir=tmp_path, dataset_name=str(data), ppl_array_path=array)["percentiles_reproduced"] == 1
     write(tmp_path, 32, "2", [{"turn": 0, "model": "eval_ppl", "ppl": 2.0, "percentile": 1.0}])
-    with pytest.raises(Problem, match=r"1 of 2 recorded percentiles; .* no row for its question 2"):
+    with pytest.raises(UserError, match=r"1 of 2 recorded percentiles; .* no row for its question 2"):
         graded(output_dir=tmp_path, dataset_name=str(data), ppl_array_path=array)

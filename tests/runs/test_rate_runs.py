@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from ATTS.analysis import audit_rate, by_turn
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
-from ATTS.errors import ExitStatus, Problem, ServerFailed
-from ATTS.method.chain import Chain, Reader
+from ATTS.errors import ExitStatus, ServerFailed, UserError
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import CalibrationSet, Online, PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.take_over import ByScore
@@ -86,7 +86,7 @@ async def go(chosen: AsyncSettings, folder: Path, fails_at: float = math.inf) ->
     keys = [Key(question, repeat, 3) for question in QUESTIONS for repeat in range(3)]
     with ResultStore(folder, {"decisive": {}}, force=False) as store:
         for key in decides.resume(folder, store.owed(keys)):
-            d, t = (Reader(model, Bytes(), [who, key.index], [key.index], 9, 1.0) for who in (1, 2))
+            d, t = (ModelView(model, Bytes(), [who, key.index], [key.index], 9, 1.0) for who in (1, 2))
             chain = Chain(find_answer, d, t)
             status, error = ExitStatus.SERVER_FAILED, None
             try:
@@ -225,9 +225,9 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
     assert len(by_turn.table(summary["by_turn"]).splitlines()) == 2 + len(summary["by_turn"])
 
     for kind, message in (("marginal", "only --calibration per_turn"), ("grouped", "only --calibration per_turn")):
-        with pytest.raises(Problem, match=message):
+        with pytest.raises(UserError, match=message):
             rules.make(AsyncSettings(**PAIR, **run, calibration=kind), False, QUESTIONS)  # type: ignore[arg-type]
-    with pytest.raises(Problem, match=r"rejection_rate: made with 0\.4, now 0\.2"):
+    with pytest.raises(UserError, match=r"rejection_rate: made with 0\.4, now 0\.2"):
         rules.make(AsyncSettings(**PAIR, **chosen, rejection_rate=0.2), False, QUESTIONS)
 
 
@@ -278,10 +278,10 @@ def test_groups_have_thresholds_of_their_own(data: Path, tmp_path: Path) -> None
     assert (audit_rate.again(audit_rate.Rule("grouped"), decided, made) == decided.rejected).all()
     assert audit_rate.recorded_kind(about) == "grouped"
     other = [Question(0, "question 0, 0", "0", group="third")]
-    with pytest.raises(Problem, match="no scores of the group 'third'"):
+    with pytest.raises(UserError, match="no scores of the group 'third'"):
         rules.make(AsyncSettings(**PAIR, **run), False, other)
     np.save(tmp_path / "b.npy", made.scores)
-    with pytest.raises(Problem, match="doesn't tell the groups"):
+    with pytest.raises(UserError, match="doesn't tell the groups"):
         rules.make(AsyncSettings(**PAIR, **{**run, "ppl_array_path": tmp_path / "b.npy"}), False, QUESTIONS)
 
 
@@ -320,7 +320,7 @@ def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
         with pytest.raises(ValueError, match=message):
             settings(**flags)
     assert settings(repeats=16, budget=4).rejection_rate == 0.25
-    with pytest.raises(Problem, match="is for ref_async"):
+    with pytest.raises(UserError, match="is for ref_async"):
         rules.make(settings(calibration="online"), True, QUESTIONS)
     with pytest.raises(ValueError, match="called --takeover_budget"):
         BudgetSettings(small_model_name="d", eval_model_name="t", dataset_name="demo", budget=2)

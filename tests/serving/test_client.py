@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import ServerInfo, SGLangModel, inspect, new_session
-from ATTS.serving.gate import Gate
 
 INFO = ServerInfo(frozenset({"m"}), "m", None, 100, "0.5.23")
 Reply = Callable[[int, dict[str, Any]], web.StreamResponse | Awaitable[web.StreamResponse] | None]
@@ -64,7 +64,7 @@ LENGTH = {"type": "length", "length": 4}
 def generate(reply: Reply, info: ServerInfo = INFO, retries: int = 3, timeout: float = 20.0) -> Generated:
     async def ask() -> Generated:
         async with serving(reply) as url, new_session(timeout) as session:
-            model = SGLangModel(session, url, "draft", info, Gate(2), retries)
+            model = SGLangModel(session, url, "draft", info, CapacityLimiter(2), retries)
             return await model.generate([1, 2], 4, 0.8)
 
     return asyncio.run(ask())
@@ -78,7 +78,7 @@ def score(values: list[Any], ids: list[int], start: int) -> list[float | None]:
 
     async def ask() -> list[float | None]:
         async with serving(reply) as url, new_session(20) as session:
-            model = SGLangModel(session, url, "target", INFO, Gate(1), 0)
+            model = SGLangModel(session, url, "target", INFO, CapacityLimiter(1), 0)
             return (await model.logprobs(ids, start))[0]
 
     return asyncio.run(ask())
@@ -163,10 +163,10 @@ def test_a_server_that_has_gone_ends_the_run_and_is_named() -> None:
     async def ask() -> None:
         async with new_session(5) as session:
             async with serving(lambda *_: written([5], LENGTH)) as url:
-                model = SGLangModel(session, url, "target", INFO, Gate(1), 1)
+                model = SGLangModel(session, url, "target", INFO, CapacityLimiter(1), 1)
             await model.generate([1], 4, 0.8)
 
-    with pytest.raises(Problem, match=r"the target server at http://127\.0\.0\.1:\d+ has gone"):
+    with pytest.raises(UserError, match=r"the target server at http://127\.0\.0\.1:\d+ has gone"):
         asyncio.run(ask())
 
 
@@ -212,7 +212,7 @@ def test_empty_or_negative_ids_are_never_sent() -> None:
 
     async def ask(ids: list[int]) -> None:
         async with new_session(5) as session:
-            model = SGLangModel(session, "http://127.0.0.1:9", "draft", INFO, Gate(1), 0)
+            model = SGLangModel(session, "http://127.0.0.1:9", "draft", INFO, CapacityLimiter(1), 0)
             await model.generate(ids, 4, 0.8)
 
     for ids in ([], [1, -1]):
@@ -233,7 +233,7 @@ def test_no_more_requests_are_in_flight_than_the_limit_and_waiting_counts_as_que
 
     async def ask() -> list[Generated]:
         async with serving(lambda *_: slow()) as url, new_session(20) as session:
-            model = SGLangModel(session, url, "draft", INFO, Gate(3), 0)
+            model = SGLangModel(session, url, "draft", INFO, CapacityLimiter(3), 0)
             return await asyncio.gather(*(model.generate([1], 4, 0.8) for _ in range(9)))
 
     results = asyncio.run(ask())
@@ -262,7 +262,7 @@ def test_a_server_that_is_not_the_right_one_is_named_with_what_it_is(
         async with serving(lambda *_: web.Response(), made) as url, new_session(5) as session:
             await inspect(session, url, "draft", "m")
 
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         asyncio.run(ask())
 
 
@@ -271,7 +271,7 @@ def test_nobody_at_the_port_says_what_to_do() -> None:
         async with new_session(5) as session:
             await inspect(session, "http://127.0.0.1:9", "draft", "m")
 
-    with pytest.raises(Problem, match=r"no server answers at http://127\.0\.0\.1:9 .*launch_sglang_servers"):
+    with pytest.raises(UserError, match=r"no server answers at http://127\.0\.0\.1:9 .*launch_sglang_servers"):
         asyncio.run(ask())
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ATTS.errors import ExitStatus, ServerFailed
 from ATTS.method.chain import Chain
 from ATTS.runs.samples import Ended, run_samples
-from ATTS.serving.gate import PLACE, Gate
+from ATTS.serving.capacity import QUEUE_POSITION, CapacityLimiter
 from ATTS.serving.queue import TOGETHER, drain
 from ATTS.simulation import virtual
 from ATTS.store.records import Key, Keys
@@ -23,7 +23,7 @@ def test_a_gate_lets_in_no_more_than_its_limit_whatever_becomes_of_it(
     stays: list[float], limit: int, changes: list[int]
 ) -> None:
     async def run() -> None:
-        gate = Gate(limit)
+        gate = CapacityLimiter(limit)
         inside = 0
         limits = [limit]
 
@@ -50,10 +50,10 @@ def test_a_gate_lets_in_no_more_than_its_limit_whatever_becomes_of_it(
 
 def test_who_stands_further_ahead_in_the_queue_goes_first() -> None:
     async def run() -> list[int]:
-        gate, order = Gate(1), []
+        gate, order = CapacityLimiter(1), []
 
         async def enter(place: int) -> None:
-            PLACE.set(place)
+            QUEUE_POSITION.set(place)
             async with gate:
                 order.append(place)
                 await asyncio.sleep(1)
@@ -66,7 +66,7 @@ def test_who_stands_further_ahead_in_the_queue_goes_first() -> None:
 
 def test_who_gives_up_waiting_leaves_no_hole() -> None:
     async def run() -> None:
-        gate = Gate(1)
+        gate = CapacityLimiter(1)
         await gate.acquire()
         waiting = [asyncio.create_task(gate.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -133,7 +133,7 @@ def spans(schedule: str, in_flight: int) -> dict[tuple[int, int], tuple[float, f
         key: Key = ended.key
         found[key.question.index, key.repeat] = (ended.started_at, ended.started_at + ended.seconds)
 
-    virtual.run(run_samples(keys, loop, keep, Gate(in_flight), schedule))  # type: ignore[arg-type]
+    virtual.run(run_samples(keys, loop, keep, CapacityLimiter(in_flight), schedule))  # type: ignore[arg-type]
     assert len(found) == 12
     return found
 
@@ -161,7 +161,7 @@ def test_a_sample_that_fails_ends_alone() -> None:
         statuses.append(ended.status)
 
     keys = Keys([Question(i, f"q{i}", "") for i in range(3)], 1)
-    virtual.run(run_samples(keys, loop, keep, Gate(1)))
+    virtual.run(run_samples(keys, loop, keep, CapacityLimiter(1)))
     assert statuses == [ExitStatus.ANSWERED, ExitStatus.SERVER_FAILED, ExitStatus.ANSWERED]
 
 

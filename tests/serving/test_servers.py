@@ -23,8 +23,8 @@ from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
 from ATTS.serving import supervisor
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import inspect, new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks import datasets
 
@@ -62,8 +62,8 @@ def test_the_score_is_the_perplexity_that_transformers_computes(servers: Pair) -
     async def score() -> tuple[float, list[int], int]:
         chosen = settings(servers)
         async with new_session(60) as session:
-            draft = await models.draft(session, chosen, Gate(1))
-            target = await models.target(session, chosen, Gate(1))
+            draft = await models.draft(session, chosen, CapacityLimiter(1))
+            target = await models.target(session, chosen, CapacityLimiter(1))
             d, t = (party.reader(datasets.load("demo", max_problems=1)[0]) for party in (draft, target))
             chain = Chain(lambda *_: None, d, t)
             for turn in range(2):
@@ -85,7 +85,7 @@ def test_prompts_extend_each_other_so_the_prefix_cache_serves_all_but_the_newest
         """Tokens a score had to compute beyond the chunk it scores."""
         chosen = settings(servers)
         async with new_session(60) as session:
-            target = await models.target(session, chosen, Gate(1))
+            target = await models.target(session, chosen, CapacityLimiter(1))
             t = target.reader(datasets.load("demo", max_problems=9)[8])
             chain = Chain(lambda *_: None, t)
             surplus = []

@@ -13,17 +13,17 @@ from one_queue import Recording
 from ATTS.analysis.timing import covered, timing
 from ATTS.emulator import Timing
 from ATTS.emulator.engine import Engine, Job
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.serving.load import parse
 from ATTS.simulation import virtual
-from ATTS.simulation.roofline import Preset
-from ATTS.simulation.run import Outcome, Ways, Workload, simulate
+from ATTS.simulation.roofline import Deployment
+from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 
 WORK = Workload(questions=6, samples=4, turns=6)
 SMALL = Timing(step_seconds=0.02, kv_tokens=40_000)
 
 
-def run(work: Workload = WORK, ways: Ways = Ways(), target: Timing = SMALL) -> Outcome:  # noqa: B008
+def run(work: Workload = WORK, ways: DriverOptions = DriverOptions(), target: Timing = SMALL) -> Outcome:  # noqa: B008
     script, questions = work.script()
     timings = {"draft": Timing(step_seconds=0.01), "target": target}
     return simulate(script, questions, work.samples, work.turns, timings, ways)
@@ -108,14 +108,14 @@ def test_an_aborted_request_gives_its_memory_back() -> None:
     ],
 )
 def test_the_roofline_agrees_with_the_recorded_speeds(pair: str, running: int, tokens_per_second: float) -> None:
-    timing = Preset.parse(pair).timing()
+    timing = Deployment.parse(pair).timing()
     assert running / timing.step(running, 500 * running) == pytest.approx(tokens_per_second, rel=0.03)
 
 
 @pytest.mark.parametrize("text", ["9B:A100", "8B:B100", "8B", "8B:A100x0", "70B:A100"])
 def test_a_pair_that_does_not_exist_or_fit_is_named(text: str) -> None:
-    with pytest.raises(Problem, match=text.split(":")[0]):
-        Preset.parse(text).timing()
+    with pytest.raises(UserError, match=text.split(":")[0]):
+        Deployment.parse(text).timing()
 
 
 def test_a_simulation_is_exactly_repeatable() -> None:
@@ -124,7 +124,10 @@ def test_a_simulation_is_exactly_repeatable() -> None:
 
 def test_optimistic_drafting_writes_the_same_chains_sooner_and_wastes_some_tokens() -> None:
     """With servers that have room to spare: one question at a time, few samples."""
-    plain, ahead = run(ways=Ways(schedule="question")), run(ways=Ways(schedule="question", optimistic=True))
+    plain, ahead = (
+        run(ways=DriverOptions(schedule="question")),
+        run(ways=DriverOptions(schedule="question", optimistic=True)),
+    )
     assert (plain.written, plain.turns) == (ahead.written, ahead.turns)
     assert ahead.seconds < plain.seconds
     assert ahead.engines["draft"]["written"] > plain.engines["draft"]["written"]
@@ -133,15 +136,15 @@ def test_optimistic_drafting_writes_the_same_chains_sooner_and_wastes_some_token
 
 def test_a_barrier_makes_the_same_chains_later() -> None:
     ways = {"draft_limit": 4, "target_limit": 4, "samples_in_flight": 4}
-    free = run(ways=Ways(**ways))
-    locked = run(ways=Ways(**ways, schedule="question", barrier=True))
+    free = run(ways=DriverOptions(**ways))
+    locked = run(ways=DriverOptions(**ways, schedule="question", barrier=True))
     assert free.written == locked.written
     assert free.seconds < locked.seconds
 
 
 def test_adaptive_limits_keep_the_chains_in_memory_where_no_limits_lose_them() -> None:
     work = Workload(questions=25, samples=8, turns=10)
-    endless = run(work, Ways(draft_limit=1000, target_limit=1000))
+    endless = run(work, DriverOptions(draft_limit=1000, target_limit=1000))
     adaptive = run(work)
     assert adaptive.written == endless.written
     assert endless.engines["target"]["hits"] < 0.6 < adaptive.engines["target"]["hits"]
@@ -152,10 +155,10 @@ def test_adaptive_limits_keep_the_chains_in_memory_where_no_limits_lose_them() -
 def test_one_queue_and_adaptive_limits_on_a_recorded_run(traces: Path) -> None:
     """The figures of docs/PERFORMANCE.md, as bounds."""
     path = traces / "traces_math500_ct1.jsonl.gz"
-    recording = Recording(path, Preset.parse("8B:A100"), Preset.parse("32B:A100x2"))
-    question = recording.run(Ways(draft_limit=16, target_limit=4, schedule="question"))
-    queue = recording.run(Ways(draft_limit=16, target_limit=4))
-    adaptive = recording.run(Ways())
+    recording = Recording(path, Deployment.parse("8B:A100"), Deployment.parse("32B:A100x2"))
+    question = recording.run(DriverOptions(draft_limit=16, target_limit=4, schedule="question"))
+    queue = recording.run(DriverOptions(draft_limit=16, target_limit=4))
+    adaptive = recording.run(DriverOptions())
     assert question.samples == queue.samples == adaptive.samples == 1120
     assert question.written == queue.written == adaptive.written
     assert queue.servers["target"]["slots_busy_until_queue_empty"] >= 0.97

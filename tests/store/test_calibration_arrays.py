@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.store import calibration
 
 
@@ -22,7 +22,7 @@ def test_every_published_array_loads_in_its_mode_and_in_no_other(published_array
         raw = np.load(path)
         array = calibration.load(path, per_question)
         assert np.array_equal(array.scores, raw)
-        with pytest.raises(Problem, match="is needed here"):
+        with pytest.raises(UserError, match="is needed here"):
             calibration.load(path, not per_question)
         loaded += 1
     assert loaded >= 25
@@ -56,9 +56,9 @@ def test_a_hostile_pickle_executes_nothing(tmp_path: Path) -> None:
             return os.system, (f"touch {witness}",)
 
     for content in (Hostile(), {0: [Hostile()]}):
-        path = tmp_path / "hostile.npy"
+        path = tmp_path / "adversarial.npy"
         np.save(path, np.array(content, dtype=object))
-        with pytest.raises(Problem):
+        with pytest.raises(UserError):
             calibration.load(path, per_question=True)
         assert not witness.exists()
 
@@ -68,7 +68,7 @@ def test_a_hostile_pickle_executes_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes, per_question: bool) -> None:
     path = tmp_path / "bad.npy"
     path.write_bytes(content)
-    with pytest.raises(Problem, match=r"bad\.npy"):
+    with pytest.raises(UserError, match=r"bad\.npy"):
         calibration.load(path, per_question)
 
 
@@ -88,12 +88,12 @@ def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes, per_
 def test_unusable_scores_are_refused_with_the_reason(tmp_path: Path, scores: np.ndarray, message: str) -> None:
     path = tmp_path / "bad.npy"
     np.save(path, scores)
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         calibration.load(path, per_question=False)
 
 
 def test_a_missing_array_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"ATTS\.ref_conformal_per_question"):
+    with pytest.raises(UserError, match=r"ATTS\.ref_conformal_per_question"):
         calibration.load(tmp_path / "none.npy", per_question=True)
 
 
@@ -103,8 +103,8 @@ def test_an_array_that_its_provenance_does_not_describe_is_refused(tmp_path: Pat
     buffer = io.BytesIO()
     np.save(buffer, np.array([1.5, 2.5]))
     path.write_bytes(buffer.getvalue())
-    with pytest.raises(Problem, match="is not the array that"):
+    with pytest.raises(UserError, match="is not the array that"):
         calibration.load(path, per_question=False)
     calibration.provenance_path(path).write_text("{")
-    with pytest.raises(Problem, match="is not JSON"):
+    with pytest.raises(UserError, match="is not JSON"):
         calibration.load(path, per_question=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ATTS.errors import ExitStatus, Problem
+from ATTS.errors import ExitStatus, UserError
 from ATTS.method.chain import Chain
 from ATTS.store import atomic
 from ATTS.store.records import Key, record
@@ -62,7 +62,7 @@ def test_a_folder_of_another_run_is_refused_with_the_difference_and_left_as_it_i
     ResultStore(tmp_path, ABOUT, force=False).close()
     before = (tmp_path / "settings.json").read_bytes()
     other = {"decisive": {"turns": 20, "calibration": "abc"}}
-    with pytest.raises(Problem, match="turns: made with 15, now 20"):
+    with pytest.raises(UserError, match="turns: made with 15, now 20"):
         ResultStore(tmp_path, other, force=False)
     assert (tmp_path / "settings.json").read_bytes() == before
     ResultStore(tmp_path, other, force=True).close()
@@ -71,25 +71,25 @@ def test_a_folder_of_another_run_is_refused_with_the_difference_and_left_as_it_i
 def test_a_sample_of_another_question_under_the_same_number_is_noticed(tmp_path: Path) -> None:
     with ResultStore(tmp_path, ABOUT, force=False) as store:
         save(store, KEYS[0])
-        with pytest.raises(Problem, match="the data set has changed"):
+        with pytest.raises(UserError, match="the data set has changed"):
             store.owed([Key(Question(0, "something else", "1"), 0, 2)])
 
 
 def test_results_of_unknown_origin_are_not_added_to(tmp_path: Path) -> None:
     (tmp_path / "problem_0000.json").write_text(json.dumps({"problem_index": 0, "full_history": []}))
-    with pytest.raises(Problem, match="unknown origin"):
+    with pytest.raises(UserError, match="unknown origin"):
         ResultStore(tmp_path, ABOUT, force=False)
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    with ResultStore(tmp_path, ABOUT, force=False), pytest.raises(Problem, match="another run"):
+    with ResultStore(tmp_path, ABOUT, force=False), pytest.raises(UserError, match="another run"):
         ResultStore(tmp_path, ABOUT, force=False)
     ResultStore(tmp_path, ABOUT, force=False).close()
 
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Problem, match="can't be written"):
+    with pytest.raises(UserError, match="can't be written"):
         ResultStore(tmp_path / "file" / "results", ABOUT, force=False)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.tasks import datasets
 
 
@@ -78,17 +78,17 @@ def test_an_own_file_is_a_data_set(tmp_path: Path) -> None:
 def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(content)
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         datasets.load(str(path))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(Problem, match=r"unknown data set 'aime23'.*aime24.*olympiad.*demo"):
+    with pytest.raises(UserError, match=r"unknown data set 'aime23'.*aime24.*olympiad.*demo"):
         datasets.load("aime23")
 
 
 def test_a_missing_local_copy_names_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"no test\.jsonl or test\.parquet in .*MATH-500"):
+    with pytest.raises(UserError, match=r"no test\.jsonl or test\.parquet in .*MATH-500"):
         datasets.load("math500", tmp_path)
 
 
@@ -98,5 +98,5 @@ def test_a_calibration_split_is_disjoint_complete_and_the_same_again(hub: Path) 
     assert len(kept) == 30
     assert sorted(q.index for q in kept + others) == list(range(100))
     assert datasets.split_for_calibration(questions, 0.3, seed=5) == (kept, others)
-    with pytest.raises(Problem, match="at least one"):
+    with pytest.raises(UserError, match="at least one"):
         datasets.split_for_calibration(questions[:2], 0.1, seed=0)

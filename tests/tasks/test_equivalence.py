@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import hostile
+import adversarial
 import pytest
 from grading import children
 from hypothesis import given
@@ -172,7 +172,7 @@ def test_hostile_answers_end_in_time_and_leave_nothing_behind() -> None:
     before = set(children())
     endless = ("x^2+1", r"\prod_{k=1}^{9999} (k+x)^{99}")
     with Grader() as grader:
-        verdicts = Counter(grader.compare(hostile.pairs(120, seed=3)))
+        verdicts = Counter(grader.compare(adversarial.pairs(120, seed=3)))
         # the same pair a hundred times is one check, or this would take minutes
         assert set(grader.compare([endless] * 100)) == {Verdict.UNDECIDED}
         assert grader.compare([("7", "x = 7 + 0"), ("2x", "x + x")]) == [Verdict.EQUAL] * 2

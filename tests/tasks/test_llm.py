@@ -11,7 +11,7 @@ import pytest
 from conftest import door
 from openai_server import KEY, Endpoint, Reply, serve
 
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.tasks import llm
 from ATTS.tasks.equivalence import Verdict
 from ATTS.tasks.judge import LLMJudge
@@ -95,7 +95,7 @@ def test_an_endpoint_that_never_works_ends_the_command_and_tells_no_key(
     status: int, message: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with serve(lambda *_: ("status", status)) as endpoint, pytest.raises(Problem, match=message) as told:
+    with serve(lambda *_: ("status", status)) as endpoint, pytest.raises(UserError, match=message) as told:
         judged(endpoint, *"abcdef", retries=0, cache=tmp_path / "replies")
     assert endpoint.keys == {f"Bearer {KEY}"}  # it was used
     assert KEY not in str(told.value)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ATTS.method.barrier import Barrier
-from ATTS.method.chain import Chain, Reader
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
 
@@ -50,7 +50,7 @@ class Ranked(TakeOver):
     def __init__(self, budget: RankedBudget, number: int) -> None:
         self._budget, self._number = budget, number
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:
+    async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         if drafted.final:
             _, chosen = await self._budget.rank(self._number, turn, float("inf"))
             return Ruling.CONTINUE if chosen else Ruling.ACCEPT
@@ -86,5 +86,5 @@ class Drawn(TakeOver):
     def __init__(self, budget: RandomBudget, number: int) -> None:
         self._budget, self._number = budget, number
 
-    async def decide(self, chain: Chain, target: Reader, turn: int, drafted: Event) -> Ruling:  # noqa: ARG002
+    async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:  # noqa: ARG002
         return Ruling.CONTINUE if self._number in self._budget.drawn(turn) else Ruling.ACCEPT

@@ -8,17 +8,17 @@ from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
 from ATTS.runs import answering, models, questions
 from ATTS.runs.evaluate import run_loop
-from ATTS.runs.models import Party
+from ATTS.runs.models import ChunkModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.samples import Sample
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.limits import Limits
 from ATTS.tasks.datasets import Question
 
 
 async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudgetSettings) -> Path:
-    """ref_sync_fix_budget and ref_async_fix_budget. Returns the result folder. Raises Problem."""
+    """ref_sync_fix_budget and ref_async_fix_budget. Returns the result folder. Raises UserError."""
     s = settings
     sync = isinstance(s, SyncFixBudgetSettings)
     asked = questions.to_evaluate(s)
@@ -30,11 +30,13 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
         f"_smt{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
     )
     async with new_session(s.request_timeout) as session:
-        draft = await models.draft(session, s, Gate(s.small_model_concurrency))
+        draft = await models.draft(session, s, CapacityLimiter(s.small_model_concurrency))
         model, tokenizer = await models.connect(
-            session, s, "target", s.target_url, s.eval_model_name, Gate(s.eval_model_concurrency)
+            session, s, "target", s.target_url, s.eval_model_name, CapacityLimiter(s.eval_model_concurrency)
         )
-        target = Party(model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, s.use_chat_template)
+        target = ChunkModel(
+            model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, s.use_chat_template
+        )
         budgets: dict[int, RankedBudget | RandomBudget] = {
             q.index: RankedBudget(s.repeats, s.takeover_budget)
             if sync

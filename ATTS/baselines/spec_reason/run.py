@@ -10,26 +10,26 @@ from ATTS.baselines.flags import SpecReasonSettings
 from ATTS.baselines.prompts import spec_reason_maths, spec_reason_multiple_choice
 from ATTS.baselines.spec_reason.loop import Reasoning, Rules, Speaker, spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 from ATTS.runs import answering, models, questions
 from ATTS.runs.evaluate import run_loop
-from ATTS.runs.models import Member
+from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.samples import Sample
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import inspect_openai, new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.limits import Limits
 from ATTS.tasks.datasets import Question
 
 
 async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
-    """Returns the result folder. Raises Problem."""
+    """Returns the result folder. Raises UserError."""
     s = settings
     asked = questions.to_evaluate(s)
     if s.problem_id is not None:
         asked = [question for question in asked if question.index == s.problem_id]
         if not asked:
-            raise Problem(f"{s.dataset_name} has no question {s.problem_id}: check --problem_id")
+            raise UserError(f"{s.dataset_name} has no question {s.problem_id}: check --problem_id")
     folder = s.output_dir or Path("results") / (
         f"spec_reason_{short(s.small_model_name)}_{short(s.eval_model_name)}_{dataset(s.dataset_name)}"
         f"_th{s.score_threshold:g}_{s.score_method}_b{s.token_budget}_n{s.first_n_steps_base_model}_t{s.temperature:g}"
@@ -57,12 +57,12 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
     return folder
 
 
-Speakers = tuple[Member, Callable[[Question], Speaker]]
+Speakers = tuple[StepModel, Callable[[Question], Speaker]]
 
 
 async def _speakers_sglang(session: aiohttp.ClientSession, s: SpecReasonSettings, role: str) -> Speakers:
     url, name, limit = _served(s, role)
-    model, tokenizer = await models.connect(session, s, role, url, name, Gate(limit))
+    model, tokenizer = await models.connect(session, s, role, url, name, CapacityLimiter(limit))
     if role == "target":
         digit_ids(tokenizer)
     published = s.compat is not None
@@ -70,7 +70,7 @@ async def _speakers_sglang(session: aiohttp.ClientSession, s: SpecReasonSettings
     def speaker(question: Question) -> Speaker:
         return SGLangSpeaker(model, tokenizer, spec_reason_prompt(question), s.temperature, published)
 
-    return Member(model, lambda q: len(tokenizer.prompt(spec_reason_prompt(q))), s.step_max_tokens), speaker
+    return StepModel(model, lambda q: len(tokenizer.prompt(spec_reason_prompt(q))), s.step_max_tokens), speaker
 
 
 async def _speakers_openai(session: aiohttp.ClientSession, s: SpecReasonSettings, role: str) -> Speakers:
@@ -83,7 +83,7 @@ async def _speakers_openai(session: aiohttp.ClientSession, s: SpecReasonSettings
     def speaker(question: Question) -> Speaker:
         return OpenAISpeaker(model, name, spec_reason_prompt(question), s.temperature, s.top_p, published)
 
-    return Member(model, lambda _: 0, 0), speaker
+    return StepModel(model, lambda _: 0, 0), speaker
 
 
 def _served(s: SpecReasonSettings, role: str) -> tuple[str, str, int]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ATTS.baselines.prompts import SPEC_REASON_JUDGE, SPEC_REASON_SCORE, THINK
 from ATTS.baselines.spec_reason.loop import BREAK, Grade, Step
-from ATTS.errors import ContextFull, Problem, ScoreFailed, ServerFailed
+from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Usage
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.tokenizer import ModelTokenizer
@@ -159,10 +159,10 @@ class OpenAISpeaker:
 
 
 def digit_ids(tokenizer: ModelTokenizer) -> list[int]:
-    """The tokens of the ten digits. Raises Problem where a digit is none."""
+    """The tokens of the ten digits. Raises UserError where a digit is none."""
     ids = [tokenizer.encode(digit) for digit in DIGITS]
     if any(len(one) != 1 for one in ids):
-        raise Problem("the target's tokenizer has no token for every single digit: --score_method needs them")
+        raise UserError("the target's tokenizer has no token for every single digit: --score_method needs them")
     return [one[0] for one in ids]
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from ATTS.baselines.speculative_thinking.loop import Rules
 from ATTS.baselines.speculative_thinking.sentiment import Keywords
-from ATTS.errors import Problem
+from ATTS.errors import UserError
 
 Text = Annotated[str, Field(min_length=1)]
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -102,29 +102,29 @@ class ThinkingConfig(BaseModel):
 
 
 def load(path: Path) -> ThinkingConfig:
-    """Reads and checks a file. Raises Problem that names the field at fault."""
+    """Reads and checks a file. Raises UserError that names the field at fault."""
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Problem(f"--spe_config {path} can't be read: {error}") from None
+        raise UserError(f"--spe_config {path} can't be read: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} is not YAML: {error}") from None
+        raise UserError(f"{path} is not YAML: {error}") from None
     if not isinstance(fields, dict):
-        raise Problem(f"{path} holds no fields")
+        raise UserError(f"{path} holds no fields")
     alone = "speculative_model_name" in fields and fields["speculative_model_name"] is None
     try:
         if alone:
             unknown = fields.keys() - _Pair.model_fields.keys()
             if unknown:
-                raise Problem(f"{path}: {min(map(str, unknown))}: there is no such field")
+                raise UserError(f"{path}: {min(map(str, unknown))}: there is no such field")
             return ThinkingConfig(name=path.stem, target=_Alone(**fields).target_model_name)
         pair = _Pair(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
-        raise Problem(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}{given}") from None
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}{given}") from None
     except TypeError:
-        raise Problem(f"{path}: every field must be named by a text") from None
+        raise UserError(f"{path}: every field must be named by a text") from None
     take_overs = TakeOvers(**{name: getattr(pair, name) for name in TakeOvers.model_fields})
     return ThinkingConfig(
         name=path.stem, target=pair.target_model_name, draft=pair.speculative_model_name, take_overs=take_overs

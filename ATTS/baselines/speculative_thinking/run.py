@@ -10,15 +10,15 @@ from ATTS.baselines.speculative_thinking import config_file
 from ATTS.baselines.speculative_thinking.config_file import ThinkingConfig
 from ATTS.baselines.speculative_thinking.loop import normal, speculative_thinking
 from ATTS.baselines.speculative_thinking.thought import FindAnswer, Thought
-from ATTS.errors import Problem
-from ATTS.method.chain import Reader
+from ATTS.errors import UserError
+from ATTS.method.chain import ModelView
 from ATTS.runs import answering, models, questions
 from ATTS.runs.evaluate import run_loop
-from ATTS.runs.models import Member
+from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.samples import Sample
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel, new_session
-from ATTS.serving.gate import Gate
 from ATTS.serving.limits import Limits
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import Question
@@ -27,7 +27,7 @@ THINKING_NAMES = {"gpqa_diamond": "gpqa", "olympiadbench_math_en": "olympiad"}  
 
 
 async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings) -> str:
-    """A run for every data set and temperature. Returns the result folders, a line each. Raises Problem."""
+    """A run for every data set and temperature. Returns the result folders, a line each. Raises UserError."""
     s = settings
     config = config_file.load(s.spe_config) if s.spe_config else None
     name = config.name if config else short(str(s.model))
@@ -63,25 +63,27 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
     asked = questions.to_evaluate(s)
     asked = [q for q in asked if q.index >= s.start and (s.end < 0 or q.index < s.end)]
     if not asked:
-        raise Problem(f"{s.dataset_name} has no question from {s.start} to {s.end}: check --start and --end")
+        raise UserError(f"{s.dataset_name} has no question from {s.start} to {s.end}: check --start and --end")
     published = s.compat is not None
     folder = s.output_dir
     assert folder is not None
     async with new_session(s.request_timeout) as session:
         connect = partial(models.connect, session, s, top_k=s.top_k)
-        target = await connect("target", s.eval_model_url, s.eval_model_name, Gate(s.eval_model_concurrency))
+        target = await connect("target", s.eval_model_url, s.eval_model_name, CapacityLimiter(s.eval_model_concurrency))
         draft = None
         if s.small_model_name is not None and s.small_model_url is not None:
-            draft = await connect("draft", s.small_model_url, s.small_model_name, Gate(s.small_model_concurrency))
+            draft = await connect(
+                "draft", s.small_model_url, s.small_model_name, CapacityLimiter(s.small_model_concurrency)
+            )
         served = [one for one in (draft, target) if one is not None]
         contexts = [model.info.context_length for model, _ in served if model.info.context_length]
         context = min(contexts, default=0)
 
-        def reader(one: tuple[SGLangModel, ModelTokenizer], question: Question) -> Reader:
+        def reader(one: tuple[SGLangModel, ModelTokenizer], question: Question) -> ModelView:
             model, tokenizer = one
             user = [{"role": "user", "content": thinking_prompt(question)}]
             ids = tokenizer.encode(tokenizer.render(user, answer=not published))
-            return Reader(model, tokenizer, ids, ids, 1, s.temperature)
+            return ModelView(model, tokenizer, ids, ids, 1, s.temperature)
 
         def loop(question: Question) -> Sample:
             find: FindAnswer = answering.reader(s.extract_mode or "regex", s.answer_after_think)
@@ -99,7 +101,7 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
             thought = Thought(d, t, find, rules.max_model_len, ends)
             return thought, speculative_thinking(thought, rules)
 
-        members = [Member(model, _prompt_length(tokenizer), 1) for model, tokenizer in served]
+        members = [StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in served]
         in_flight = s.eval_model_concurrency + (s.small_model_concurrency if draft else 0)
         await run_loop(s, "speculative_thinking", asked, loop, members, Limits(in_flight), folder)
     return folder

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ATTS.errors import ExitStatus
-from ATTS.method.chain import REPLACEMENT, Reader
+from ATTS.method.chain import REPLACEMENT, ModelView
 from ATTS.method.types import Discarded, Event, Stage, Usage
 
 FindAnswer = Callable[[str, bool], str | None]
@@ -32,8 +32,8 @@ class Thought:
     target), and what is written behind it goes on from there.
     """
 
-    draft: Reader | None
-    target: Reader
+    draft: ModelView | None
+    target: ModelView
     find_answer: FindAnswer
     room: int = 0  # tokens that each model has for prompt and text; 0: no limit
     end_ids: tuple[int, int] | None = None
@@ -48,7 +48,7 @@ class Thought:
     def length(self) -> int:
         return len(self.target.prompt) + len(self.target.ids)
 
-    def reader(self, stage: Stage) -> Reader:
+    def reader(self, stage: Stage) -> ModelView:
         reader = self.draft if stage is Stage.DRAFT else self.target
         assert reader is not None
         return reader

@@ -5,7 +5,7 @@ Scores are perplexities under the target; higher is worse. :mod:`forms` holds th
 what scores that come in questions can promise.
 """
 
-from ATTS.method.conformal.decision import Coin, Judge, Verdict
+from ATTS.method.conformal.decision import Coin, Decision, RejectionRule
 from ATTS.method.conformal.forms import Form, smallest_calibration_set
 from ATTS.method.conformal.online import GAMMA, Online
 from ATTS.method.conformal.sets import CalibrationSet, PerTurn
@@ -14,10 +14,10 @@ __all__ = [
     "GAMMA",
     "CalibrationSet",
     "Coin",
+    "Decision",
     "Form",
-    "Judge",
     "Online",
     "PerTurn",
-    "Verdict",
+    "RejectionRule",
     "smallest_calibration_set",
 ]

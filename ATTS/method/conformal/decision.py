@@ -4,7 +4,7 @@ import random
 from typing import NamedTuple, Protocol
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """One decision. What is None does not apply: the published rule knows the first two only."""
 
     percentile: float | None  # #{s_i < s} / n; None without any calibration score
@@ -23,10 +23,10 @@ class Verdict(NamedTuple):
 new = tuple.__new__  # new(Verdict, (...)) takes half the time of Verdict(...)
 
 
-class Judge(Protocol):
+class RejectionRule(Protocol):
     """Decides on the spot, without any other candidate of the turn."""
 
-    def __call__(self, score: float, turn: int) -> Verdict: ...
+    def __call__(self, score: float, turn: int) -> Decision: ...
 
 
 class Coin:
@@ -36,9 +36,9 @@ class Coin:
         self._rate = rejection_rate
         self._random = random.Random(seed)
 
-    def __call__(self, score: float, turn: int) -> Verdict:  # noqa: ARG002 - it ignores both, that is its point
+    def __call__(self, score: float, turn: int) -> Decision:  # noqa: ARG002 - it ignores both, that is its point
         draw = self._random.random()
-        return Verdict(draw, draw >= 1 - self._rate)
+        return Decision(draw, draw >= 1 - self._rate)
 
 
 STEP = (5**0.5 - 1) / 2  # 1 / phi

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ATTS.method.conformal.decision import STEP, Draws, Verdict, new
+from ATTS.method.conformal.decision import STEP, Decision, Draws, new
 from ATTS.method.conformal.sets import Scores
 
 
@@ -116,7 +116,7 @@ class Online:
         """Scores in the bank of each turn."""
         return {turn: len(bank) for turn, bank in sorted(self._banks.items())}
 
-    def __call__(self, score: float, turn: int) -> Verdict:
+    def __call__(self, score: float, turn: int) -> Decision:
         # Calls are most of what a decision costs, so three are written out: the rank in a single block,
         # Draws.next and forms.smoothed_p_value (scripts/bench_decision.sh; 1.0 us with them, 0.9 without).
         try:
@@ -142,7 +142,7 @@ class Online:
             self.level = level + self.gamma * (self.rate - rejected)
         if self.window:
             self._forget(turn, bank, score)
-        return new(Verdict, (below / n if n else None, rejected, p, level, n, order))
+        return new(Decision, (below / n if n else None, rejected, p, level, n, order))
 
     def start(self, scores: Scores, turns: ArrayLike | None = None) -> None:
         """Fills the banks from a calibration array, whose scores are of first turns if it doesn't tell."""

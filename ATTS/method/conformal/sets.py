@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.method.conformal.decision import Draws, Verdict, new
+from ATTS.method.conformal.decision import Decision, Draws, new
 from ATTS.method.conformal.forms import Form, p_value, smallest_calibration_set, smoothed_p_value, threshold
 
 Scores = Sequence[float] | NDArray[np.float64]
@@ -42,18 +42,18 @@ class CalibrationSet:
     def __len__(self) -> int:
         return len(self._sorted)
 
-    def __call__(self, score: float, turn: int = 0) -> Verdict:  # noqa: ARG002 - one set for every turn
+    def __call__(self, score: float, turn: int = 0) -> Decision:  # noqa: ARG002 - one set for every turn
         n = len(self._sorted)
         below = bisect.bisect_left(self._sorted, score)
         if self._form == "published":
-            return new(Verdict, (below / n, below >= self.threshold, None, None, None, None))
+            return new(Decision, (below / n, below >= self.threshold, None, None, None, None))
         if self._form == "bounded":
-            return Verdict(below / n, below >= self.threshold, p_value(below, n), self._rate, n)
+            return Decision(below / n, below >= self.threshold, p_value(below, n), self._rate, n)
         assert self._draws is not None
         equal = bisect.bisect_right(self._sorted, score, below) - below
         order = self._draws.decisions
         p = smoothed_p_value(below, equal, n, self._draws.next())
-        return Verdict(below / n, p <= self._rate, p, self._rate, n, order)
+        return Decision(below / n, p <= self._rate, p, self._rate, n, order)
 
 
 class PerTurn:
@@ -86,5 +86,5 @@ class PerTurn:
     def of(self, turn: int) -> CalibrationSet:
         return self._sets[min(turn, len(self._sets) - 1)]
 
-    def __call__(self, score: float, turn: int) -> Verdict:
+    def __call__(self, score: float, turn: int) -> Decision:
         return self.of(turn)(score, turn)

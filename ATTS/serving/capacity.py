@@ -10,11 +10,11 @@ from contextvars import ContextVar
 # every gate: questions are finished in order, and when not all chains in flight fit a server's
 # memory, the younger ones wait while the older ones keep theirs. (In order of asking each would
 # drive the next one's chain out of the prefix cache.)
-PLACE: ContextVar[int] = ContextVar("place", default=0)
+QUEUE_POSITION: ContextVar[int] = ContextVar("place", default=0)
 NO_LIMIT = sys.maxsize
 
 
-class Gate:
+class CapacityLimiter:
     """``async with gate: ...`` lets ``limit`` in at a time and keeps count of how full it was.
 
     One event loop uses it, so nothing is locked. Times are those of the event loop.
@@ -62,7 +62,7 @@ class Gate:
             return
         self.kept_waiting = True
         let_in = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (PLACE.get(), next(self._numbers), let_in))
+        heapq.heappush(self._waiting, (QUEUE_POSITION.get(), next(self._numbers), let_in))
         try:
             await let_in
         except asyncio.CancelledError:

@@ -2,18 +2,18 @@
 
 import asyncio
 
-from ATTS.method.chain import Reader
+from ATTS.method.chain import ModelView
 from ATTS.method.types import Discarded, Generated
 
 
-class Ahead:
+class Prefetch:
     """The draft's next chunk of one chain: begun early, or written when it is asked for.
 
     What it writes behind is the chain as it stands when it is begun, so it is the same chunk as
     without it: taken if the chain is still the same, thrown away if the target goes on instead.
     """
 
-    def __init__(self, draft: Reader, discarded: list[Discarded]) -> None:
+    def __init__(self, draft: ModelView, discarded: list[Discarded]) -> None:
         self._draft = draft
         self._task: asyncio.Task[Generated] | None = None
         self._turn = 0
