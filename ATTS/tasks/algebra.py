@@ -12,32 +12,91 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ATTS.tasks import notation
+from ATTS.tasks import quantities, structure
 
 READY, EQUAL, DIFFERENT, FAILED = b"r", b"=", b"!", b"?"  # what the process says, a byte each
 ORPHAN_SECONDS = 10  # of computing, for one check
 MEMORY = 1 << 30  # bytes that checks may take on top of what the imports take
+DIGITS = 60  # to which constants that are not rational are told apart
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*?)\\end\{pmatrix\}", re.S)
 
 
 def equal(reference: str, answer: str) -> bool:
     """Whether two answers in plain notation mean the same. Takes as long as it takes."""
-    reference, answer = notation.without_unit(reference), notation.without_unit(answer)
+    wanted, given = structure.elements(reference), structure.elements(answer)
+    if 1 < len(wanted) == len(given) <= structure.MOST_ELEMENTS:
+        return _same_elements(wanted, given)
+    if len(wanted) == 1 and len(given) > 1 and not answer.startswith("\\{"):
+        if structure.is_point(reference):  # without its brackets
+            return _equal(reference, f"({answer})")
+        return len(given) <= structure.MOST_ELEMENTS and all(_equal(reference, one) for one in given)  # "11/2, 5.5"
+    if len(given) == 1 and len(wanted) > 1 and structure.is_point(answer) and not reference.startswith("\\{"):
+        return _equal(f"({reference})", answer)
+    return _equal(reference, answer)
+
+
+def _same_elements(wanted: list[str], given: list[str]) -> bool:
+    """In any order, as often as the reference has them."""
+    left = list(given)
+    for element in wanted:
+        same = next((one for one in left if _equal(element, one)), None)
+        if same is None:
+            return False
+        left.remove(same)
+    return True
+
+
+def _equal(reference: str, answer: str) -> bool:
+    """Of single expressions, points, intervals or equations."""
+    names = structure.names(reference), structure.names(answer)
+    wanted, given = structure.values(reference), structure.values(answer)
+    equations = [len(structure.sides(text)) > 1 for text in (reference, answer)]
+    if all(equations) and (None in names or names[0] != names[1]):
+        return _same_value(reference, answer)
+    if len(wanted) == len(given) == 1:
+        return _same_value(wanted[0], given[0])
+    if len(wanted) == 1 and len(structure.sides(reference)) <= 2:  # a chain of equal values
+        last = given[-1]
+        said = (
+            given if _same_value(wanted[0], last) else given[:-1] if "." in last else []
+        )  # a rounded value may follow
+        return any(_same_value(wanted[0], one) for one in said) and all(_agrees(given[0], one) for one in given[1:])
+    return _same_value(reference, answer)
+
+
+def _same_value(reference: str, answer: str) -> bool:
+    wanted, given = quantities.number(reference), quantities.number(answer)
+    if wanted and given:
+        return quantities.same_number(wanted, given)
+    reference, answer = quantities.without_unit(reference), quantities.without_unit(answer)
     if _verify(reference, answer):
         return True
     vectors = _as_tuple(reference), _as_tuple(answer)
-    if vectors != (reference, answer) and _verify(*vectors):
-        return True
-    alternatives = _split(answer)  # "11/2, 5.5": several forms of one answer
-    if len(alternatives) == 1 or len(_split(reference)) > 1:
+    return vectors != (reference, answer) and _verify(*vectors)
+
+
+def _agrees(first: str, other: str) -> bool:
+    """Whether two sides of a chain have the same value up to rounding."""
+    try:
+        one, two = map(_approximately, (first, other))
+    except (AttributeError, IndexError, TypeError, ValueError):
         return False
-    return all(_verify(reference, one) for one in alternatives)
+    return abs(one - two) <= 0.005 * max(abs(one), abs(two), 1e-9)
+
+
+def _approximately(text: str) -> complex:
+    """Raises AttributeError, IndexError, TypeError or ValueError for what is no constant."""
+    number = quantities.number(text)
+    return complex(number.value if number else _parse(text)[0].evalf())
 
 
 def _verify(reference: str, answer: str) -> bool:
     import math_verify
 
-    gold, given = _parse(reference), _parse(answer)
+    gold, given = _parse(_renamed(reference)), _parse(_renamed(answer))
+    exact = _compared_exactly(gold, given)
+    if exact is not None:
+        return exact
     if _is_symbol(gold) != _is_symbol(given) and _simplifies_to_zero(gold, given):
         return True
     return bool(
@@ -45,6 +104,31 @@ def _verify(reference: str, answer: str) -> bool:
             gold, given, float_rounding=_places(gold), allow_set_relation_comp=True, timeout_seconds=None
         )
     )
+
+
+def _renamed(text: str) -> str:
+    """``E_1`` is a variable; the parser takes every E for Euler's number."""
+    return re.sub(r"(?<![A-Za-z\\])E(?= ?_)", "W", text)
+
+
+def _compared_exactly(gold: list[Any], given: list[Any]) -> bool | None:
+    """Whether two exact constants are equal, however close they are; None for anything else."""
+    import sympy
+
+    if not gold or not given or not all(isinstance(side[0], sympy.Expr) for side in (gold, given)):
+        return None
+    one, two = gold[0], given[0]
+    if one.free_symbols or two.free_symbols or one.has(sympy.Float) or two.has(sympy.Float):
+        return None
+    one, two = one.doit(), two.doit()
+    if one.is_Rational and two.is_Rational:
+        return bool(one == two)
+    if not (one.is_number and two.is_number) or two.is_zero or one.has(sympy.oo, sympy.zoo, sympy.nan):
+        return None
+    ratio = sympy.N(one / two, DIGITS, maxn=DIGITS * 40)
+    if not ratio.is_number or abs(ratio - 1) < sympy.Float(10) ** -(DIGITS - 10):
+        return None  # as close as can be seen: the library simplifies
+    return False
 
 
 def _is_symbol(parsed: list[Any]) -> bool:
@@ -79,22 +163,14 @@ def _places(gold: list[Any]) -> int:
 
 
 def _as_tuple(text: str) -> str:
-    """A column as ``(a, b)``; anything else as it is."""
+    """A column, or a row transposed, as ``(a, b)``; anything else as it is."""
     match = _MATRIX.fullmatch(text)
+    row = re.fullmatch(r"\\begin\{pmatrix\}([^\\]*)\\end\{pmatrix\} ?\^ ?\{? ?(?:\\text ?\{ ?)?(?:T|\\top) ?\}*", text)
+    if row:
+        return f"({row[1].replace('&', ',')})"
     if not match or "&" in match[1]:
         return text
     return f"({', '.join(row.strip() for row in match[1].split(chr(92) * 2) if row.strip())})"
-
-
-def _split(text: str) -> list[str]:
-    """At the commas that stand in no bracket."""
-    parts, depth, start = [], 0, 0
-    for i, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            parts.append(text[start:i])
-            start = i + 1
-    return [part.strip() for part in (*parts, text[start:])]
 
 
 def main() -> None:

@@ -9,18 +9,35 @@ THINK, END_OF_THINKING = "<think>", "</think>"
 
 FindAnswer = Callable[[str, bool], str | None]  # (text, the author ended it) -> answer
 
-_LINE = re.compile(r"ANSWER:[ \t]*(\S[^\n]*)")
-# Where braces open and close, and which of them open a box; \{ and \} are literal ones.
-_BRACES = re.compile(r"\\+(?P<box>boxed|fbox)\s*\{|\\[^\\]|[{}]")
-# \boxed 5: no more than a number or one letter, or "in \boxed format" would be an answer
-_BARE = re.compile(r"\\boxed(?:\s*([-+]?\d+(?:[.,/]\d+)*)|\s+([A-J]))(?![\w{])")
+# "ANSWER: 5" anywhere in a line, "**Answer:** 5" and "Final answer: 5" at its start, dressed or not.
+_LINE = re.compile(
+    r"(?:\bANSWER|^[ \t>#*_-]*(?:(?i:the |my )?(?i:final |correct )?(?i:answer)|\u7b54\u6848))"  # Chinese: answer
+    r"[*_]*[ \t]*[:\uff1a][*_]*[ \t]*(\S[^\n]*)",
+    re.M,
+)
+# Where braces open and close, and which of them open a box. \{ and \} are literal ones, \\ breaks a row.
+_BRACES = re.compile(r"\\\\?(?P<box>boxed|fbox)\s*\{|\\.|[{}]", re.S)
+# \boxed 5: a number, a fraction, a root, a word or one letter, or "in \boxed format" would be an answer
+_GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+_ATOM = (
+    r"(?:\d+(?:[.,/]\d+)*|\\[dtc]?frac\s*(?:" + _GROUP + r"|\d)\s*(?:" + _GROUP + r"|\d)"
+    r"|\\sqrt\s*(?:\[\d+\])?(?:" + _GROUP + r"|\d)|\\(?:pi|infty|emptyset|varnothing)\b"
+    r"|\\(?:text|math)(?:rm|bf|it|sf)?\{[^{}]*\})"
+)
+_BARE = re.compile(rf"\\boxed(?:\s*([-+]?{_ATOM}(?:\s?{_ATOM})*)|\s+([A-J]))(?![\w{{])")
 # What models put into a box when they speak of boxes.
 _PLACEHOLDER = re.compile(
-    r"(?:[\s.?_…-]|\\[lc]?dots|\\_)*|(?:\\text\{)?\s*(?:your |final |the )*answer\s*(?:here)?\}?", re.I
+    r"(?:[\s.?_…□-]|\\(?:[lc]?dots|q?quad|square|Box)\b|\\[_,;:! ])*"
+    r"|(?:[<\[(]|\\langle|\\text\{)*\s*(?:(?:insert|put|write|enter|your|the|final|correct|numerical)[ _]+)*answer"
+    r"(?:[ _]+(?:goes[ _]+)?here)?\s*(?:[>\])}]|\\rangle)*",
+    re.I,
 )
 # Between two boxes of one list: "and", "or" or a comma, in and out of maths, perhaps "x_2 =".
-_DRESS = re.compile(r"\\[()\[\],;:! ]|\\q?quad\b|\\(?:text|mathrm|textbf)\b|[\s$*{}~]|\b[A-Za-z](?:_\{?\w\}?)?\s*=")
-_SEPARATOR = re.compile(r"[,;]?(?:and|or)|[,;]")
+_DRESS = re.compile(
+    r"\\[()\[\],;:! ]|\\q?quad\b|\\(?:text|mathrm|textbf)\b|[\s$*{}~]|(?<![A-Za-z\\])[A-Za-z](?:_\{?\w\}?)?\s*="
+)
+_COMMA = r"[,;\u3001\uff0c\uff1b]"  # the Chinese ones, too, and Chinese for "and" and "or"
+_SEPARATOR = re.compile(rf"{_COMMA}?(?:and|or|\u548c|\u6216\u8005?|\u4ee5\u53ca|\u53ca|\u4e0e)|{_COMMA}")
 _NEAR = 80  # characters; a separator with all its dress is shorter
 
 
@@ -34,15 +51,16 @@ class Box:
 
 
 def find_answer(text: str, ended: bool) -> str | None:
-    r"""The last complete ``\boxed{...}``, else the last ``ANSWER: X`` line; None if there is neither.
+    r"""The last complete ``\boxed{...}`` or the last line ``ANSWER: X`` behind it; None if there is neither.
 
     Boxes that follow each other in one sentence (``x = \boxed{1} and \boxed{3}``) are one answer,
     ``1, 3``. ``ended`` says that the author ended the text, so that its last line is whole and a list
     of boxes has no more of them.
     """
     boxes = find_boxes(text, ended)
-    if not boxes:
-        return _find_line(text if ended else text[: text.rfind("\n") + 1])
+    line = _find_line(text if ended else text[: text.rfind("\n") + 1], boxes[-1].end if boxes else 0)
+    if line or not boxes:
+        return line
     if not ended and _goes_on(text[boxes[-1].end :]):
         return None
     return joined(text, boxes)
@@ -70,7 +88,7 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
     """
     if "\\boxed" not in text and "\\fbox" not in text:
         return []
-    found = []
+    found: list[tuple[int, int, int, int]] = []  # the box, and what is in it: positions, for boxes may nest deeply
     opened: list[tuple[int, int] | None] = []  # (start, start of the content) of a box, None for other braces
     for match in _BRACES.finditer(text):
         if match["box"]:
@@ -78,26 +96,31 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
         elif match[0] == "{":
             opened.append(None)
         elif match[0] == "}" and opened and (box := opened.pop()):
-            found.append(Box(text[box[1] : match.start()].strip(), box[0], match.end()))
+            found.append((box[0], match.end(), box[1], match.start()))
     found += [
-        Box(match[1] or match[2], match.start(), match.end())
+        (match.start(), match.end(), *match.span(match.lastindex or 0))
         for match in _BARE.finditer(text)
         if ended or not re.fullmatch(r"[.,/]?\s*", text[match.end() : match.end() + 3])
     ]
-    return [box for box in _without_nested(found) if not _PLACEHOLDER.fullmatch(box.content)]
+    return [box for box in _without_nested(text, found) if not _PLACEHOLDER.fullmatch(box.content)]
 
 
-def _without_nested(boxes: list[Box]) -> list[Box]:
+def _without_nested(text: str, found: list[tuple[int, int, int, int]]) -> list[Box]:
     """Of a box in a box the inner one, unless the outer is short and so was meant as the answer."""
-    kept: list[Box] = []
-    for box in sorted(boxes, key=lambda box: box.end):  # inner ones first, so they are the last that were kept
-        outer = bool(kept) and kept[-1].start > box.start
-        if outer and (len(box.content) > _NEAR or "\n\n" in box.content):
+    kept: list[tuple[int, int, int, int]] = []
+    nesting = set()
+    for box in sorted(found, key=lambda box: box[1]):  # inner ones first, so they are the last that were kept
+        start, _, first, last = box
+        outer = bool(kept) and kept[-1][0] > start
+        if outer and (last - first > _NEAR or "\n\n" in text[first:last]):
             continue  # an unclosed box that a stray brace closed
-        while kept and kept[-1].start > box.start:
+        while kept and kept[-1][0] > start:
             kept.pop()
-        kept.append(Box(_unboxed(box.content), box.start, box.end) if outer else box)
-    return kept
+        kept.append(box)
+        if outer:
+            nesting.add(start)
+    contents = ((start, end, text[first:last].strip()) for start, end, first, last in kept)
+    return [Box(_unboxed(content) if start in nesting else content, start, end) for start, end, content in contents]
 
 
 def _unboxed(content: str) -> str:
@@ -117,9 +140,11 @@ def _goes_on(rest: str) -> bool:
     return _is_separator(rest.partition("\\boxed")[0].partition("\\fbox")[0])
 
 
-def _find_line(text: str) -> str | None:
-    matches = _LINE.findall(text)
-    return str(matches[-1]).strip() if matches else None
+def _find_line(text: str, behind: int) -> str | None:
+    """What the last line ``ANSWER: X`` says, without its dress, unless it starts before ``behind``."""
+    *_, last = [None, *(line for line in _LINE.finditer(text, behind) if "boxed" not in line[1])]  # not a cut box
+    line = last[1].strip().strip("*_`").strip() if last else ""
+    return line.removesuffix(".") if line and not line.endswith("..") and not _PLACEHOLDER.fullmatch(line) else None
 
 
 def after_think(find: FindAnswer) -> FindAnswer:
@@ -138,16 +163,16 @@ def after_think(find: FindAnswer) -> FindAnswer:
     return found
 
 
-_BOX = re.compile(r"\\boxed\{(.*?)\}")
+_PUBLISHED_BOX = re.compile(r"\\boxed\{(.*?)\}")
 
 
-_LINE = re.compile(r"ANSWER:\s*(.+)")
+_PUBLISHED_LINE = re.compile(r"ANSWER:\s*(.+)")
 
 
 def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # noqa: ARG001
     """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else behind
     the last ``ANSWER:``. Nested braces are cut, as they were in the published runs."""
-    for pattern in (_BOX, _LINE):
+    for pattern in (_PUBLISHED_BOX, _PUBLISHED_LINE):
         found = pattern.findall(text)
         if found:
             return str(found[-1])

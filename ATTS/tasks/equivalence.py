@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 
-from ATTS.tasks import notation
+from ATTS.tasks import notation, quantities, structure, wording
 from ATTS.tasks.workers import Workers
 
 LONGEST = 400  # characters; the longest answer of the data sets has 170, and the parser's time grows steeply
@@ -31,18 +31,28 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"  # no check was possible or it ran out of time; counted as not correct, and shown
 
 
+def read(text: str) -> str:
+    """An answer in plain notation, without what introduces or rounds the value."""
+    return structure.canonical(notation.plain(text))
+
+
 def compare_quickly(reference: str, answer: str) -> Verdict | None:
     """The verdict where no algebra is needed, or none is possible. None where it is."""
     if reference.strip() == answer.strip():
         return Verdict.EQUAL
     if len(answer) > LONGEST or len(reference) > LONGEST:
         return Verdict.UNDECIDED
-    reference, answer = notation.plain(reference), notation.plain(answer)
+    plain = notation.plain(reference), notation.plain(answer)
+    for compare in (_letters, _words):
+        verdict = compare(*plain)
+        if verdict is not None:
+            return Verdict.EQUAL if verdict else Verdict.DIFFERENT
+    reference, answer = map(structure.canonical, plain)
     if not answer:
         return Verdict.DIFFERENT
     if notation.compact(reference) == notation.compact(answer):
         return Verdict.EQUAL
-    for compare in (_letters, _words, _based, _numbers):
+    for compare in (_based, _numbers, _lists, _equations):
         verdict = compare(reference, answer)
         if verdict is not None:
             return Verdict.EQUAL if verdict else Verdict.DIFFERENT
@@ -52,25 +62,27 @@ def compare_quickly(reference: str, answer: str) -> Verdict | None:
 
 
 def _letters(reference: str, answer: str) -> bool | None:
-    if not notation.is_letter(reference):
+    if not wording.is_letter(reference):
         return None
-    chosen = notation.letter(answer)
-    return notation.letter(reference) == chosen if chosen else None
+    chosen = wording.letter(answer)
+    return wording.letter(reference) == chosen if chosen else None
 
 
 def _words(reference: str, answer: str) -> bool | None:
-    wanted, given = notation.words(reference), notation.words(answer)
+    wanted, given = wording.words(reference), wording.words(answer)
     if wanted is not None and wanted == given:
         return True
-    return False if wanted is not None and (notation.is_text(reference) or notation.is_text(answer)) else None
+    if wanted is None or wording.as_symbols(reference) != reference:
+        return None
+    return False if wording.is_text(reference) or wording.is_text(answer) else None
 
 
 def _based(reference: str, answer: str) -> bool | None:
     """An answer may name a base where the reference doesn't, but not leave out the reference's."""
-    wanted, given = notation.based(reference), notation.based(answer)
+    wanted, given = quantities.based(reference), quantities.based(answer)
     if wanted and given:
         return wanted == given
-    if wanted and notation.number(answer):
+    if wanted and quantities.number(answer):
         return False
     if given and _INTEGER.fullmatch(reference):
         return reference == given[0]
@@ -78,8 +90,54 @@ def _based(reference: str, answer: str) -> bool | None:
 
 
 def _numbers(reference: str, answer: str) -> bool | None:
-    wanted, given = (notation.number(notation.unassigned(text)) for text in (reference, answer))
-    return notation.same_number(wanted, given) if wanted and given else None
+    """Also of ``x = 5`` and of chains such as ``26 \\times 25 = 650``, whose sides must agree."""
+    if all(len(structure.sides(text)) > 1 for text in (reference, answer)):
+        names = structure.names(reference), structure.names(answer)
+        if None in names or names[0] != names[1]:
+            return None
+    wanted, given = (list(map(quantities.number, structure.values(text))) for text in (reference, answer))
+    if len(wanted) != 1 or wanted[0] is None or len(given) != 1 or given[0] is None:
+        return None
+    return quantities.same_number(wanted[0], given[0])
+
+
+def _lists(reference: str, answer: str) -> bool | None:
+    """Lists of different lengths differ; numbers are compared one by one, in any order."""
+    wanted, given = structure.elements(reference), structure.elements(answer)
+    if len(wanted) == 1 or len(given) == 1 or "\\ldots" in reference + answer:
+        return None
+    if len(wanted) != len(given):
+        return False
+    left = list(given)
+    for element in wanted:
+        verdicts = [None if _is_point(one) else _element(element, one) for one in left]
+        if True not in verdicts:
+            return None if None in verdicts else False
+        del left[verdicts.index(True)]
+    return True
+
+
+def _is_point(text: str) -> bool:
+    return text[:1] in ("(", "[")
+
+
+def _element(reference: str, answer: str) -> bool | None:
+    if notation.compact(reference) == notation.compact(answer):
+        return True
+    names = structure.names(reference), structure.names(answer)
+    if None not in names and names[0] != names[1]:
+        return False
+    return _numbers(reference, answer)
+
+
+def _equations(reference: str, answer: str) -> bool | None:
+    """An equation that says no value is not one of its sides: ``x^2 = 4`` is not 4."""
+    wanted, given = structure.sides(reference), structure.sides(answer)
+    if (len(wanted) > 1) == (len(given) > 1):
+        return None
+    text, equation = (answer, given) if len(given) > 1 else (reference, wanted)
+    says_a_value = len(structure.values(text)) < len(equation) or not any(map(structure.variables, equation))
+    return None if says_a_value or "," in text else False
 
 
 def _is_monstrous(text: str) -> bool:
@@ -122,7 +180,7 @@ class Grader:
         if hard:
             if self._workers is None:
                 self._workers = Workers(self._count)
-            plain = ((notation.plain(reference), notation.plain(answer)) for reference, answer in hard)
+            plain = ((read(reference), read(answer)) for reference, answer in hard)
             for pair, equal in zip(hard, self._workers.equal(plain), strict=True):
                 self._known[pair] = _VERDICTS[equal]
         return [self._known[pair] for pair in pairs]

@@ -23,9 +23,9 @@ from ATTS import console
 from ATTS.analysis.accuracy import Graded, accuracy
 from ATTS.errors import UserError
 from ATTS.store.recording import read_recording
-from ATTS.tasks import datasets, notation
+from ATTS.tasks import datasets
 from ATTS.tasks.answers import INVALID, find_answer, find_boxes
-from ATTS.tasks.equivalence import Grader, Verdict, compare_quickly
+from ATTS.tasks.equivalence import Grader, Verdict, compare_quickly, read
 from ATTS.tasks.workers import CHECK_SECONDS, Workers
 
 REPEATS = 16
@@ -106,7 +106,7 @@ def speed(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     workers = Workers(WORKERS)
     workers.equal([("x", "x+1"), ("x", "x+2")])
     started = time.perf_counter()
-    hard = [(notation.plain(a), notation.plain(b)) for a, b in pairs if compare_quickly(a, b) is None]
+    hard = [(read(a), read(b)) for a, b in pairs if compare_quickly(a, b) is None]
     workers.equal(hard)
     anew = time.perf_counter() - started
     workers.close()

@@ -1,5 +1,7 @@
 """Finding answers in chains."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,17 @@ from hypothesis import strategies as st
 from ATTS.published import find_answer_not_balanced
 from ATTS.runs.answering import reader
 from ATTS.tasks.answers import after_think, find_answer, find_boxed, find_boxes
+
+
+def test_texts_made_of_brackets_and_boxes_are_read_in_bounded_memory() -> None:
+    """What a reader keeps grows with the text, not with its square."""
+    for text in (r"\boxed{" * 20_000, r"\boxed{" * 20_000 + "}" * 20_000, r"\boxed{1}" + "\\" * 40_000, "{" * 100_000):
+        tracemalloc.start()
+        find_answer(text, True)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 100 * len(text)
+
 
 balanced = st.recursive(
     st.text(st.characters(exclude_characters="{}\\"), max_size=5), lambda inner: inner.map(lambda t: f"{{{t}}}x")
@@ -49,6 +62,19 @@ def test_a_box_gives_its_whole_balanced_content(before: str, content: str, after
         (r"so \boxed 3.25 holds", False, "3.25"),
         (r"choice \boxed C\)", False, "C"),
         (r"in \boxed format", True, None),
+        (r"so \boxed \frac{1}{2}, then", False, r"\frac{1}{2}"),
+        (r"so \boxed\sqrt2 then", False, r"\sqrt2"),
+        # lines that name the answer
+        ("**Answer:** 4.", True, "4"),
+        ("**Answer: D**\n", False, "D"),
+        ("Final answer: 12\n", False, "12"),
+        ("\u7b54\u6848\uff1a5\n", False, "5"),
+        (r"the mean is \boxed{x} hence" + "\n\n**Answer: D**", True, "D"),
+        ("Answer: D\nso \\boxed{C}", True, "C"),
+        ("\\boxed{7}\n**Answer:** \\(\\boxed{\\dfrac{5", True, "7"),  # a cut box
+        ("Answer: <answer>\n", True, None),
+        # placeholders
+        (r"\boxed{<answer>} \boxed{?} \boxed{\_\_\_} \boxed{\text{your answer}} \boxed{ANSWER}", True, None),
         # boxes in boxes
         (r"\boxed{\boxed{5}}", False, "5"),
         (r"\boxed{x = \boxed{0}}", False, "x = 0"),
@@ -64,6 +90,8 @@ def test_a_box_gives_its_whole_balanced_content(before: str, content: str, after
         (r"\boxed{1} was wrong, so \boxed{2}", False, "2"),
         ("\\boxed{1}, and\n\n\\boxed{2}", False, "2"),  # another paragraph
         (r"\boxed{36} - **In boxed form:** \boxed{36}", False, "36"),
+        ("x=\\boxed{1}\u6216x=\\boxed{3}", True, "1, 3"),
+        ("\\boxed{1}\u3001\\boxed{3}", True, "1, 3"),
         # a list that goes on is no answer yet
         (r"x = \boxed{1} and", False, None),
         (r"x = \boxed{1} and", True, "1"),

@@ -2,19 +2,23 @@
 
 import itertools
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import adversarial
+import equivalence_cases
 import pytest
+from conftest import SHARED
 from grading import children
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.tasks import notation
-from ATTS.tasks.equivalence import LONGEST, Grader, Verdict, compare_quickly
+from ATTS.tasks import notation, quantities
+from ATTS.tasks.answers import find_answer
+from ATTS.tasks.equivalence import LONGEST, Grader, Verdict, compare_quickly, read
 
 EQUAL = [
     ("7", "007"),
@@ -117,6 +121,9 @@ DIFFERENT = [
 ]
 
 
+CASES = SHARED.parent / "cases/answers.jsonl"
+
+
 @pytest.fixture(scope="module")
 def grader() -> Iterator[Grader]:
     with Grader() as one:
@@ -124,9 +131,60 @@ def grader() -> Iterator[Grader]:
 
 
 def test_forms_of_the_same_answer_are_equal_and_others_are_not(grader: Grader) -> None:
-    expected = dict.fromkeys(EQUAL, Verdict.EQUAL) | dict.fromkeys(DIFFERENT, Verdict.DIFFERENT)
+    expected = dict.fromkeys([*EQUAL, *equivalence_cases.EQUAL], Verdict.EQUAL)
+    expected |= dict.fromkeys([*DIFFERENT, *equivalence_cases.DIFFERENT], Verdict.DIFFERENT)
     given = dict(zip(expected, grader.compare(expected), strict=True))
     assert {pair: verdict for pair, verdict in given.items() if verdict is not expected[pair]} == {}
+
+
+def test_answers_of_public_reports_are_read_and_compared_as_labelled(grader: Grader) -> None:
+    if not CASES.is_file():
+        pytest.skip(f"no labelled answers in {CASES} (set ATTS_TEST_DATA)")
+    cases = [json.loads(line) for line in CASES.read_text().splitlines()]
+    given = [find_answer(case["text"], True) if "text" in case else case["answer"] for case in cases]
+    verdicts = grader.compare((case["gold"], answer or "") for case, answer in zip(cases, given, strict=True))
+    labelled = zip(cases, given, verdicts, strict=True)
+    wrong = [(case["gold"], answer) for case, answer, v in labelled if (v is Verdict.EQUAL) != case["equal"]]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        "**{}**",
+        "`{}`",
+        "\\mathbf{{{}}}",
+        "\\textcolor{{red}}{{{}}}",
+        "\\text{{The answer is }}{}",
+        "{{\\large {}}}",
+        "\\approx {}",
+        "{}.",
+        "{} \\blacksquare",
+        " {} ",
+    ],
+)
+@given(st.integers(-999, 999), st.integers(-999, 999))
+def test_dress_changes_no_verdict(dress: str, value: int, other: int) -> None:
+    expected = Verdict.EQUAL if value == other else Verdict.DIFFERENT
+    assert compare_quickly(str(value), dress.format(other)) is expected
+    assert compare_quickly(dress.format(value), str(other)) is expected
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["km", "m", "cm", "mm"]), st.sampled_from(["km", "m", "cm", "mm"]))
+def test_lengths_are_compared_in_any_unit(value: int, one: str, other: str) -> None:
+    metres = {"km": Fraction(1000), "m": Fraction(1), "cm": Fraction(1, 100), "mm": Fraction(1, 1000)}
+    same = value * metres[one] / metres[other]
+    written = f"\\frac{{{same.numerator}}}{{{same.denominator}}}"
+    assert compare_quickly(f"{value} \\text{{ {one}}}", f"{written} \\text{{ {other}}}") is Verdict.EQUAL
+    assert compare_quickly(f"{value + 1} {one}", f"{written} {other}") is Verdict.DIFFERENT
+
+
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=6), st.randoms())
+def test_lists_are_compared_in_any_order_and_with_their_repetitions(values: list[int], dice: random.Random) -> None:
+    shuffled = dice.sample(values, len(values))
+    assert compare_quickly(", ".join(map(str, values)), "\\{" + ",".join(map(str, shuffled)) + "\\}") is Verdict.EQUAL
+    longer = [*shuffled, shuffled[0]]
+    assert compare_quickly(", ".join(map(str, values)), ", ".join(map(str, longer))) is Verdict.DIFFERENT
 
 
 def test_every_answer_of_a_data_set_equals_itself_in_another_dress_and_none_equals_its_neighbour(
@@ -161,7 +219,7 @@ def test_numbers_are_compared_exactly(value: Fraction, nudged: bool) -> None:
 
 @given(st.text(max_size=LONGEST + 10), st.text(max_size=30))
 def test_notation_reads_any_text_and_a_text_equals_itself(text: str, other: str) -> None:
-    notation.number(notation.plain(text))
+    quantities.number(read(text))
     assert compare_quickly(text, text) is Verdict.EQUAL
     if len(text) > LONGEST:
         assert compare_quickly(other, text) in (Verdict.UNDECIDED, Verdict.EQUAL)
