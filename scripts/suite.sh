@@ -66,7 +66,7 @@ run_row() {
         --small_model_name "$small" --eval_model_name "$eval" --dataset_name "$dataset" --ppl_array_path "$array"
         --small_model_url "http://$SGLANG_HOST:$SMALL_MODEL_PORT" --eval_model_url "http://$SGLANG_HOST:$EVAL_MODEL_PORT"
         --small_model_max_tokens "$small_tokens" --sample_size "$SAMPLE_SIZE" --max_retries "$MAX_RETRIES"
-        --max_problems "$MAX_PROBLEMS" "${template[@]}"
+        --max_problems "$MAX_PROBLEMS" --extract_mode "$EXTRACT_MODE" "${template[@]}"
     )
     if [[ $kind == conformal ]]; then
         flags+=(--small_model_temperature "$SMALL_MODEL_CONFORMAL_TEMPERATURE" --max_concurrent "$MAX_CONCURRENT")
@@ -77,7 +77,6 @@ run_row() {
             --evalator_max_tokens "$eval_tokens" --rejection_rate "$REJECTION_RATE"
             --small_model_temperature "$SMALL_MODEL_TEMPERATURE" --eval_model_temperature "$EVAL_MODEL_TEMPERATURE"
             --small_model_concurrency "$SMALL_MODEL_CONCURRENCY" --eval_model_concurrency "$EVAL_MODEL_CONCURRENCY"
-            --extract_mode "$EXTRACT_MODE"
         )
     fi
     export SMALL_MODEL=$small EVAL_MODEL=$eval

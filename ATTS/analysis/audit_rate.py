@@ -16,6 +16,7 @@ from ATTS.console import require
 from ATTS.errors import UserError
 from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
+from ATTS.method.score import MEAN, recorded
 from ATTS.method.types import Stage
 from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
@@ -50,17 +51,18 @@ class Decisions:
 
 
 def decisions(found: Sequence[Record], repeats: int) -> Decisions:
-    """Raises UserError if there are none, or scores that are no perplexity."""
+    """Raises UserError if there are none, or scores that are not finite."""
     rows = []
     for sample in found:
         index = sample["problem_index"]
         question = sample.get("question_index", index // repeats)
         scored = [entry for entry in sample["full_history"] if entry["model"] == Stage.SCORE.value]
         for entry, rejected in zip(scored, metrics.rejections(sample["full_history"]), strict=True):
-            if entry.get("ppl") is None:
+            decided_by = recorded(entry)
+            if decided_by is None:
                 continue
             order = entry.get("order")
-            rows.append((order, index, question, entry["turn"], entry["ppl"], rejected, sample.get("group", "")))
+            rows.append((order, index, question, entry["turn"], decided_by, rejected, sample.get("group", "")))
     if not rows:
         raise UserError("these samples record no score")
     numbered = all(row[0] is not None for row in rows)
@@ -148,7 +150,7 @@ def _fitted(
         row = question if rows is None else rows.get(question, len(scores))
         if row >= len(scores):
             raise ValueError(f"it has no scores for question {question}")
-        scores = scores[row]
+        scores = array.of_row(row)
     elif rule.kind == "grouped":
         group = str(own.group[0])
         if group not in array.by_group:
@@ -226,6 +228,13 @@ def recorded_kind(about: Mapping[str, Any]) -> str:
     return settings.get("calibration") or "marginal"
 
 
+def same_score(path: Path, array: CalibrationArray, about: Mapping[str, Any]) -> None:
+    """Raises UserError if an array's chunks were scored in another way than the run's."""
+    score = about.get("settings", {}).get("score", MEAN.name)
+    if array.score.name != score:
+        raise UserError(f"{path} holds scores of --score {array.score.name}; this run was decided by --score {score}")
+
+
 def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] | None:
     """Which row of a per-question array belongs to which question, by content; None if one doesn't tell."""
     ids = (array.provenance or {}).get("question_ids")
@@ -255,14 +264,14 @@ class AuditSettings:
     repeats: int | None = None
     """Samples of every question; default: the run's own, else 16."""
 
-    p_value: Literal["published", "bounded", "smoothed"] = "published"
+    p_value: Literal["published", "bounded", "smoothed"] | None = None
     """How a score's rank becomes a decision (as in ref_async)."""
 
-    gamma: float = GAMMA
-    """adaptive: how far the level moves after a decision."""
+    gamma: float | None = None
+    """adaptive: how far the level moves after a decision; default 1/19."""
 
-    bank_window: int = 0
-    """online, adaptive: compare with the newest so many scores of the turn; 0 = all."""
+    bank_window: int | None = None
+    """online, adaptive: compare with the newest so many scores of the turn; default: all."""
 
     seed: int = 0
     """Draws for smoothed p-values."""
@@ -271,26 +280,38 @@ class AuditSettings:
     """Print JSON."""
 
     def __post_init__(self) -> None:
-        require(self.rejection_rate is None or 0 < self.rejection_rate < 1, "--rejection_rate must lie in (0, 1)")
+        require(self.rejection_rate is None or 0 <= self.rejection_rate <= 1, "--rejection_rate must lie in [0, 1]")
         require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-        require(0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
-        require(self.bank_window >= 0, "--bank_window must not be negative")
+        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
+        require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
+        learns = self.calibration in ("online", "adaptive")
+        require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
+        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
+        require(
+            self.calibration is not None or self.p_value is None,
+            "--p_value is for another --calibration: without one, what was decided is told",
+        )
         needs = self.ppl_array_path is None or self.calibration not in (None, "online")
         require(needs, "--ppl_array_path is for --calibration marginal, per_question, per_turn, grouped and adaptive")
 
 
 async def audited(settings: AuditSettings) -> str:
     found, about, repeats = read(settings.input_dir, settings.repeats)
-    rate = settings.rejection_rate or about.get("settings", {}).get("rejection_rate", 0.4)
+    rate = settings.rejection_rate
+    if rate is None:
+        rate = about.get("settings", {}).get("rejection_rate", 0.4)
     decided = decisions(found, repeats)
     kind, rejected = recorded_kind(about), decided.rejected
     if settings.calibration:
         kind = settings.calibration
-        rule = Rule(kind, rate, settings.p_value, settings.gamma, settings.bank_window, settings.seed)
+        form, gamma = settings.p_value or "published", settings.gamma or GAMMA
+        rule = Rule(kind, rate, form, gamma, settings.bank_window or 0, settings.seed)
         array = rows = None
         if settings.ppl_array_path:
             per_question = None if kind == "adaptive" else kind == "per_question"
             array = calibration.load(settings.ppl_array_path, per_question, kind == "per_turn")
+            same_score(settings.ppl_array_path, array, about)
             rows = rows_of(array, found)
         try:
             rejected = again(rule, decided, array, rows)

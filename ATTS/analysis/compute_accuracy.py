@@ -104,7 +104,7 @@ async def grade(settings: AccuracySettings) -> str:
 
 def belongs(path: Path, found: Sequence[Record], repeats: int) -> int:
     """Number of percentiles that the array gives again, all of them. Raises UserError if it gives others."""
-    again = calibration.recompute(calibration.load(path, per_question=None).scores, found, repeats)
+    again = calibration.recompute(calibration.load(path, per_question=None), found, repeats)
     if not again.recorded:
         raise UserError(f"these samples record no percentile, so {path} can't be checked against them")
     if again.difference is not None:

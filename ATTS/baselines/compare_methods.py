@@ -204,7 +204,7 @@ def _realised(s: MethodsSettings) -> float:
             raise UserError(
                 "random takes over at the rate that atts realises: name atts among --methods, too"
             ) from None
-        atomic.write(path, json.dumps(min(max(rate or 0, 0.01), 0.99)).encode())
+        atomic.write(path, json.dumps(rate or 0.0).encode())
     return float(json.loads(path.read_text()))
 
 

@@ -21,9 +21,6 @@ class FixedBudgetSettings(Continued, Samples):
     eval_model_concurrency: int = 4
     """Most requests in flight at the target server."""
 
-    use_chat_template: bool = False
-    """Score a chunk behind the target's chat template rather than behind the raw question."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
@@ -36,6 +33,9 @@ class SyncFixBudgetSettings(FixedBudgetSettings):
 
     takeover_budget: int = 5
     """Of a question's live samples, so many with the highest perplexity are taken over at every turn."""
+
+    use_chat_template: bool = False
+    """Score a chunk behind the target's chat template rather than behind the raw question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,8 @@ class SpecReasonSettings(TwoServers, Sampled):
         asked = self.dataset_name
         require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
         name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
+        if name != f"aime{self.aime_year % 100}":
+            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
         object.__setattr__(self, "dataset_name", name)
         if asked == "aime" and name == "aime24" and self.problem_id is not None:
             require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
@@ -203,6 +205,7 @@ class SpeculativeThinkingSettings(Addresses):
 
     def __post_init__(self) -> None:
         require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
+        require(self.model is None or self.small_model_url is None, "--model runs alone: leave --small_model_url out")
         require(bool(self.evals.strip(", ")), "--evals names no data set")
         require(self.n >= 1, "--n must be at least 1")
         several = "," in self.evals.strip(", ") or len(self.temperatures) > 1

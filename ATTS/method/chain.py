@@ -4,8 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ATTS.method.conformal import RejectionRule
-from ATTS.method.score import perplexity
-from ATTS.method.types import Discarded, Event, Generated, LanguageModel, Stage, Tokenizer, Usage
+from ATTS.method.score import MEAN, Score, perplexity_if_any
+from ATTS.method.types import (
+    Discarded,
+    Event,
+    Generated,
+    LanguageModel,
+    Stage,
+    Tokenizer,
+    Usage,
+)
 
 FindAnswer = Callable[[str, bool], str | None]  # (text, the author ended it) -> answer
 REPLACEMENT = "\ufffd"
@@ -77,9 +85,9 @@ class ModelView:
 
 
 class Chain:
-    """Text, history and answer of one sample, and the readers that follow it."""
+    """Text, history and answer of one sample, and the readers that follow it. ``score``: how chunks are scored."""
 
-    def __init__(self, find_answer: FindAnswer, *readers: ModelView) -> None:
+    def __init__(self, find_answer: FindAnswer, *readers: ModelView, score: Score = MEAN) -> None:
         self.text = ""
         self._before = ""  # the text without the newest chunk
         self.history: list[Event] = []
@@ -87,6 +95,7 @@ class Chain:
         self.discarded: list[Discarded] = []  # drafted ahead for nothing
         self._find_answer = find_answer
         self._readers = readers
+        self._score = score
 
     async def extend(self, author: ModelView, turn: int, stage: Stage) -> Event:
         """Lets ``author`` write one chunk, and takes it in."""
@@ -127,12 +136,16 @@ class Chain:
     async def score(self, scorer: ModelView, turn: int, judge: RejectionRule | None = None) -> Event:
         """Scores the newest chunk, all of its tokens, and lets ``judge`` decide. Raises ScoreFailed."""
         logprobs, usage = await scorer.logprobs()
-        ppl = perplexity(logprobs, scorer.newest)
+        score = self._score(logprobs, scorer.newest)
+        ppl: float | None = score
+        own: dict[str, float] = {}
+        if self._score is not MEAN:
+            ppl, own = perplexity_if_any(logprobs), {self._score.key: score}
         if judge is None:
-            return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl))
-        verdict = judge(ppl, turn)
-        event = Event(turn, Stage.SCORE, usage, None, False, ppl, verdict.percentile, verdict.rejected, verdict.details)
-        return self._record(event)
+            return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl, details=own, score=score))
+        percentile, rejected, *_ = verdict = judge(score, turn)
+        details = own | verdict.details
+        return self._record(Event(turn, Stage.SCORE, usage, None, False, ppl, percentile, rejected, details, score))
 
     def _record(self, event: Event) -> Event:
         self.history.append(event)

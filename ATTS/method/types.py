@@ -81,6 +81,7 @@ class Event:
     percentile: float | None = None
     rejected: bool | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # what a baseline or a verdict says besides, JSON values
+    score: float | None = None  # what decided: the perplexity unless another score was asked for
 
     @property
     def final(self) -> bool:

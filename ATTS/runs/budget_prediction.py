@@ -5,6 +5,7 @@ Counted from the finished samples, when a question is done; nothing is counted w
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ATTS.method.conformal import forms
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
 from ATTS.store import atomic, calibration
+from ATTS.store.calibration import COUNTS
+from ATTS.store.records import Record
 from ATTS.store.result_folder import SETTINGS, read_summary
 
 BUDGET = "budget.json"
@@ -40,7 +43,7 @@ class BudgetSettings(AsyncSettings):
         object.__setattr__(self, "budget", self.takeover_budget)
         super().__post_init__()
         if self.percentile_threshold is not None:
-            require(0 < self.percentile_threshold < 1, "--percentile_threshold must lie between 0 and 1, both excluded")
+            require(0 <= self.percentile_threshold <= 1, "--percentile_threshold must lie between 0 and 1")
             object.__setattr__(self, "rejection_rate", 1 - self.percentile_threshold)
         fixed = self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
         require(fixed and self.takeover == "score", "budget prediction is about the published rule on an array")
@@ -61,20 +64,20 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
     found, about, repeats = audit_rate.read(folder, None)
     made = audit_rate.decisions(found, repeats)
     rate = about["settings"]["rejection_rate"]
-    n = _scores(about)
-    k = forms.threshold(n, rate, "published")
-    interval = functools.cache(lambda m: forms.realised_interval(n, k, m))
+    scores, of_question = _scores(about, found)
+    interval = functools.cache(lambda n, m: forms.realised_interval(n, forms.threshold(n, rate, "published"), m))
     rows = []
     for question in sorted(set(made.question.tolist())):
         own = made.question == question
         scored = int(own.sum())
-        low, high = (round(scored * share) for share in interval(scored))
+        n = of_question.get(question, scores)
+        low, high = (round(scored * share) for share in interval(n, scored))
         rows.append(
             {
                 "question": question,
                 "scored": scored,
                 "asked": scored * budget / repeats,
-                "expected": scored * forms.expected_rate(n, k),
+                "expected": scored * forms.expected_rate(n, forms.threshold(n, rate, "published")),
                 "realised": int(made.rejected[own].sum()),
                 "low": low,
                 "high": high,
@@ -85,7 +88,7 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
         "budget": budget,
         "repeats": repeats,
         "percentile_threshold": 1 - rate,
-        "calibration_scores": n,
+        "calibration_scores": scores,
         "questions": len(rows),
         **{name: sum(row[name] for row in rows) for name in ("scored", "asked", "expected", "realised")},
         "rate": overall.rate,
@@ -97,8 +100,17 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
     }
 
 
-def _scores(about: dict[str, Any]) -> int:
-    """Calibration scores behind a decision: of all questions, or of one."""
+def _scores(about: dict[str, Any], found: Sequence[Record]) -> tuple[int, dict[int, int]]:
+    """Calibration scores behind a decision: of all questions, or of one; and of those questions that have others."""
+    made = about["calibration"] or {}
+    fewer: dict[int, int] = {}
+    if len(made.get("shape", ())) == 2 and COUNTS in made:
+        compared = dict(zip(made["question_ids"], calibration.compared(made[COUNTS], made["shape"][1]), strict=True))
+        fewer = {sample["question_index"]: compared.get(sample["question_id"], 0) for sample in found}
+    return _usual(about), fewer
+
+
+def _usual(about: dict[str, Any]) -> int:
     settings = about["settings"]
     path = Path(settings["ppl_array_path"]) if settings["ppl_array_path"] else None
     if about["calibration"]:

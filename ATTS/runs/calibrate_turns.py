@@ -19,14 +19,15 @@ from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
+from ATTS.method.score import SCORES
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
+from ATTS.runs import answering
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store import calibration
 from ATTS.store.journal import Entry, Journal
-from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question
 
 
@@ -70,7 +71,7 @@ class _AtItsTurn(TakeOver):
             return Ruling.CONTINUE
         score = self._known.get(turn)
         if score is None:
-            score = (await chain.score(target, turn)).ppl
+            score = (await chain.score(target, turn)).score
             assert score is not None
             self._partial.add({"row": self._row, "sample": self._sample, "turn": turn, "score": score})
         self._turns.scores[turn][self._row, self._sample] = score
@@ -110,6 +111,7 @@ async def calibrate_turns(
         made.model = Replayed(made.model, replies, keep)
         return made
 
+    answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
     with Progress(len(keys), 0, "sample") as progress:
 
         async def work(key: tuple[int, int]) -> None:
@@ -117,7 +119,9 @@ async def calibrate_turns(
             known = {entry["turn"]: entry["score"] for entry in journal[key] if "score" in entry}
             rule = _AtItsTurn(turns, *key, known, partial)
             try:
-                status = (await atts(Chain(find_answer, d, t), d, t, rule, settings.turns)).value
+                status = (
+                    await atts(Chain(answers, d, t, score=SCORES[settings.score]), d, t, rule, settings.turns)
+                ).value
             except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:
@@ -128,5 +132,10 @@ async def calibrate_turns(
             progress.add(status)
 
         await drain(keys, work, len(keys))  # they wait for each other, so all are under way; requests are limited
+    if not turns.scores:
+        raise UserError(
+            f"calibration by turn stops at turn 0: all {len(keys)} first chunks answer or end the text, and a run scores"
+            " none of those. Use smaller chunks (--small_model_max_tokens)"
+        )
     counts = {str(turn): len(own) for turn, own in sorted(turns.scores.items())}
     return np.array(turns.rows, dtype=calibration.BY_TURN), {"scores_by_turn": counts}

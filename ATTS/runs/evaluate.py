@@ -10,6 +10,7 @@ from ATTS.console import Progress, say
 from ATTS.errors import UserError
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
+from ATTS.method.score import SCORES
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import answering, models, names, questions, rules
@@ -46,14 +47,14 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
 
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
-        def loop(question: Question) -> Sample:
-            judge = decides[question]
+        def loop(key: Key) -> Sample:
+            question, judge = key.question, decides[key]
             if settings.compat == "published":
                 first, second = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (draft, target))
                 told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t)
+            chain = Chain(answers, d, t, score=SCORES[settings.score])
             return chain, atts(chain, d, t, ByScore(judge), settings.turns, settings.optimistic)
 
         command = "ref_async_per_question" if per_question else "ref_async"
@@ -73,8 +74,8 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
 
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
-        def loop(question: Question) -> Sample:
-            reader = model.reader(question)
+        def loop(key: Key) -> Sample:
+            reader = model.reader(key.question)
             chain = Chain(answers, reader)
             return chain, alone(chain, reader, settings.turns, settings.token_budget)
 
@@ -96,7 +97,7 @@ async def run_loop(
 ) -> None:
     """Runs every sample that ``folder`` doesn't hold yet, all in one queue, and sums up the folder.
 
-    ``loop`` makes a sample of a question: its transcript and the work on it. ``whole_questions``: the
+    ``loop`` makes a sample: its transcript and the work on it. ``whole_questions``: the
     samples of a question need each other, so all are done again where one is missing. ``only_repeat``:
     no others than this one of every question. Raises UserError.
     """

@@ -2,7 +2,7 @@
 
 import math
 
-import numpy as np
+from numpy.typing import ArrayLike
 
 from ATTS.analysis.intervals import promise
 from ATTS.analysis.tables import percent
@@ -14,11 +14,11 @@ from ATTS.store.calibration import CalibrationArray, Scores
 TOO_WIDE = 0.1  # half of a 95 % interval
 
 
-def first_chunks(settings: AsyncSettings, array: CalibrationArray, scores: Scores, questions: int, what: str) -> None:
-    """Of question-major ``scores``; a published array, which doesn't tell, has --sample_size a question."""
-    size = (array.provenance or {}).get("sample_size", settings.sample_size)
-    clusters = np.arange(len(scores)) // (size if len(scores) % size == 0 else 1)
-    _say(settings, scores, clusters, questions, what)
+def first_chunks(settings: AsyncSettings, array: CalibrationArray, questions: int, group: str | None = None) -> None:
+    """Of a marginal array's scores, or of those of a group of questions."""
+    which = slice(None) if group is None else array.groups == group
+    what = "the first chunks" + (f" in group {group!r}" if group else "")
+    _say(settings, array.scores[which], array.clusters(settings.sample_size)[which], questions, what)
 
 
 def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, questions: int) -> None:
@@ -39,7 +39,7 @@ def of_a_question(settings: AsyncSettings, n: int) -> None:
     )
 
 
-def _say(settings: AsyncSettings, scores: Scores, clusters: Scores, questions: int, what: str) -> None:
+def _say(settings: AsyncSettings, scores: Scores, clusters: ArrayLike, questions: int, what: str) -> None:
     made = promise(scores, clusters, settings.rejection_rate, questions * settings.repeats)
     say(
         f"{made.scores} calibration scores of {made.clusters} questions, worth {made.worth:.0f} independent ones: of"

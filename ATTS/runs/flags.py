@@ -84,17 +84,8 @@ class Common(OneServer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampled(Run):
-    """A run that writes samples."""
-
-    output_dir: Path | None = None
-    """Result folder; default: results/... by the naming scheme."""
-
-    repeats: int = 16
-    """Samples of every question."""
-
-    small_model_concurrency: int = 16
-    """Most requests in flight at the server of the model that writes first."""
+class Answering(Run):
+    """A run that reads answers off its chains."""
 
     extract_mode: Literal["regex", "published", "llm"] | None = None
     """How answers are read: by regex with balanced braces (the default), up to the first closing brace
@@ -109,6 +100,23 @@ class Sampled(Run):
         super().__post_init__()
         if self.extract_mode is None:
             object.__setattr__(self, "extract_mode", "regex")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Answering):
+    """A run that writes samples."""
+
+    output_dir: Path | None = None
+    """Result folder; default: results/... by the naming scheme."""
+
+    repeats: int = 16
+    """Samples of every question."""
+
+    small_model_concurrency: int = 16
+    """Most requests in flight at the server of the model that writes first."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.repeats >= 1, "--repeats must be at least 1")
         least = 0 if isinstance(self, Queued) else 1
         require(self.small_model_concurrency >= least, f"--small_model_concurrency must be at least {least}")

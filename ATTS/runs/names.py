@@ -34,7 +34,8 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
         f"_s{settings.sample_size}_t{settings.small_model_max_tokens}_temp{settings.small_model_temperature:g}"
     )
     turns = settings.turns > 1 if isinstance(settings, ConformalSettings) else settings.calibration == "per_turn"
-    return Path("evaluation") / f"{name}{_mode(settings, per_question)}{'_per_turn' if turns else ''}.npy"
+    kind = ("_per_turn" if turns else "") + _score(settings)
+    return Path("evaluation") / f"{name}{_mode(settings, per_question)}{kind}.npy"
 
 
 def async_results(settings: AsyncSettings, per_question: bool) -> Path:
@@ -48,7 +49,7 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
     variant = ("_random" if s.takeover == "random" else "") + (f"_{s.compat}" if s.compat else "")
     if s.calibration not in (None, "marginal", "per_question"):
         variant += f"_{s.calibration}"
-    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}"
+    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}"
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
@@ -58,6 +59,11 @@ def baseline_results(settings: BaselineSettings) -> Path:
         f"_smt{s.small_model_temperature:g}_smc{s.small_model_concurrency}"
     )
     return Path("results") / name
+
+
+def _score(settings: ConformalSettings | AsyncSettings) -> str:
+    """Nothing for the published score."""
+    return "" if settings.score == "mean" else f"_{settings.score}"
 
 
 def _mode(settings: ConformalSettings | AsyncSettings, per_question: bool) -> str:

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ATTS.analysis.tables import percent
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
+from ATTS.method.score import recorded
 from ATTS.runs import expected_rates, names
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
-from ATTS.store import calibration, provenance
+from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
 from ATTS.store.records import OWED, Key, Record
 from ATTS.store.result_folder import samples
@@ -27,20 +30,20 @@ LEARNING = ("online", "adaptive")
 
 
 class RejectionRules:
-    """A judge for each question. ``memory`` is what the decisions of the run change."""
+    """A judge for each sample. ``memory`` is what the decisions of the run change."""
 
     def __init__(
         self,
         kind: str,
         array: CalibrationArray | None,
-        judge: Callable[[Question], RejectionRule],
+        judge: Callable[[Key], RejectionRule],
         memory: Online | Draws | None = None,
     ) -> None:
         self.kind, self.array = kind, array
         self._judge, self._memory = judge, memory
 
-    def __getitem__(self, question: Question) -> RejectionRule:
-        return self._judge(question)
+    def __getitem__(self, key: Key) -> RejectionRule:
+        return self._judge(key)
 
     @property
     def learns(self) -> bool:
@@ -52,10 +55,12 @@ class RejectionRules:
         those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
         that saw one question after another lags behind."""
         memory = self._memory
-        assert memory is not None
+        if memory is None:
+            return list(owed)
         for entry in decisions(samples(folder), {key.index for key in owed}):
-            if isinstance(memory, Online):
-                memory.learn(entry["ppl"], entry["turn"], entry["rejected"])
+            score = recorded(entry)
+            if isinstance(memory, Online) and score is not None:
+                memory.learn(score, entry["turn"], entry["rejected"])
             memory.decisions = entry["order"] + 1
         if not isinstance(memory, Online):
             return list(owed)
@@ -93,9 +98,9 @@ def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question])
     kind = kind_of(settings, per_question)
     rate = settings.rejection_rate
     if kind == "random":
-        # One a question: a run that goes on where it stopped must not throw the same again.
-        coins = {question.index: Coin(rate, f"{settings.seed}-{question.index}") for question in asked}
-        return RejectionRules(kind, None, lambda question: coins[question.index])
+        if settings.ppl_array_path is not None:
+            say(f"--takeover random needs no calibration: {settings.ppl_array_path} is not read")
+        return RejectionRules(kind, None, lambda key: Coin(rate, f"{settings.seed}-{key.question.index}-{key.repeat}"))
     array = path = None
     if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
         path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")
@@ -138,7 +143,7 @@ def _fixed(
         expected_rates.by_turn(settings, array, per_turn, len(asked))
     elif kind == "marginal":
         judge = CalibrationSet(array.scores, rate, form, draws)
-        expected_rates.first_chunks(settings, array, array.scores, len(asked), "the first chunks")
+        expected_rates.first_chunks(settings, array, len(asked))
     else:
         return _by_question(settings, kind, array, path, asked, draws)
     return RejectionRules(kind, array, lambda _: judge, draws)
@@ -156,9 +161,12 @@ def _by_question(
     rate, form = settings.rejection_rate, settings.p_value or "published"
     if kind == "per_question":
         rows = rows_of(array, path, asked)
-        own = {index: CalibrationSet(array.scores[row], rate, form, draws) for index, row in rows.items()}
+        own = {index: CalibrationSet(array.of_row(row), rate, form, draws) for index, row in rows.items()}
+        few = [index for index, row in rows.items() if not np.isfinite(array.scores[row]).all()]
+        if few:
+            say(f"{len(few)} questions have fewer scores than were asked for, the first of them question {few[0]}")
         expected_rates.of_a_question(settings, array.scores.shape[1])
-        return RejectionRules(kind, array, lambda question: own[question.index], draws)
+        return RejectionRules(kind, array, lambda key: own[key.question.index], draws)
     groups = array.by_group
     if not groups:
         raise UserError(
@@ -171,8 +179,8 @@ def _by_question(
         raise UserError(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(groups))}")
     sets = {group: CalibrationSet(groups[group], rate, form, draws) for group in members}
     for group, count in sorted(members.items()):
-        expected_rates.first_chunks(settings, array, groups[group], count, f"the first chunks in group {group!r}")
-    return RejectionRules(kind, array, lambda question: sets[question.group], draws)
+        expected_rates.first_chunks(settings, array, count, group)
+    return RejectionRules(kind, array, lambda key: sets[key.question.group], draws)
 
 
 def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> dict[int, int]:
@@ -192,12 +200,14 @@ def rows_of(array: CalibrationArray, path: Path, asked: Sequence[Question]) -> d
 
 
 def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Path, asked: Sequence[Question]) -> None:
+    problems = []
     if array.provenance is None:
         say(f"{path} has no {calibration.provenance_path(path).name} beside it: what it was made for can't be checked")
-        return
-    wanted = purpose(settings, turns=array.turns is not None)
-    problems = provenance.differences(array.provenance["made_for"], wanted)
-    if settings.calibration_split and array.scores.ndim == 1:
+        if array.score.name != settings.score:
+            problems.append(f"score: it tells none, so it is taken for {array.score.name!r}, now {settings.score!r}")
+    else:
+        problems = calibration.differences(array.provenance, purpose(settings, array.turns is not None))
+    if array.provenance is not None and settings.calibration_split and array.scores.ndim == 1:
         shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
         if shared:
             problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
@@ -220,6 +230,10 @@ PURPOSE = (
     "top_p",
     "use_chat_template",
     "calibration_split",
+    "compat",
+    "score",
+    "answer_after_think",
+    "extract_mode",
 )
 
 
@@ -228,4 +242,6 @@ PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_tempera
 
 
 def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
+    """Those settings by name. A model that reads answers (llm) does so when a chain is over: it changes no score."""
+    found = {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
+    return found | {"extract_mode": "published" if found["extract_mode"] == "published" else "regex"}

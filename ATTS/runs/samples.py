@@ -11,10 +11,9 @@ from ATTS.method.types import Transcript
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.queue import drain
 from ATTS.store.records import Key
-from ATTS.tasks.datasets import Question
 
 Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
-Loop = Callable[[Question], Sample]
+Loop = Callable[[Key], Sample]
 Schedule = Literal["queue", "question"]
 
 
@@ -47,7 +46,7 @@ async def run_samples(
     clock = asyncio.get_running_loop().time
 
     async def work(key: Key) -> None:
-        chain, ending = loop(key.question)
+        chain, ending = loop(key)
         started = clock()
         reason = None
         try:

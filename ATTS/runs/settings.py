@@ -6,11 +6,14 @@ from typing import Literal
 
 from ATTS.console import require
 from ATTS.method.conformal import forms
-from ATTS.runs.flags import PUBLISHED_TARGET_LIMIT, Common, Continued, Queued, url
+from ATTS.method.score import ScoreName
+from ATTS.runs.flags import PUBLISHED_TARGET_LIMIT, Answering, Common, Continued, Queued, url
+
+RATE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair(Continued, Common):
+class _Pair(Continued, Common, Answering):
     """What calibration and the loop share."""
 
     use_chat_template: bool = False
@@ -19,13 +22,36 @@ class _Pair(Continued, Common):
     ppl_array_path: Path | None = None
     """The calibration array; default: evaluation/ppls_... by the naming scheme."""
 
+    score: ScoreName = "mean"
+    """What a chunk's log-probabilities amount to: perplexity, exp(-mean) (mean, as in the published code), or the
+    negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length."""
+
+    compat: Literal["published"] | None = None
+    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
+    --extract_mode published unless another is given, and in a run --schedule question. An array for such a run
+    is made with it, too: it has chunks that answer, which only such a run scores."""
+
+    rejection_rate: float = RATE
+    """Share of chunks to hand to the target, 0 (none) to 1 (all that are scored): it takes over iff the percentile
+    reaches 1 - rate. In calibration it matters with --turns only."""
+
+    def __post_init__(self) -> None:
+        if self.compat == "published" and self.extract_mode is None:
+            object.__setattr__(self, "extract_mode", "published")
+        super().__post_init__()
+        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie between 0 and 1")
+        if self.compat == "published":
+            require(self.score == "mean", "--compat published scores by --score mean")
+            require(self.top_p == 1, "--compat published sends no top_p: --top_p must be 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConformalSettings(_Pair):
     """Flags of ref_conformal and ref_conformal_per_question."""
 
     sample_size: int = 16
-    """First chunks scored for every question."""
+    """Samples of every question: so many first chunks are scored, or chains followed with --turns. In the place of
+    a first chunk that a run would not score, because it answers or its author ended it, another is drawn."""
 
     max_concurrent: int = 16
     """Most requests in flight at each server."""
@@ -35,15 +61,12 @@ class ConformalSettings(_Pair):
     --calibration per_turn; --rejection_rate, --evalator_max_tokens and --eval_model_temperature are then
     those of the run that it is for."""
 
-    rejection_rate: float = 0.4
-    """Share of chunks to hand to the target, where more than one turn is calibrated."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
         require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
         require(self.turns >= 1, "--turns must be at least 1")
-        require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
+        require(self.compat is None or self.turns == 1, "--compat published calibrates first chunks: --turns must be 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +80,8 @@ class AsyncSettings(_Pair, Queued):
     """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
     question and --compat published: 4, as published)."""
 
-    rejection_rate: float = 0.4
-    """Share of chunks to hand to the target: it takes over iff the percentile reaches 1 - rate."""
-
     takeover: Literal["score", "random"] = "score"
     """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
-
-    compat: Literal["published"] | None = None
-    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode published unless another is given and --schedule question."""
 
     calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
     """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
@@ -98,14 +114,17 @@ class AsyncSettings(_Pair, Queued):
     def __post_init__(self) -> None:
         if self.compat == "published":
             object.__setattr__(self, "schedule", "question")
-            if self.extract_mode is None:
-                object.__setattr__(self, "extract_mode", "published")
         if self.budget is not None:
             require(
                 0 < self.budget < self.repeats,
                 f"--budget must lie between 0 and --repeats ({self.repeats}), both excluded: it is a part of them",
             )
-            object.__setattr__(self, "rejection_rate", forms.rate_of_budget(self.budget, self.repeats))
+            rate = forms.rate_of_budget(self.budget, self.repeats)
+            require(
+                self.rejection_rate in (RATE, rate),
+                f"--budget sets the rejection rate ({rate:g}): leave --rejection_rate out",
+            )
+            object.__setattr__(self, "rejection_rate", rate)
         super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
         require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
@@ -113,7 +132,6 @@ class AsyncSettings(_Pair, Queued):
         require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
         if self.schedule == "question":
             self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
-        require(0 < self.rejection_rate < 1, "--rejection_rate must lie between 0 and 1, both excluded")
         learns = self.calibration in ("online", "adaptive")
         fixed = self.calibration in (None, "marginal", "per_question")
         require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
@@ -125,7 +143,17 @@ class AsyncSettings(_Pair, Queued):
             self.compat is None or (fixed and self.p_value in (None, "published")),
             "--compat published decides as published",
         )
-        require(self.takeover == "score" or self.calibration is None, "--takeover random decides without calibration")
+        without = self.calibration is None and self.p_value is None
+        require(self.takeover == "score" or without, "--takeover random decides without --calibration and --p_value")
+        require(
+            self.calibration != "online" or self.ppl_array_path is None,
+            "--calibration online starts without scores: leave --ppl_array_path out, or use --calibration adaptive,"
+            " which starts from an array",
+        )
+        require(
+            self.compat is None or self.scoring_concurrency == 0,
+            "--compat published has one limit for the target server: --scoring_concurrency must be 0",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

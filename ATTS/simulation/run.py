@@ -21,7 +21,7 @@ from ATTS.simulation import virtual
 from ATTS.simulation.inprocess import EngineModel
 from ATTS.simulation.lockstep import Lockstep
 from ATTS.simulation.script import Chunk, Script, Turn
-from ATTS.store.records import Keys
+from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 
 FindAnswer = Callable[[str, bool], str | None]
@@ -170,7 +170,8 @@ async def _simulate(
     told = [Question(number, question.text, "") for number, question in enumerate(questions)]
     prompts = [script.encode(question.text) for question in questions]
 
-    def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
+    def loop(key: Key) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
+        question = key.question
         prompt = prompts[question.index]
         readers = {
             role: ModelView(model, script, prompt, prompt, most[role], 0.8, memory=model.memory)

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.errors import UserError
+from ATTS.method.score import MEAN, SCORES, Score
+from ATTS.method.score import recorded as recorded_score
 from ATTS.method.types import Stage
 from ATTS.store import atomic
+from ATTS.store.provenance import differences as changes
 from ATTS.store.records import Record
 
 Scores = NDArray[np.float64]
@@ -25,7 +28,8 @@ class CalibrationArray:
     """Scores of shape (n,) (marginal, by turn) or (questions, samples) (conditional), and where they are from.
 
     ``provenance`` is None for an array without its JSON file, such as a published one. ``turns`` and
-    ``questions``, of the scores' shape, are there for an array by turn.
+    ``questions``, of the scores' shape, are there for an array by turn. A conditional row with fewer scores
+    than samples, which the JSON file tells, ends in NaN.
     """
 
     scores: Scores
@@ -40,17 +44,66 @@ class CalibrationArray:
         return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
 
     @property
+    def groups(self) -> NDArray[np.str_] | None:
+        """The group of each score's question; None if the array doesn't tell groups."""
+        about = self.provenance or {}
+        if not about.get("groups"):
+            return None
+        return np.repeat(np.array(about["groups"]), about.get(COUNTS) or len(self.scores) // len(about["groups"]))
+
+    @property
     def by_group(self) -> dict[str, Scores]:
         """The scores of each group of questions, question by question; empty if the array doesn't tell groups."""
-        groups = (self.provenance or {}).get("groups")
-        if not groups:
-            return {}
-        of_score = np.repeat(np.array(groups), len(self.scores) // len(groups))
-        return {str(group): self.scores[of_score == group] for group in np.unique(of_score)}
+        groups = self.groups
+        return {} if groups is None else {str(group): self.scores[groups == group] for group in np.unique(groups)}
 
+    def clusters(self, sample_size: int) -> NDArray[np.int_]:
+        """Which question each score of a marginal array is of; a published array, which doesn't tell, has
+        ``sample_size`` a question."""
+        about = self.provenance or {}
+        if counts := about.get(COUNTS):
+            return np.repeat(np.arange(len(counts)), counts)
+        size = about.get("sample_size", sample_size)
+        return np.arange(len(self.scores)) // (size if len(self.scores) % size == 0 else 1)
+
+    @property
+    def score(self) -> Score:
+        """How its chunks were scored; an array that doesn't tell holds perplexities."""
+        made_for = (self.provenance or {}).get("made_for", {})
+        return SCORES.get(made_for.get("score", MEAN.name), MEAN)
+
+    def of_row(self, row: int) -> Scores:
+        """What a conditional array compares a question's chunks with: its own scores; those of all questions if
+        it has fewer than half of the samples that were asked for, because its draft ends within a chunk."""
+        own = self.scores[row][np.isfinite(self.scores[row])]
+        return own if _enough(len(own), self.scores.shape[1]) else self.scores[np.isfinite(self.scores)]
+
+
+# What arrays were made with that don't tell: those of versions without these settings.
+UNTOLD = {"score": MEAN.name, "answer_after_think": False, "extract_mode": "regex"}
+
+
+COUNTS = "scores_by_question"  # in the JSON file: how many scores each question has
 
 # An array by turn: one entry a scored chunk, ``question`` being the row of the question in question_ids.
 BY_TURN = np.dtype([("turn", "<i4"), ("question", "<i4"), ("score", "<f8")])
+
+
+def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Where what an array was made for, by its JSON file, differs from what is ``wanted``, a line each."""
+    found = changes(UNTOLD | made.get("made_for", {}), wanted)
+    if COUNTS not in made and "scores_by_turn" not in made:
+        found.append("it holds scores of first chunks that answer or end, too, which no run scores: calibrate again")
+    return found
+
+
+def _enough(count: int, samples: int) -> bool:
+    return 2 * count >= samples
+
+
+def compared(counts: Sequence[int], samples: int) -> list[int]:
+    """How many scores :meth:`CalibrationArray.of_row` gives for rows with so many of their own."""
+    return [count if _enough(count, samples) else sum(counts) for count in counts]
 
 
 def provenance_path(path: Path) -> Path:
@@ -108,28 +161,41 @@ def load(path: Path, per_question: bool | None, per_turn: bool = False) -> Calib
         )
     if scores.size == 0:
         raise UserError(f"{path} is empty")
+    about = _read_provenance(path, whole)
+    turns, of = (whole["turn"], whole["question"]) if columns else (None, None)
+    array = CalibrationArray(scores, digest(whole), about, turns, of)
     bad = ~np.isfinite(scores)
+    if scores.ndim == 2 and about is not None and COUNTS in about:
+        bad &= np.arange(scores.shape[1]) < np.array(about[COUNTS])[:, None]
     if bad.any():
         raise UserError(
             f"{path} holds {int(bad.sum())} scores of {scores.size} that are not finite: it was made by a"
             " run whose scoring failed; make it again"
         )
-    if (scores < 1 - 1e-6).any():
-        raise UserError(f"{path} holds scores below 1, the smallest perplexity there is (smallest: {scores.min():g})")
-    about = None
-    if provenance_path(path).is_file():
-        try:
-            about = json.loads(provenance_path(path).read_text())
-        except ValueError as error:
-            raise UserError(f"{provenance_path(path)} is not JSON: {error}") from None
-        if about.get("digest") != digest(whole):
-            raise UserError(
-                f"{path} is not the array that {provenance_path(path).name} beside it describes (digest"
-                f" {digest(whole)}, there {about.get('digest')})"
-            )
-    if columns:
-        return CalibrationArray(scores, digest(whole), about, whole["turn"], whole["question"])
-    return CalibrationArray(scores, digest(whole), about)
+    least = array.score.least
+    if (scores < least - 1e-6).any():
+        raise UserError(
+            f"{path} holds scores below {least:g}, the smallest {array.score.key} there is (smallest:"
+            f" {np.nanmin(scores):g})"
+        )
+    return array
+
+
+def _read_provenance(path: Path, whole: NDArray[Any]) -> dict[str, Any] | None:
+    """The JSON file beside an array. Raises UserError if it is of another array."""
+    beside = provenance_path(path)
+    if not beside.is_file():
+        return None
+    try:
+        about = dict(json.loads(beside.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{beside} is not JSON: {error}") from None
+    if about.get("digest") != digest(whole):
+        raise UserError(
+            f"{path} is not the array that {beside.name} beside it describes (digest {digest(whole)}, there"
+            f" {about.get('digest')})"
+        )
+    return about
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +207,24 @@ class Recomputed:
     difference: str | None
 
 
-def recompute(scores: Scores, samples: Sequence[Record], repeats: int) -> Recomputed:
+def recompute(array: CalibrationArray, samples: Sequence[Record], repeats: int) -> Recomputed:
     """Compares percentiles, ``#{s_i < s} / n``, with those in the samples: another array gives others."""
-    rows = np.sort(scores)  # along the last axis
-    if rows.ndim == 1:
-        rows = np.broadcast_to(rows, (max((s["problem_index"] for s in samples), default=0) // repeats + 1, len(rows)))
+    if array.scores.ndim == 1:
+        rows = [np.sort(array.scores)] * (max((s["problem_index"] for s in samples), default=0) // repeats + 1)
+    else:
+        rows = [np.sort(array.of_row(row)) for row in range(len(array.scores))]
     recorded = equal = 0
     difference = None
     for sample in samples:
         question = sample["problem_index"] // repeats
         for entry in sample["full_history"]:
-            if entry["model"] != Stage.SCORE.value or entry.get("ppl") is None or entry.get("percentile") is None:
+            if entry["model"] != Stage.SCORE.value or entry.get("percentile") is None:
+                continue
+            if (score := recorded_score(entry)) is None:
                 continue
             recorded += 1
             if question < len(rows):
-                percentile = np.searchsorted(rows[question], entry["ppl"]) / rows.shape[1]
+                percentile = np.searchsorted(rows[question], score) / len(rows[question])
                 equal += percentile == entry["percentile"]
                 given = f"from the array {percentile}"
             else:

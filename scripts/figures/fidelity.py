@@ -17,6 +17,7 @@ from typing import Any
 
 from ATTS import console
 from ATTS.errors import UserError
+from ATTS.published.calibrated import first_chunks, sums
 from ATTS.published.chain import JOINT
 from ATTS.store.recording import read_recording
 from ATTS.tasks import datasets
@@ -144,7 +145,10 @@ def measure(data: Path, name: str) -> Figures:
     samples = read_recording(data / "traces" / f"traces_math500_{name}.jsonl.gz")
     questions = datasets.load("math500", data_dir=data / "hub")
     truth = {question.problem: question.answer for question in questions}
-    parts: list[Callable[[Sequence[Sample]], Figures]] = [answered_drafts, boundaries, boxes, rejection, barrier]
+    parts: list[Callable[[Sequence[Sample]], Figures]] = [
+        *(answered_drafts, boundaries, boxes, rejection, barrier),
+        *(first_chunks, sums),
+    ]
     figures = {"samples": float(len(samples)), **answers(samples, truth)}
     for part in parts:
         figures |= part(samples)

@@ -28,7 +28,7 @@ from ATTS.method.types import Transcript
 from ATTS.runs.samples import Ended, run_samples
 from ATTS.serving.client import SGLangModel, new_session
 from ATTS.serving.limits import Limits
-from ATTS.store.records import Keys
+from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 
 REPEATS, TICK, DELAY = 16, 0.01, 0.1
@@ -66,7 +66,7 @@ async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
     async with new_session(600) as session:
         model = SGLangModel(session, url, "instant", INFO, gate, 3)
 
-        def loop(question: Question) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:  # noqa: ARG001
+        def loop(key: Key) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:  # noqa: ARG001
             reader = ModelView(model, Digits(), IDS, IDS, 500, 0.8)
             chain = Chain(lambda text, ended: None, reader)  # noqa: ARG005
             return chain, alone(chain, reader, 1)

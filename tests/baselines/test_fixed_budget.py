@@ -32,7 +32,7 @@ def sample(budget: RankedBudget, surprises: list[float]) -> tuple[Chain, Any]:
     target = Model(["t " for _ in surprises], [-s for s in surprises])
     d, t = reader(draft), reader(target)
     chain = Chain(find_answer, d, t)
-    return chain, atts(chain, d, t, budget.sample(), len(surprises) + 1)
+    return chain, atts(chain, d, t, budget.sample(0), len(surprises) + 1)
 
 
 @given(st.lists(SURPRISES, min_size=1, max_size=6), st.integers(0, 4))
@@ -69,7 +69,7 @@ def test_a_sample_that_fails_or_is_cancelled_leaves_the_others_to_go_on() -> Non
         budget = RankedBudget(3, 1)
         chain, work = sample(budget, [1.0])
         failing_draft, idle = reader(Model([])), reader(Model([]))
-        failing = atts(Chain(find_answer, failing_draft, idle), failing_draft, idle, budget.sample(), 3)
+        failing = atts(Chain(find_answer, failing_draft, idle), failing_draft, idle, budget.sample(0), 3)
         _, waiting = sample(budget, [3.0])
         first, second = asyncio.create_task(work), asyncio.create_task(waiting)
         await asyncio.sleep(0)  # both have a score, the second one the higher
@@ -86,7 +86,7 @@ def test_a_text_that_the_draft_ended_goes_first_and_is_over_without_a_place() ->
     for budget, expected in ((1, ExitStatus.ANSWERED), (0, ExitStatus.DRAFT_ENDED)):
         d, t = reader(Model(["so$"])), reader(Model([r"\boxed{1}"]))
         chain = Chain(find_answer, d, t)
-        assert asyncio.run(atts(chain, d, t, RankedBudget(1, budget).sample(), 3)) is expected
+        assert asyncio.run(atts(chain, d, t, RankedBudget(1, budget).sample(0), 3)) is expected
 
 
 @given(st.integers(1, 20), st.integers(0, 25), st.integers(0, 40))
@@ -180,6 +180,25 @@ def test_an_asynchronous_run_draws_the_same_number_and_scores_nothing(tmp_path: 
     models = Counter((e["turn"], e["model"]) for sample in read(tmp_path) for e in sample["full_history"])
     assert all(models[turn, "eval_generate"] == 6 for turn in range(3))
     assert all(model != "eval_ppl" for _, model in models)
+
+
+def test_a_resumed_asynchronous_run_hands_over_what_one_in_one_go_does(tmp_path: Path) -> None:
+    """Each sample by its own lots, whichever samples are done with it."""
+
+    async def main() -> None:
+        async with Server(served("draft")) as one, Server(served("target")) as two:
+            for again in ((), (1, 3, 7, 14)):
+                for index in again:
+                    (tmp_path / f"problem_{index:04d}.json").unlink()
+                await evaluate_fixed_budget(settings(AsyncFixBudgetSettings, one, two, tmp_path))
+                for sample in read(tmp_path):
+                    lots = RandomBudget(5, 2, f"0-{sample['question_index']}")
+                    turns = {e["turn"] for e in sample["full_history"] if e["model"] == "small"}
+                    over = {e["turn"] for e in sample["full_history"] if e["model"] == "eval_generate"}
+                    drawn = {turn for turn in turns if sample["repeat"] in lots.drawn(turn)}
+                    assert drawn - {max(turns)} <= over <= drawn  # the draft's answer ends the last turn before the lot
+
+    asyncio.run(main())
 
 
 def test_the_published_defaults_are_kept() -> None:

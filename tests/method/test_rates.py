@@ -103,7 +103,7 @@ def test_without_scores_nothing_can_be_calibrated() -> None:
     with pytest.raises(ValueError, match="need draws"):
         CalibrationSet([1.0] * 5, 0.4, "smoothed")
     with pytest.raises(ValueError, match="between 0 and 1"):
-        Online(0.0)
+        Online(-0.1)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=300), st.sampled_from([1, 2, 3, 2048]))

@@ -7,6 +7,7 @@ import pytest
 import tyro
 
 from ATTS import console
+from ATTS.analysis.audit_rate import AuditSettings
 from ATTS.baselines.compare_methods import MethodsSettings
 from ATTS.baselines.flags import (
     AsyncFixBudgetSettings,
@@ -15,6 +16,7 @@ from ATTS.baselines.flags import (
     SyncFixBudgetSettings,
 )
 from ATTS.runs import names
+from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 
 OTHERS = (
@@ -76,8 +78,7 @@ def test_the_two_commands_find_each_others_files_by_the_published_names(monkeypa
         ("--turns", "-1"),
         ("--small_model_temperature", "-0.1"),
         ("--eval_model_temperature", "-1"),
-        ("--rejection_rate", "0"),
-        ("--rejection_rate", "1"),
+        ("--rejection_rate", "-0.1"),
         ("--rejection_rate", "1.5"),
         ("--rejection_rate", "nan"),
         ("--small_model_max_tokens", "0"),
@@ -123,6 +124,38 @@ def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit) as caught:
         parsed(ConformalSettings, "--sample_size", "0", monkeypatch=monkeypatch)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "flags", "message"),
+    [
+        (ConformalSettings, {"compat": "published", "turns": 3}, "--turns must be 1"),
+        (ConformalSettings, {"compat": "published", "score": "sum"}, "--score mean"),
+        (SpecReasonSettings, {"dataset_name": "math500", "aime_year": 2025}, "--aime_year 2025 is for"),
+        (SpecReasonSettings, {"dataset_name": "aime24", "aime_year": 2025}, "--aime_year 2025 is for"),
+        (BudgetSettings, {"rejection_rate": 0.3}, "leave --rejection_rate out"),
+        (BudgetSettings, {"percentile_threshold": 1.1}, "--percentile_threshold"),
+        (AuditSettings, {"p_value": "bounded"}, "--p_value is for another --calibration"),
+        (AuditSettings, {"calibration": "marginal", "gamma": 0.1}, "--gamma is for"),
+        (AuditSettings, {"calibration": "per_turn", "bank_window": 5}, "--bank_window is for"),
+        (AuditSettings, {"calibration": "online", "p_value": "bounded"}, "smooths"),
+    ],
+)
+def test_a_flag_that_another_would_make_meaningless_is_refused(
+    make: type[Any], flags: dict[str, Any], message: str
+) -> None:
+    required: dict[str, Any] = {"input_dir": Path()} if make is AuditSettings else PAIR
+    with pytest.raises(ValueError, match=message):
+        make(**{**required, **flags})
+
+
+def test_the_end_points_of_the_rate_are_rates_and_a_threshold_may_be_one() -> None:
+    for rate in (0.0, 1.0):
+        assert AsyncSettings(**PAIR, rejection_rate=rate).rejection_rate == rate
+        assert ConformalSettings(**PAIR, rejection_rate=rate).rejection_rate == rate
+        assert BudgetSettings(**PAIR, percentile_threshold=rate).rejection_rate == 1 - rate
+        AuditSettings(input_dir=Path(), rejection_rate=rate)
+    assert SpecReasonSettings(**{**PAIR, "dataset_name": "aime"}, aime_year=2025).dataset_name == "aime25"
 
 
 def test_every_flag_has_a_help_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def spans(schedule: str, in_flight: int) -> dict[tuple[int, int], tuple[float, f
     found: dict[tuple[int, int], tuple[float, float]] = {}
     numbers = iter(range(100))
 
-    def loop(_: Question):  # type: ignore[no-untyped-def]
+    def loop(_: Key):  # type: ignore[no-untyped-def]
         async def end() -> ExitStatus:
             await asyncio.sleep(10 if next(numbers) % 4 == 0 else 1)
             return ExitStatus.TURN_LIMIT
@@ -149,9 +149,9 @@ def test_one_queue_has_no_barrier_and_the_published_order_has_one() -> None:
 def test_a_sample_that_fails_ends_alone() -> None:
     statuses: list[ExitStatus] = []
 
-    def loop(question: Question):  # type: ignore[no-untyped-def]
+    def loop(key: Key):  # type: ignore[no-untyped-def]
         async def end() -> ExitStatus:
-            if question.index == 1:
+            if key.question.index == 1:
                 raise ServerFailed("no")
             return ExitStatus.ANSWERED
 

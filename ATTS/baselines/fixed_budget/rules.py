@@ -24,7 +24,7 @@ class RankedBudget:
         self._scores: dict[int, dict[int, float]] = defaultdict(dict)  # by turn and sample
         self._ranked: dict[int, Mapping[int, tuple[float, bool]]] = {}
 
-    def sample(self) -> "Ranked":
+    def sample(self, number: int) -> "Ranked":  # noqa: ARG002 - ranks need no number
         return Ranked(self, self._barrier.join())
 
     async def rank(self, sample: int, turn: int, score: float) -> tuple[float, bool]:
@@ -69,12 +69,10 @@ class RandomBudget:
 
     def __init__(self, samples: int, budget: int, seed: str) -> None:
         self._samples, self._budget, self._seed = samples, min(budget, samples), seed
-        self._next = 0
 
-    def sample(self) -> "Drawn":
-        """The rule of the next sample; one that is done again gets another number."""
-        self._next += 1
-        return Drawn(self, (self._next - 1) % self._samples)
+    def sample(self, number: int) -> "Drawn":
+        """The rule of the question's sample ``number``, from 0: the same when the sample is done again."""
+        return Drawn(self, number)
 
     def drawn(self, turn: int) -> list[int]:
         return random.Random(f"{self._seed}-{turn}").sample(range(self._samples), self._budget)

@@ -14,7 +14,7 @@ from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
 from ATTS.serving.limits import Limits
-from ATTS.tasks.datasets import Question
+from ATTS.store.records import Key
 
 
 async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudgetSettings) -> Path:
@@ -34,9 +34,8 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
         model, tokenizer = await models.connect(
             session, s, "target", s.target_url, s.eval_model_name, CapacityLimiter(s.eval_model_concurrency)
         )
-        target = ChunkModel(
-            model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, s.use_chat_template
-        )
+        template = s.use_chat_template if isinstance(s, SyncFixBudgetSettings) else None  # by lot nothing is scored
+        target = ChunkModel(model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, template)
         budgets: dict[int, RankedBudget | RandomBudget] = {
             q.index: RankedBudget(s.repeats, s.takeover_budget)
             if sync
@@ -44,10 +43,11 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
             for q in asked
         }
 
-        def loop(question: Question) -> Sample:
+        def loop(key: Key) -> Sample:
+            question = key.question
             d, t = draft.reader(question), target.reader(question)
             chain = Chain(answering.reader(s.extract_mode or "regex", s.answer_after_think), d, t)
-            return chain, atts(chain, d, t, budgets[question.index].sample(), s.turns)
+            return chain, atts(chain, d, t, budgets[question.index].sample(key.repeat), s.turns)
 
         # All samples of a question must be under way at once where they wait for each other.
         in_flight = max(s.small_model_concurrency + s.eval_model_concurrency, s.repeats if sync else 1)

@@ -19,6 +19,7 @@ from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import inspect_openai, new_session
 from ATTS.serving.limits import Limits
+from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
 
 
@@ -48,9 +49,9 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
         draft, draft_says = await connect(session, s, "draft")
         target, target_says = await connect(session, s, "target")
 
-        def loop(question: Question) -> Sample:
+        def loop(key: Key) -> Sample:
             chain = Reasoning(answering.reader(s.extract_mode or "regex", s.answer_after_think))
-            return chain, spec_reason(chain, draft_says(question), target_says(question), rules)
+            return chain, spec_reason(chain, draft_says(key.question), target_says(key.question), rules)
 
         limits = Limits(s.small_model_concurrency + s.eval_model_concurrency)
         await run_loop(s, "spec_reason", asked, loop, [draft, target], limits, folder, only_repeat=s.repeat_id)

@@ -21,6 +21,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel, new_session
 from ATTS.serving.limits import Limits
 from ATTS.serving.tokenizer import ModelTokenizer
+from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
 
 THINKING_NAMES = {"gpqa_diamond": "gpqa", "olympiadbench_math_en": "olympiad"}  # what it calls a data set
@@ -85,9 +86,9 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
             ids = tokenizer.encode(tokenizer.render(user, answer=not published))
             return ModelView(model, tokenizer, ids, ids, 1, s.temperature)
 
-        def loop(question: Question) -> Sample:
+        def loop(key: Key) -> Sample:
             find: FindAnswer = answering.reader(s.extract_mode or "regex", s.answer_after_think)
-            readers = [reader(one, question) for one in served]
+            readers = [reader(one, key.question) for one in served]
             d, t = (None if draft is None else readers[0]), readers[-1]
             ends = None
             if published:

@@ -30,14 +30,17 @@ class RejectionRule(Protocol):
 
 
 class Coin:
-    """Rejects at random: the control that shows what the score is worth. Its percentile is the draw."""
+    """Rejects at random: the control that shows what the score is worth. Its percentile is the draw.
 
-    def __init__(self, rejection_rate: float, seed: int | str) -> None:
-        self._rate = rejection_rate
-        self._random = random.Random(seed)
+    One a sample, whose ``seed`` is its own. A draw follows from seed and turn alone: samples that are done
+    again are decided as they were, whatever was decided in between.
+    """
 
-    def __call__(self, score: float, turn: int) -> Decision:  # noqa: ARG002 - it ignores both, that is its point
-        draw = self._random.random()
+    def __init__(self, rejection_rate: float, seed: str) -> None:
+        self._rate, self._seed = rejection_rate, seed
+
+    def __call__(self, score: float, turn: int) -> Decision:  # noqa: ARG002 - the score is what it ignores
+        draw = random.Random(f"{self._seed}-{turn}").random()
         return Decision(draw, draw >= 1 - self._rate)
 
 

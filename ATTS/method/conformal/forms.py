@@ -26,8 +26,10 @@ def threshold(n: int, rate: float, form: Literal["published", "bounded"]) -> int
     """The k for which a chunk is rejected iff at least k of the n scores are below its own.
 
     published: the percentile ``#{s_i < s} / n`` (strict, no +1) reaches ``1 - rate``, as in the published code.
-    bounded: ``p_value <= rate``.
+    bounded: ``p_value <= rate``. At a rate of 0 no chunk is rejected, not even one whose percentile is 1.
     """
+    if rate == 0:
+        return n + 1
     if form == "published":
         return math.ceil((1 - rate) * n - HAIR)
     return n + 1 - math.floor(rate * (n + 1) + HAIR)
@@ -61,6 +63,8 @@ def beta_interval(a: float, b: float, m: int, confidence: float = 0.95) -> tuple
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
     if b <= 0:
         return 1.0, 1.0
+    if a <= 0:
+        return 0.0, 0.0
     if m == 0:
         low, high = stats.beta.ppf(tails, a, b)
     else:
@@ -69,5 +73,8 @@ def beta_interval(a: float, b: float, m: int, confidence: float = 0.95) -> tuple
 
 
 def smallest_calibration_set(rejection_rate: float) -> int:
-    """The fewest scores that can support ``rejection_rate``: the smallest p-value is 1 / (n + 1)."""
+    """The fewest scores that can support ``rejection_rate``: the smallest p-value is 1 / (n + 1). At a rate of 0
+    none is compared with anything, and one is enough for a percentile."""
+    if rejection_rate == 0:
+        return 1
     return max(1, math.ceil(1 / rejection_rate - 1 - HAIR))

@@ -102,7 +102,7 @@ class Online:
     __slots__ = ("_arrived", "_banks", "_start", "decisions", "gamma", "level", "rate", "window")
 
     def __init__(self, rejection_rate: float, seed: int = 0, window: int = 0, gamma: float = 0.0) -> None:
-        if not 0 < rejection_rate < 1:
+        if not 0 <= rejection_rate <= 1:
             raise ValueError(f"the rejection rate must lie between 0 and 1, got {rejection_rate}")
         self.rate, self.window, self.gamma = rejection_rate, window, gamma
         self.level = rejection_rate

@@ -16,14 +16,14 @@ class CalibrationSet:
     """Sorted calibration scores of which a share ``rejection_rate`` is to count as rejected.
 
     Raises ValueError if the scores can't support the rate: with n scores a new exchangeable one
-    can be told to be among the worst ``rate`` only if ``n >= 1 / rate - 1``. The smoothed form
-    needs ``draws``.
+    can be told to be among the worst ``rate`` only if ``n >= 1 / rate - 1``. At a rate of 0 no
+    score is rejected, at 1 every one. The smoothed form needs ``draws``.
     """
 
     def __init__(
         self, scores: Scores, rejection_rate: float, form: Form = "published", draws: Draws | None = None
     ) -> None:
-        if not 0 < rejection_rate < 1:
+        if not 0 <= rejection_rate <= 1:
             raise ValueError(f"the rejection rate must lie between 0 and 1, got {rejection_rate}")
         self._sorted = np.sort(np.asarray(scores, dtype=np.float64)).tolist()
         self._rate, self._form, self._draws = rejection_rate, form, draws

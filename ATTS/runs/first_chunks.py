@@ -1,0 +1,172 @@
+"""Calibration by first chunks: of every question those that a run would score.
+
+A run scores no chunk that answers and none whose author ended the text (:func:`ATTS.method.loop.atts`), so another
+is drawn in the place of such a chunk: of the same question where each has an array of its own, else of any question.
+Then a question's share of the scores is that which it has in a run, where one whose draft answers at once has few
+(rejection sampling; docs/FIDELITY.md has the rates with and without). Only with ``--compat published``, which scores
+every chunk that isn't empty, none is drawn again.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ATTS.console import Progress, say
+from ATTS.errors import SampleError, ScoreFailed, UserError
+from ATTS.method.chain import Chain
+from ATTS.method.conformal import Decision
+from ATTS.method.score import SCORES
+from ATTS.method.types import Stage
+from ATTS.published import Author, PublishedChain
+from ATTS.runs import answering
+from ATTS.runs.models import ChunkModel
+from ATTS.runs.settings import ConformalSettings
+from ATTS.serving.queue import drain
+from ATTS.store.calibration import COUNTS, Scores
+from ATTS.store.journal import Entry, Journal
+from ATTS.tasks.datasets import Question
+
+DRAWS = 8  # first chunks for one score: all 16 scores are found with a chance of 94 % where half of the chunks answer
+FAILURES = 5  # of requests at one score
+UNSCORED = ("answered", "ended", "empty")  # what a first chunk can be that is not scored
+
+
+@dataclass(frozen=True)
+class _Drawer:
+    """Draws first chunks and scores them."""
+
+    settings: ConformalSettings
+    asked: Sequence[Question]
+    draft: ChunkModel
+    target: ChunkModel
+
+    async def score(self, place: Iterator[int]) -> tuple[int, float | None, Counter[str]]:
+        """Of the first chunk that is to be scored: its question's row, its score, and how many others came before
+        it; None if there was none among :data:`DRAWS`. ``place``: rows to draw from, one after another.
+        Raises UserError."""
+        unscored: Counter[str] = Counter()
+        row = next(place)
+        failures = 0
+        draws = DRAWS if self.settings.small_model_temperature > 0 else 1  # greedy, it would write the same again
+        draw = self._as_published if self.settings.compat else self._draw
+        while unscored.total() < draws:
+            try:
+                drawn = await draw(self.asked[row])
+            except SampleError as error:
+                failures += 1
+                if failures == FAILURES:
+                    raise UserError(
+                        f"question {self.asked[row].index} could not be scored in {FAILURES} attempts ({error}); the"
+                        " scores so far are kept, and the same command goes on from them"
+                    ) from None
+                continue
+            if isinstance(drawn, float):
+                return row, drawn, unscored
+            unscored[drawn] += 1
+            row = next(place)
+        return row, None, unscored
+
+    async def _draw(self, question: Question) -> float | str:
+        """A score, or why there is none. Raises SampleError."""
+        s = self.settings
+        d, t = self.draft.reader(question), self.target.reader(question)
+        answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
+        chain = Chain(answers, d, t, score=SCORES[s.score])
+        drafted = await chain.extend(d, 0, Stage.DRAFT)
+        if chain.answer is not None:
+            return "answered"
+        if drafted.ended or not drafted.output:
+            return "ended" if drafted.output else "empty"
+        scored = await chain.score(t, 0)
+        assert scored.score is not None
+        return scored.score
+
+    async def _as_published(self, question: Question) -> float | str:
+        s = self.settings
+        draft, target = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (self.draft, self.target))
+        answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
+        chain = PublishedChain(question.prompt, draft, target, s.use_chat_template, answers)
+        if not await chain.draft(0):
+            return "empty"
+        await chain.score(0, _undecided)
+        ppl = chain.history[-1].ppl
+        if not ppl:  # where there are no log-probabilities, the published perplexity is 0
+            raise ScoreFailed("the target returned no log-probabilities")
+        return ppl
+
+
+def _undecided(score: float, turn: int) -> Decision:  # noqa: ARG001
+    return Decision(None, False)
+
+
+def _places(row: int, sample: int, questions: int, seed: int, per_question: bool) -> Iterator[int]:
+    """The rows from which one score is drawn until there is one."""
+    yield row
+    dice = random.Random(f"{seed}-{row}-{sample}")
+    while True:
+        yield row if per_question else dice.randrange(questions)
+
+
+async def first_chunks(
+    settings: ConformalSettings,
+    asked: Sequence[Question],
+    draft: ChunkModel,
+    target: ChunkModel,
+    partial: Journal,
+    per_question: bool,
+) -> tuple[Scores, dict[str, Any]]:
+    """Scores question by question, ``sample_size`` for each, and what is to be told about them.
+
+    Per question: of shape (questions, sample_size); a row with fewer scores ends in NaN. Raises UserError, also if
+    there is no score at all.
+    """
+    key = SCORES[settings.score].key
+    everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
+    done = {(entry["row"], entry["sample"]) for entry in partial.entries}
+    drawer = _Drawer(settings, asked, draft, target)
+    with Progress(len(everything), len(done), "score") as progress:
+
+        async def work(item: tuple[int, int]) -> None:
+            row, sample = item
+            places = _places(row, sample, len(asked), settings.seed, per_question)
+            of, score, unscored = await drawer.score(places)
+            partial.add(
+                {"row": row, "sample": sample, "of": of, key: score, **{why: unscored[why] for why in UNSCORED}}
+            )
+            progress.add("not scored" if score is None else "drawn again" if unscored else "scored")
+
+        await drain([item for item in everything if item not in done], work, 2 * settings.max_concurrent)
+    return _summed_up(settings, asked, partial.entries, key, per_question)
+
+
+def _summed_up(
+    settings: ConformalSettings, asked: Sequence[Question], entries: Sequence[Entry], key: str, per_question: bool
+) -> tuple[Scores, dict[str, Any]]:
+    rows: list[list[float]] = [[] for _ in asked]
+    for entry in sorted(entries, key=lambda entry: (entry["row"], entry["sample"])):
+        if entry[key] is not None:
+            rows[entry["of"]].append(entry[key])
+    counts, size = [len(row) for row in rows], settings.sample_size
+    found, wanted = sum(counts), len(asked) * size
+    unscored = {why: sum(entry[why] for entry in entries) for why in UNSCORED}
+    told = ", ".join(f"{count} {why}" for why, count in unscored.items() if count)
+    if not found:
+        raise UserError(
+            f"no first chunk of these {len(asked)} questions is one that a run would score: {told}. Use smaller chunks"
+            " (--small_model_max_tokens)"
+        )
+    if told:
+        say(f"a run scores no first chunk that answers, ends the text or is empty; others were drawn instead: {told}")
+    if found < wanted:
+        say(f"the array has {found} scores, not {wanted}: of {DRAWS} first chunks none is one that a run would score")
+    few = [question.index for question, count in zip(asked, counts, strict=True) if count < size]
+    if few and per_question:
+        say(f"{len(few)} questions have fewer than {size} scores; the first is question {few[0]}")
+    scores = np.array([score for row in rows for score in row])
+    if per_question:
+        scores = np.array([row + [np.nan] * (size - len(row)) for row in rows])
+    return scores, {COUNTS: counts, "unscored_first_chunks": unscored, "order": "question-major"}
