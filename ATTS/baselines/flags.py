@@ -205,7 +205,6 @@ class SpeculativeThinkingSettings(Addresses):
 
     def __post_init__(self) -> None:
         require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
-        require(self.model is None or self.small_model_url is None, "--model runs alone: leave --small_model_url out")
         require(bool(self.evals.strip(", ")), "--evals names no data set")
         require(self.n >= 1, "--n must be at least 1")
         several = "," in self.evals.strip(", ") or len(self.temperatures) > 1

@@ -33,7 +33,8 @@ class BudgetSettings(AsyncSettings):
     """Most turns of a sample; the budget is for the samples of one."""
 
     takeover_budget: int = 4
-    """Chunks to hand to the target of the --repeats of a question: the rejection rate is budget / repeats."""
+    """Chunks to hand to the target of the --repeats of a question: the rejection rate is budget / repeats.
+    A mean over questions; with --budget_kind bound also the most of any question at a turn."""
 
     percentile_threshold: float | None = None
     """The percentile from which on the target takes over; default: 1 - budget / repeats."""

@@ -134,8 +134,8 @@ async def calibrate_turns(
         await drain(keys, work, len(keys))  # they wait for each other, so all are under way; requests are limited
     if not turns.scores:
         raise UserError(
-            f"calibration by turn stops at turn 0: all {len(keys)} first chunks answer or end the text, and a run scores"
-            " none of those. Use smaller chunks (--small_model_max_tokens)"
+            f"calibration by turn stops at turn 0: all {len(keys)} first chunks answer or end the text, and a run"
+            " scores none of those. Use smaller chunks (--small_model_max_tokens)"
         )
     counts = {str(turn): len(own) for turn, own in sorted(turns.scores.items())}
     return np.array(turns.rows, dtype=calibration.BY_TURN), {"scores_by_turn": counts}

@@ -1,11 +1,12 @@
 """What decides in a run: from settings, calibration array and, after an interruption, the samples that are there.
 
 Rules that learn (online, adaptive, smoothed p-values) depend on the decisions before. Each decision's
-number in the run is stored with it, so nothing else has to be saved: a resumed run takes in the decisions
-of finished samples in that order, and those of unfinished ones, which are done again, never happened.
+number in the run is stored with it, so a resumed run takes in the decisions of finished samples in that
+order, and those of unfinished ones, which are done again, never happened. Only a level that follows the rate
+(adaptive) needs these as well, since its promise is about every decision made: they stand in a journal.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from ATTS.analysis.tables import percent
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Online, PerTurn, RejectionRule
+from ATTS.method.conformal.bound import Bound, QuestionBudget
 from ATTS.method.conformal.decision import Draws
 from ATTS.method.score import recorded
 from ATTS.runs import expected_rates, names
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
+from ATTS.store.decisions import DecisionJournal
 from ATTS.store.records import OWED, Key, Record
 from ATTS.store.result_folder import samples
 from ATTS.tasks.datasets import Question
@@ -38,36 +41,54 @@ class RejectionRules:
         array: CalibrationArray | None,
         judge: Callable[[Key], RejectionRule],
         memory: Online | Draws | None = None,
+        journal: DecisionJournal | None = None,
     ) -> None:
         self.kind, self.array = kind, array
-        self._judge, self._memory = judge, memory
+        self.budget = 0  # most chunks of a question handed over at a turn; 0 = no bound
+        self._judge, self._memory, self._journal = judge, memory, journal
+        self._budgets: dict[int, QuestionBudget] = defaultdict(lambda: QuestionBudget(self.budget))
 
     def __getitem__(self, key: Key) -> RejectionRule:
-        return self._judge(key)
+        rule = self._judge(key)
+        return Bound(rule, self._budgets[key.question.index]) if self.budget else rule
 
     @property
     def learns(self) -> bool:
         """Whether a decision depends on those before it."""
-        return self._memory is not None
+        return self._memory is not None or self.budget > 0
 
     def resume(self, folder: Path, owed: Sequence[Key]) -> list[Key]:
         """Takes in the decisions of the samples in ``folder`` that are not owed, and says in which order
         those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
         that saw one question after another lags behind."""
-        memory = self._memory
-        if memory is None:
-            return list(owed)
-        for entry in decisions(samples(folder), {key.index for key in owed}):
-            score = recorded(entry)
-            if isinstance(memory, Online) and score is not None:
-                memory.learn(score, entry["turn"], entry["rejected"])
-            memory.decisions = entry["order"] + 1
+        memory, again = self._memory, {key.index for key in owed}
+        if self.budget:
+            self._count(folder, again, {key.question.index for key in owed})
+        if self._journal is not None:
+            self._journal.open(folder, decisions(samples(folder), again))
+        elif memory is not None:
+            self._learn(memory, folder, again)
         if not isinstance(memory, Online):
             return list(owed)
         if memory.decisions:
             held = sum(memory.sizes.values())
             say(f"the memory banks hold {held} scores again, and the level is {memory.level:.3f}")
         return sorted(owed, key=lambda key: (key.repeat, key.question.index))
+
+    def _learn(self, memory: Online | Draws, folder: Path, again: set[int]) -> None:
+        for entry in decisions(samples(folder), again):
+            score = recorded(entry)
+            if isinstance(memory, Online) and score is not None:
+                memory.learn(score, entry["turn"], entry["rejected"])
+            memory.decisions = entry["order"] + 1
+
+    def _count(self, folder: Path, again: set[int], questions: set[int]) -> None:
+        """What finished samples have spent of the budget, of the questions that still owe samples."""
+        for sample in samples(folder):
+            question = sample.get("question_index", -1)
+            if question in questions and sample["problem_index"] not in again and sample["exit_status"] not in OWED:
+                spent = (entry["turn"] for entry in sample["full_history"] if entry.get("rejected"))
+                self._budgets[question].spent.update(spent)
 
 
 def decisions(found: Iterator[Record], owed: set[int]) -> Iterator[Record]:
@@ -94,6 +115,15 @@ def kind_of(settings: AsyncSettings, per_question: bool) -> str:
 
 
 def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> RejectionRules:
+    """Raises UserError if the array was made for something else or can't support the rejection rate."""
+    made = _unbounded(settings, per_question, asked)
+    if settings.budget_kind == "bound":
+        assert settings.budget is not None
+        made.budget = settings.budget
+    return made
+
+
+def _unbounded(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> RejectionRules:
     """Raises UserError if the array was made for something else or can't support the rejection rate."""
     kind = kind_of(settings, per_question)
     rate = settings.rejection_rate
@@ -129,6 +159,8 @@ def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None
     if gamma:
         asked, within = percent(settings.rejection_rate), percent((1 + gamma) / (gamma * 400))
         say(f"of every 400 decisions {asked} will be rejected, give or take {within}, whatever the scores do")
+        journal = DecisionJournal(online)
+        return RejectionRules(kind, array, lambda _: journal, online, journal)
     return RejectionRules(kind, array, lambda _: online, online)
 
 

@@ -90,7 +90,12 @@ class AsyncSettings(_Pair, Queued):
 
     budget: int | None = None
     """Chunks to hand to the target of the --repeats that a question has at a turn; sets the rejection rate
-    to budget / repeats."""
+    to budget / repeats. --budget_kind says whether that is a mean or a bound."""
+
+    budget_kind: Literal["mean", "bound"] | None = None
+    """mean (the default): --budget chunks on average over questions, more for hard ones and fewer for easy ones.
+    bound: never more than --budget at a turn of a question; once they are handed over, the others of that turn
+    go on with the draft, so fewer than budget / repeats are handed over on the whole."""
 
     p_value: Literal["published", "bounded", "smoothed"] | None = None
     """How a score's rank becomes a decision: percentile >= 1 - rate (published, the default); a conformal
@@ -133,6 +138,13 @@ class AsyncSettings(_Pair, Queued):
         if self.schedule == "question":
             self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
         learns = self.calibration in ("online", "adaptive")
+        require(self.budget_kind is None or self.budget is not None, "--budget_kind is for --budget")
+        bound = self.budget_kind == "bound"
+        require(
+            not (bound and self.calibration == "adaptive"),
+            "--budget_kind bound contradicts --calibration adaptive, whose level would make up for it",
+        )
+        require(not (bound and self.compat), "--budget_kind bound is not part of --compat published")
         fixed = self.calibration in (None, "marginal", "per_question")
         require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")

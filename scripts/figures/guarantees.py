@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import guarantees_arrival
 import guarantees_recorded
 import guarantees_simulated
 import numpy as np
@@ -22,22 +23,23 @@ from ATTS.analysis import audit_rate
 from ATTS.analysis.audit_rate import Decisions, Rule
 from ATTS.errors import UserError
 from ATTS.store import calibration
+from ATTS.store.records import Record
 
 PAIR = "s1.1_32B_s1.1_7B_s16_t500_temp0.8"  # the pair with arrays for every data set of a mixture
 REPEATS = 16
 
 
 def recordings(data: Path) -> dict[str, Decisions]:
+    """The decisions of every recorded run in ``data``/traces, by its short name."""
+    return {name: audit_rate.decisions(found, REPEATS) for name, found in recorded_samples(data).items()}
+
+
+def recorded_samples(data: Path) -> dict[str, list[Record]]:
     """Every recorded run in ``data``/traces, by its short name."""
     paths = sorted((data / "traces").glob("traces_*.jsonl*"))
     if not paths:
         raise UserError(f"no recorded runs in {data / 'traces'}: name the folder that holds traces/ with --data")
-    return {path.name.removeprefix("traces_").split(".")[0]: audit_rate.decisions(*_read(path)) for path in paths}
-
-
-def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
-    found, _, repeats = audit_rate.read(path, REPEATS)
-    return found, repeats
+    return {path.name.removeprefix("traces_").split(".")[0]: audit_rate.read(path, REPEATS)[0] for path in paths}
 
 
 def mixtures(data: Path, runs: Mapping[str, Decisions]) -> dict[str, dict[str, list[NDArray[np.float64]]]]:
@@ -64,13 +66,23 @@ def measure(data: Path | None, runs: int, splits: int, shuffles: int) -> dict[st
     )
     if data is None:
         return figures
-    found = recordings(data)
+    told = recorded_samples(data)
+    found = {name: audit_rate.decisions(samples, REPEATS) for name, samples in told.items()}
     figures |= {
         "per_turn": {name: guarantees_recorded.per_turn(made, splits) for name, made in found.items()},
         "adaptive": [
             {"recording": name, **guarantees_recorded.adaptive(made, shuffles)} for name, made in found.items()
         ],
         "online": [{"recording": name, **guarantees_recorded.online(made, shuffles)} for name, made in found.items()],
+        "online by samples in flight": {
+            name: [
+                guarantees_arrival.rates(samples, flying, max(1, shuffles // 5)) for flying in (20, 107, len(samples))
+            ]
+            for name, samples in told.items()
+        },
+        "budget": [
+            {"recording": name, **guarantees_arrival.budgets(samples, shuffles)} for name, samples in told.items()
+        ],
         "grouped": {
             name: guarantees_recorded.grouped(groups, splits) for name, groups in mixtures(data, found).items()
         },

@@ -1,0 +1,79 @@
+"""Every decision of a run whose level follows the rate, one JSON line each, in order.
+
+A result folder keeps finished samples only. The level has to hear of the others' decisions too: one
+that forgot them at each interruption would promise nothing about the decisions that were made.
+"""
+
+import json
+import os
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ATTS.errors import UserError
+from ATTS.method.conformal import Online
+from ATTS.method.conformal.decision import Decision
+from ATTS.method.score import recorded
+from ATTS.store import atomic
+
+JOURNAL = "decisions.jsonl"
+
+
+class DecisionJournal:
+    """Decides like ``online`` and writes each decision down before anybody acts on it.
+
+    A line is with the operating system when the decision is returned, so it outlives the process however
+    that ends; a crash of the machine may lose the last ones.
+    """
+
+    def __init__(self, online: Online) -> None:
+        self._online = online
+        self._file: int | None = None
+        self._path = Path(JOURNAL)
+
+    def open(self, folder: Path, kept: Iterable[dict[str, Any]]) -> None:
+        """Takes in what was decided in ``folder`` and goes on behind it. ``kept``: the decisions of finished
+        samples, for a folder without a journal. Raises UserError."""
+        path = folder / JOURNAL
+        try:
+            found = list(read(path) if path.exists() else map(_entry, kept))
+            for entry in found:
+                self._online.learn(entry["score"], entry["turn"], entry["rejected"])
+                self._online.decisions = entry["order"] + 1
+            # A torn last line must not grow into the next one.
+            atomic.write(path, b"".join(json.dumps(entry).encode() + b"\n" for entry in found))
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+            self._path = path
+        except OSError as error:
+            raise UserError(f"{path} can't be written: {error}") from None
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
+        weakref.finalize(self, os.close, self._file)
+
+    def __call__(self, score: float, turn: int) -> Decision:
+        decision = self._online(score, turn)
+        if self._file is not None:
+            entry = {"order": decision.order, "turn": turn, "score": score, "rejected": decision.rejected}
+            try:
+                os.write(self._file, json.dumps(entry).encode() + b"\n")
+            except OSError as error:
+                raise UserError(f"{self._path} can't be written: {error}") from None
+        return decision
+
+
+def _entry(decision: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: decision[name] for name in ("order", "turn", "rejected")}, "score": recorded(decision)}
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The decisions of a journal, in order; a last line that is torn is left out. Raises UserError."""
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            if number < len(lines):
+                raise UserError(
+                    f"{path}, line {number} is damaged: restore it or choose another --output_dir"
+                ) from None
