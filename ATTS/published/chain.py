@@ -1,6 +1,7 @@
 """The published form of a chain: a list of texts, joined by blank lines for every request."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ATTS.serving.client import SGLangModel
 from ATTS.serving.tokenizer import ModelTokenizer
 
 JOINT = "\n\n"
+_LETTER = re.compile(r"ANSWER:\s+([A-Z])", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class PublishedChain:
         """Question and chain as text; the chunk is looked for in it, from the front."""
         message = f"{self._question}\n{self.text}"
         before = message[: message.find(self.texts[-1].strip("\n"))]
-        return {"text": message}, len(self._target.tokenizer.encode(before))
+        return {"text": message}, len(self._target.tokenizer.begin(before))
 
 
 async def _chat(author: Author, messages: list[dict[str, str]]) -> tuple[str, bool, Usage]:

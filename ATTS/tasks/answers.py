@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ATTS.published.chain import _LETTER
+
 INVALID = "invalid"  # what result files hold when a chain has no answer, as published
 THINK, END_OF_THINKING = "<think>", "</think>"
 
@@ -141,13 +143,11 @@ def after_think(find: FindAnswer) -> FindAnswer:
 _BOX = re.compile(r"\\boxed\{(.*?)\}")
 
 
-_LINE = re.compile(r"ANSWER:\s*(.+)")
-
-
 def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # noqa: ARG001
-    """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else behind
-    the last ``ANSWER:``. Nested braces are cut, as they were in the published runs."""
-    for pattern in (_BOX, _LINE):
+    """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else the letter
+    behind the last ``ANSWER:`` in any case and at least one blank. Nested braces are cut, as
+    they were in the published runs."""
+    for pattern in (_BOX, _LETTER):
         found = pattern.findall(text)
         if found:
             return str(found[-1])
