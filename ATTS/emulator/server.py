@@ -74,7 +74,12 @@ class Server:
         )
         if self.served.release.has_server_info:
             app.router.add_routes(
-                [web.get("/model_info", self._model_info), web.get("/server_info", self._server_info)]
+                [
+                    web.get("/model_info", self._model_info),
+                    web.get("/server_info", self._server_info),
+                    web.post("/tokenize", self._tokenize),
+                    web.post("/v1/tokenize", self._tokenize),
+                ]
             )
         # A client that leaves cancels its handler, which is how SGLang aborts a request.
         self._runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=5.0, access_log=None)
@@ -139,6 +144,13 @@ class Server:
     async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
         page = self.counters.page(self._engine.load())
         return web.Response(text=page, content_type="text/plain")
+
+    async def _tokenize(self, http: web.Request) -> web.Response:
+        body = requests.parse_json(await http.read(), self.served.release)
+        text = str(body.get("prompt", ""))
+        special = bool(body.get("add_special_tokens", True))
+        ids = self.tokenizer.plain_prompt(text) if special else self.tokenizer.begin(text)
+        return web.json_response({"tokens": ids, "count": len(ids), "max_model_len": self.served.context_length})
 
     async def _generate(self, http: web.Request) -> web.StreamResponse:
         body = requests.parse_json(await http.read(), self.served.release)

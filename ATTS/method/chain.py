@@ -84,6 +84,22 @@ class ModelView:
         self._seen[line] = sent
 
 
+def whole_characters(tokenizer: Tokenizer, written: Sequence[int]) -> tuple[list[int], str]:
+    """``written`` without what lies behind its last whole character, and its text.
+
+    A tokenizer shows bytes of an unfinished character as U+FFFD; where the model wrote that very
+    character, its own ids stand at the end.
+    """
+    ids = list(written)
+    text = tokenizer.decode(ids)
+    if text.endswith(REPLACEMENT):
+        itself = tokenizer.encode(REPLACEMENT)
+        while text.endswith(REPLACEMENT) and ids[-len(itself) :] != itself:
+            ids.pop()
+            text = tokenizer.decode(ids)
+    return ids, text
+
+
 class Chain:
     """Text, history and answer of one sample, and the readers that follow it. ``score``: how chunks are scored."""
 
@@ -106,14 +122,9 @@ class Chain:
 
         The author keeps the ids it wrote; the others encode the chunk's text. A chunk that stops
         inside a character (a byte-level token limit can) loses those last bytes: the text must be
-        something that others can read, and the next author writes them again. (A tokenizer shows such
-        bytes as U+FFFD, so a chunk that truly ends in that character loses it, too.)
+        something that others can read, and the next author writes them again.
         """
-        ids = list(written.ids)
-        text = author.tokenizer.decode(ids)
-        while text.endswith(REPLACEMENT):
-            ids.pop()
-            text = author.tokenizer.decode(ids)
+        ids, text = whole_characters(author.tokenizer, written.ids)
         self._before = self.text
         if not text:
             for reader in self._readers:

@@ -99,7 +99,7 @@ class PublishedChain:
         """Question and chain as text; the chunk is looked for in it, from the front."""
         message = f"{self._question}\n{self.text}"
         before = message[: message.find(self.texts[-1].strip("\n"))]
-        return {"text": message}, len(self._target.tokenizer.encode(before))
+        return {"text": message}, len(self._target.tokenizer.begin(before))
 
 
 async def _chat(author: Author, messages: list[dict[str, str]]) -> tuple[str, bool, Usage]:

@@ -18,8 +18,8 @@ from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs.flags import Run
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
-from ATTS.serving.client import SGLangModel, Slots, inspect
-from ATTS.serving.tokenizer import ModelTokenizer
+from ATTS.serving.client import SGLangModel, Slots, inspect, tokenized
+from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 from ATTS.tasks.datasets import Question
 
 
@@ -105,7 +105,7 @@ async def draft(
     name = settings.small_model_name
     model = await _model(session, settings, "draft", settings.draft_url, name, limit)
     tokens, temperature = settings.small_model_max_tokens, settings.small_model_temperature
-    return ChunkModel(model, _tokenizer(model, name), tokens, temperature, system=SYSTEM)
+    return ChunkModel(model, await _tokenizer(session, model, name), tokens, temperature, system=SYSTEM)
 
 
 async def target(
@@ -120,7 +120,8 @@ async def target(
     tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
     if isinstance(settings, ConformalSettings) and settings.turns == 1:
         tokens = 1  # it scores only
-    return ChunkModel(model, _tokenizer(model, name), tokens, temperature, None, settings.use_chat_template)
+    tokenizer = await _tokenizer(session, model, name)
+    return ChunkModel(model, tokenizer, tokens, temperature, None, settings.use_chat_template)
 
 
 async def connect(
@@ -128,7 +129,7 @@ async def connect(
 ) -> tuple[SGLangModel, ModelTokenizer]:
     """A model and its tokenizer, for methods that don't write chunks. Raises UserError."""
     model = await _model(session, settings, role, url, name, limit, top_k)
-    return model, _tokenizer(model, name)
+    return model, await _tokenizer(session, model, name)
 
 
 async def _model(
@@ -145,10 +146,26 @@ async def _model(
     return SGLangModel(session, url, role, info, limit, settings.max_retries, settings.top_p, top_k, scoring_limit)
 
 
-def _tokenizer(model: SGLangModel, name: str) -> ModelTokenizer:
-    """From the folder the server reads if it is on this machine, else by the model's name."""
+def _source(model: SGLangModel, name: str) -> str:
     folder = model.info.tokenizer_path
-    return ModelTokenizer(folder if folder and Path(folder).is_dir() else demo.resolve(name))
+    return folder if folder and Path(folder).is_dir() else demo.resolve(name)
+
+
+async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: str) -> ModelTokenizer:
+    """From the folder the server reads if it is on this machine, else by the model's name.
+
+    Raises UserError if the server makes other ids of a text, or if the chat template can't be used.
+    """
+    tokenizer = ModelTokenizer(_source(model, name))
+    tokenizer.prompt(PROBE.strip(), SYSTEM)
+    own, served = tokenizer.begin(PROBE), await tokenized(session, model.url, name, PROBE)
+    if served is not None and served not in (own, tokenizer.plain_prompt(PROBE)):  # some add begin-of-text unasked
+        raise UserError(
+            f"the {model.role} server at {model.url} has another tokenizer than {tokenizer.source!r}: of the text"
+            f" {PROBE!r} the server makes the tokens {served}, the files here make {own}; start the server with these"
+            " files (--tokenizer-path), or with an SGLang and a transformers that take tokenizer.json as it is"
+        )
+    return tokenizer
 
 
 LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")

@@ -116,6 +116,22 @@ async def inspect_openai(
     return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
 
 
+async def tokenized(session: aiohttp.ClientSession, url: str, name: str, text: str) -> list[int] | None:
+    """The server's own ids of a text, without begin-of-text; None where it has no ``/tokenize`` (older releases,
+    gateways) or answers in another form."""
+    body = {"model": name, "prompt": text, "add_special_tokens": False}
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    try:
+        async with session.post(url + "/tokenize", data=orjson.dumps(body), headers=JSON, timeout=timeout) as response:
+            if response.status != 200:
+                return None
+            reply = orjson.loads(await response.read())
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return None
+    ids = reply.get("tokens") if isinstance(reply, dict) else None
+    return ids if isinstance(ids, list) and all(isinstance(one, int) for one in ids) else None
+
+
 async def _get(session: aiohttp.ClientSession, url: str, path: str) -> Any:
     """The JSON at ``path``, or None where the server has no such page."""
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)

@@ -1,36 +1,80 @@
 """A model's tokenizer, from the hub, its cache, or a local folder."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
 
 from ATTS.errors import UserError
+from ATTS.serving import tokens
+from ATTS.serving.chat_template import ChatTemplate
+from ATTS.serving.model_folder import ModelFolder
+from ATTS.serving.tokenizer_json import FileTokens
 
-_PROBE = "bought 12:\n\nWait, x = \\boxed{3}.\n\n  So"
+# Digits, blanks at both ends and in rows, line breaks, LaTeX, a mark, Unicode.
+PROBE = "  bought 12, 345 and 1234567:\n\nWait, x = \\boxed{\\frac{3 4}{5}}.\n\n\t So</think> ≤ ½ é e\u0301 字 🙂 \r\n "
+UTF8 = (*range(0x80), *range(0x80, 0xC0), *range(0xC2, 0xF5))  # the bytes that occur in it
 
 
 class ModelTokenizer:
-    """Encodes chunks of a chain so that they can be appended: no begin-of-text, no clean-up.
+    """Text and ids of a chain: ``decode(encode(text)) == text`` for every text, in any cutting into chunks.
 
-    Raises UserError if the tokenizer can't be loaded or doesn't give a chunk's text back.
+    Ids are those of the model's own files (:mod:`ATTS.serving.tokens`). A prompt begins a sequence and is
+    encoded as the server does it; a chunk stands behind other text and is encoded verbatim: what the
+    tokenizer would change is spelled in single bytes. Special tokens are text like any other, but the tokens
+    that end a text are none: they are not decoded, and their names in a text don't become them.
+
+    Raises UserError if the tokenizer can't be loaded or has no token for some bytes.
     """
 
     def __init__(self, source: str) -> None:
-        from transformers import AutoTokenizer  # brings torch along: seconds that no mistyped flag should cost
+        folder = ModelFolder.find(source)
+        self.source = source
+        self._tokens = tokens.load(folder)
+        self._template = ChatTemplate(folder)
+        end = folder.names.get("eos_token")
+        found = [self._tokens.find(end)] if end is not None else []
+        self._ends = [number for number in (*found, *folder.end_ids) if number is not None]
+        self._end_set = frozenset(self._ends)
+        self._piece = lru_cache(maxsize=None)(self._tokens.piece)
+        self._survives = lru_cache(maxsize=4096)(self._survives_alone)
+        self._check()
 
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError) as error:
-            raise UserError(f"no tokenizer could be loaded from {source!r}: {error}") from error
-        if self.decode(self.encode(_PROBE)) != _PROBE:
+    def _check(self) -> None:
+        """Raises UserError for a tokenizer that can't give every text back."""
+        missing = [f"0x{value:02X}" for value in UTF8 if self._tokens.byte(value) is None]
+        if missing:
             raise UserError(
-                f"the tokenizer of {source!r} changes text at the start of a chunk, so chunks can't be"
-                " appended exactly; only tokenizers that give text back unchanged are supported"
+                f"the tokenizer of {self.source!r} can't write every text: {len(missing)} bytes have no token"
+                f" ({', '.join(missing[:4])} ...), so another model's chunks can't be appended exactly; use a model"
+                " with a byte-level tokenizer, or a SentencePiece one with byte fallback"
+            )
+        ids = self.encode(PROBE)
+        own = self._tokens.decode(ids) if isinstance(self._tokens, FileTokens) else PROBE
+        if self.decode_all(ids) != PROBE or own not in (PROBE, PROBE[1:]):  # a decoder drops the first blank
+            raise UserError(
+                f"the tokenizer of {self.source!r} changes text: {PROBE!r} comes back as {own!r}; only tokenizers whose"
+                " tokens join to the text (byte-level or SentencePiece) are supported: use another model"
             )
 
     def encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        """Ids of a text that stands behind another, as every chunk does."""
+        ids = self._tokens.go_on(text)
+        if self.decode(ids) == text:
+            return ids
+        if len(text) == 1:
+            return [token for value in text.encode() if (token := self._tokens.byte(value)) is not None]
+        parts = ["".join(group) for _, group in groupby(text, key=self._survives)]
+        if len(parts) == 1:  # its characters, alone, are kept, or none of them is
+            parts = [text[: len(text) // 2], text[len(text) // 2 :]]
+        return [token for part in parts for token in self.encode(part)]
+
+    def _survives_alone(self, character: str) -> bool:
+        return self.decode(self._tokens.go_on(character)) == character
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        """The text of ids anywhere in a chain. Bytes of an unfinished character are shown as U+FFFD."""
+        piece, ends = self._piece, self._end_set
+        return b"".join([piece(token) for token in ids if token not in ends]).decode("utf-8", "replace")
 
     def prompt(self, user: str, system: str | None = None) -> list[int]:
         """The chat template's ids up to where the assistant begins to write."""
@@ -40,25 +84,31 @@ class ModelTokenizer:
 
     def template(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The chat template's ids for ``messages`` and the beginning of an answer to them."""
-        return self.encode(self.render(messages))  # the template's text holds any begin-of-text token already
+        return self.begin(self.render(messages))
 
     def render(self, messages: Sequence[Mapping[str, str]], answer: bool = True) -> str:
         """The chat template's text for ``messages`` and, unless ``answer`` is false, the beginning of an answer."""
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
+        return self._template.render(messages, answer)
+
+    def begin(self, text: str) -> list[int]:
+        """Ids of a text that starts a sequence and holds any begin-of-text token already, as a template's does."""
+        return self._tokens.begin(text, special=False)
 
     def plain_prompt(self, text: str) -> list[int]:
         """Ids of a text that starts a sequence, with a begin-of-text token if the model has one."""
-        return list(self._tokenizer.encode(text, add_special_tokens=True))
+        return self._tokens.begin(text, special=True)
 
     def decode_all(self, ids: Sequence[int]) -> str:
         """The text of a whole prompt, special tokens included."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return b"".join([self._piece(token) for token in ids]).decode("utf-8", "replace")
 
     @property
     def size(self) -> int:
-        return len(self._tokenizer)
+        return self._tokens.size
 
     @property
     def end(self) -> int:
-        """The end-of-text token."""
-        return int(self._tokenizer.eos_token_id)
+        """The end-of-text token. Raises UserError if the model names none."""
+        if not self._ends:
+            raise UserError(f"{self.source!r} names no end-of-text token: add eos_token to its tokenizer_config.json")
+        return self._ends[0]

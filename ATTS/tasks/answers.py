@@ -166,13 +166,14 @@ def after_think(find: FindAnswer) -> FindAnswer:
 _PUBLISHED_BOX = re.compile(r"\\boxed\{(.*?)\}")
 
 
-_PUBLISHED_LINE = re.compile(r"ANSWER:\s*(.+)")
+_PUBLISHED_LETTER = re.compile(r"ANSWER:\s+([A-Z])", re.IGNORECASE | re.ASCII)
 
 
 def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # noqa: ARG001
-    """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else behind
-    the last ``ANSWER:``. Nested braces are cut, as they were in the published runs."""
-    for pattern in (_PUBLISHED_BOX, _PUBLISHED_LINE):
+    """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else the letter
+    behind the last ``ANSWER:`` in any case and at least one blank. Nested braces are cut, as
+    they were in the published runs."""
+    for pattern in (_PUBLISHED_BOX, _PUBLISHED_LETTER):
         found = pattern.findall(text)
         if found:
             return str(found[-1])

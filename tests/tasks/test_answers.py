@@ -144,3 +144,19 @@ def test_a_text_of_unclosed_boxes_is_read_in_one_pass() -> None:
     assert find_answer("\\boxed{" * 200_000 + "1", True) is None
     assert find_answer(r"\boxed{\boxed{1}}" * 100_000, True) == "1"
     assert find_answer("\\boxed{" * 1000 + "1" + "}" * 1000, True) == "1"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("final answer: x=5", "x"),
+        ("ANSWER: B", "B"),
+        ("Answer:\n\nc", "c"),
+        ("ANSWER: A, no, answer: D", "D"),
+        ("ANSWER:B", None),
+        ("ANSWER: 12", None),
+        ("\\boxed{7} ANSWER: B", "7"),
+    ],
+)
+def test_the_published_answer_is_a_letter_behind_a_mark_in_any_case(text: str, answer: str | None) -> None:
+    assert find_answer_not_balanced(text) == answer

@@ -49,7 +49,7 @@ class SGLangSpeaker:
         if asked.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
             ids = [*ids, *self.tokenizer.encode(asked[len(begun) :])]
         else:
-            ids = self.tokenizer.encode(asked)
+            ids = self.tokenizer.begin(asked)
         if self.model.info.context_length is not None and len(ids) >= self.model.info.context_length:
             raise ContextFull(f"the {self.model.role} has no room for the grade's prompt of {len(ids)} tokens")
         digits = digit_ids(self.tokenizer)
@@ -74,7 +74,9 @@ class SGLangSpeaker:
         messages = [{"role": "user", "content": self.user}]
         first = self.published and not pieces
         opening = self.tokenizer.render(messages) if first else self._opened(messages, THINK)
-        ids = list(self._encode(opening))
+        if opening not in self._encoded:
+            self._encoded[opening] = self.tokenizer.begin(opening)
+        ids = list(self._encoded[opening])
         for piece in pieces:
             ids += self._encode(piece)
         return opening + "".join(pieces), ids

@@ -83,7 +83,7 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
         def reader(one: tuple[SGLangModel, ModelTokenizer], question: Question) -> ModelView:
             model, tokenizer = one
             user = [{"role": "user", "content": thinking_prompt(question)}]
-            ids = tokenizer.encode(tokenizer.render(user, answer=not published))
+            ids = tokenizer.begin(tokenizer.render(user, answer=not published))
             return ModelView(model, tokenizer, ids, ids, 1, s.temperature)
 
         def loop(key: Key) -> Sample:
@@ -93,7 +93,7 @@ async def _think(s: ThinkingSettings, config: ThinkingConfig | None) -> Path:
             ends = None
             if published:
                 ends = (served[0][1].end, target[1].end)
-                find = _behind(target[1].decode(t.prompt), find)
+                find = _behind(target[1].decode_all(t.prompt), find)
             if config is None or config.take_overs is None or d is None:
                 thought = Thought(None, t, find)
                 room = min(s.max_tokens, context - len(t.prompt) - 1) if context else s.max_tokens

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ATTS.errors import ExitStatus
-from ATTS.method.chain import REPLACEMENT, ModelView
+from ATTS.method.chain import ModelView, whole_characters
 from ATTS.method.types import Discarded, Event, Stage, Usage
 
 FindAnswer = Callable[[str, bool], str | None]
@@ -63,11 +63,7 @@ class Thought:
         if self.room:
             tokens = max(1, min(tokens, self.room - len(prompt)))
         written = await author.model.generate(prompt, tokens, author.temperature, stop)
-        ids = list(written.ids)
-        text = author.tokenizer.decode(ids)
-        while text.endswith(REPLACEMENT):
-            ids.pop()
-            text = author.tokenizer.decode(ids)
+        ids, text = whole_characters(author.tokenizer, written.ids)
         return Draw(stage, ids, text, written.ended, written.usage)
 
     async def write(
