@@ -82,7 +82,7 @@ async def _first_scores(
         async def work(item: tuple[int, int]) -> None:
             row, sample = item
             ppl, answered = await _first_score(draft, target, asked[row])
-            partial.add({"row": row, "sample": sample, "ppl": ppl, "answered": answered})
+            await partial.add({"row": row, "sample": sample, "ppl": ppl, "answered": answered})
             progress.add("answered at once" if answered else "scored")
 
         await drain([item for item in everything if item not in done], work, 2 * settings.max_concurrent)

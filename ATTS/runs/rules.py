@@ -21,6 +21,7 @@ from ATTS.store import calibration, provenance
 from ATTS.store.calibration import CalibrationArray
 from ATTS.store.records import OWED, Key, Record
 from ATTS.store.result_folder import samples
+from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
 
 LEARNING = ("online", "adaptive")
@@ -228,4 +229,5 @@ PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_tempera
 
 
 def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
+    wanted = {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
+    return {**wanted, **datasets.content(settings.dataset_name)}
