@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import io
 import logging
+import os
 import signal
 import sys
 import time
@@ -16,7 +18,7 @@ from tqdm import tqdm
 from ATTS.errors import UserError
 
 Settings = TypeVar("Settings")
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
 
 
 def parse(settings: type[Settings], description: str | None) -> Settings:
@@ -31,7 +33,9 @@ def parse(settings: type[Settings], description: str | None) -> Settings:
 
 def run(settings: type[Settings], description: str | None, command: Callable[[Settings], Awaitable[object]]) -> None:
     """Parses, runs ``command`` and ends the process: 0, 2 for a UserError, 130 when interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    print_anything()
+    warnings = Once()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[warnings])
     chosen = parse(settings, description)
 
     async def main() -> object:
@@ -44,12 +48,28 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
     try:
         with asyncio.Runner(loop_factory=event_loop) as runner:
             result = runner.run(main())
+        warnings.close()
+        print(result, flush=True)
     except UserError as problem:
+        warnings.close()
         sys.exit(fail(problem))
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UNREAD)
+    except OSError as error:
+        sys.exit(
+            fail(UserError(f"{error.filename or 'the output'} can't be read or written: {error.strerror or error}"))
+        )
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    print(result)
+
+
+def print_anything() -> None:
+    """Whatever the terminal's encoding: a character that it doesn't have is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
@@ -86,6 +106,27 @@ LINE_SECONDS = 10.0
 def say(text: str) -> None:
     """A line beside the bar."""
     tqdm.write(text, file=sys.stderr)
+
+
+class Once(logging.Handler):
+    """Shows every warning once, beside the bar, and at the end how often those came that came again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        self._counts[text] += 1
+        if self._counts[text] == 1:
+            say(text)
+
+    def close(self) -> None:
+        for text, count in self._counts.items():
+            if count > 1:
+                say(f"{text} ({count} times)")
+        self._counts.clear()
+        super().close()
 
 
 class Progress:

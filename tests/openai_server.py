@@ -19,6 +19,7 @@ class Endpoint:
 
     reply: Callable[[str, int], Reply]  # (message, how many times it was asked before) -> reply
     asked: list[tuple[str, float]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     url: str = ""
 
@@ -44,6 +45,7 @@ def serve(reply: Callable[[str, int], Reply]) -> Iterator[Endpoint]:
             with lock:
                 before = sum(text == message for text, _ in endpoint.asked)
                 endpoint.asked.append((message, time.monotonic()))
+                endpoint.bodies.append(body)
                 endpoint.keys.add(self.headers["Authorization"])
             said = endpoint.reply(message, before)
             fault, *more = said if isinstance(said, tuple) else ("text", said)
@@ -55,15 +57,21 @@ def serve(reply: Callable[[str, int], Reply]) -> Iterator[Endpoint]:
                 content = json.dumps({"error": {"message": f"no {KEY}"}}).encode()  # some endpoints repeat the key
                 self.send(more[0], content, **(more[1] if len(more) > 1 else {}))
                 return
+            if fault == "refuse":
+                self.send(400, json.dumps({"error": {"message": more[0]}}).encode())
+                return
             answer = {"role": "assistant", "content": None if fault == "refusal" else more[0]}
             if fault == "refusal":
                 answer["refusal"] = "I can't"
+            if fault == "thoughts":  # as servers that tell thoughts apart
+                answer |= {"content": None, "reasoning_content": more[0]}
+            ended = "length" if fault == "cut" else "stop"
             completion = {
                 "id": "1",
                 "object": "chat.completion",
                 "created": 0,
                 "model": body["model"],
-                "choices": [] if fault == "nothing" else [{"index": 0, "finish_reason": "stop", "message": answer}],
+                "choices": [] if fault == "nothing" else [{"index": 0, "finish_reason": ended, "message": answer}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 2, "total_tokens": 102},
             }
             content = json.dumps(completion).encode()

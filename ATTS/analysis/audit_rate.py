@@ -22,7 +22,7 @@ from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
 from ATTS.store.recording import read_results
 from ATTS.store.records import Record
-from ATTS.store.result_folder import SETTINGS, samples
+from ATTS.store.result_folder import about_of, samples
 
 Kind = Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"]
 Rejected = NDArray[np.bool_]
@@ -207,8 +207,7 @@ def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any],
         found = read_results(path)
     elif path.is_dir():
         found = finished(samples(path))
-        if (path / SETTINGS).is_file():
-            about = json.loads((path / SETTINGS).read_text())
+        about = about_of(path)
     else:
         raise UserError(f"{path} is neither a result folder nor a recording")
     if not found:

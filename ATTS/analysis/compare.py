@@ -12,10 +12,11 @@ import tyro
 
 from ATTS.analysis import folders, metrics, tables
 from ATTS.analysis.accuracy import RESAMPLES, accuracy, interval
-from ATTS.analysis.grading import by_math
+from ATTS.analysis.folders import Folder
+from ATTS.analysis.grading import by_math, question_of
 from ATTS.errors import UserError
+from ATTS.store import result_folder
 from ATTS.store.records import Record
-from ATTS.store.result_folder import SETTINGS, SUMMARY
 from ATTS.tasks.datasets import default_data_dir
 
 Row = dict[str, Any]
@@ -37,31 +38,34 @@ def _run(
     path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None
 ) -> tuple[Row, Mapping[int, Row]]:
     """A finished run's summary and, by question, its mean seconds and tokens a sample."""
-    stored: Row = {}
-    try:
-        stored = json.loads((path / SUMMARY).read_text())
-    except FileNotFoundError:
-        if (path / SETTINGS).exists() or not path.is_dir():
-            raise UserError(f"{path} has no {SUMMARY}: the run is not finished; give its command again") from None
-    except ValueError as error:
-        raise UserError(f"{path / SUMMARY} is damaged: {error}") from None
+    stored: Row = (
+        result_folder.read_summary(path)
+        if result_folder.settings(path) or not path.is_dir()
+        else result_folder.summary(path)
+    )
     folder = folders.load(path, dataset_name, repeats, data_dir)
     summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
     summary |= metrics.work(folder.samples) | stored
     if "per_question" not in stored or dataset_name:
         summary |= accuracy(by_math(folder.samples, folder.references, folder.repeats), folder.repeats)
-    summary["sample_seconds"] = float(np.mean([s["duration_seconds"] for s in folder.samples]))
-    return summary, _costs(folder.samples, folder.repeats)
+    summary["sample_seconds"] = _seconds(folder.samples)
+    return summary, _costs(folder)
 
 
-def _costs(samples: Sequence[Record], repeats: int) -> dict[int, Row]:
+def _seconds(samples: Sequence[Record]) -> float | None:
+    """The mean time of a sample; None where one doesn't tell it."""
+    told = [sample["duration_seconds"] for sample in samples if "duration_seconds" in sample]
+    return float(np.mean(told)) if len(told) == len(samples) else None
+
+
+def _costs(folder: Folder) -> dict[int, Row]:
     groups: dict[int, list[Record]] = defaultdict(list)
-    for sample in samples:
-        groups[sample["problem_index"] // repeats].append(sample)
+    for sample in folder.samples:
+        groups[question_of(sample, folder.repeats)].append(sample)
     return {
         question: {
             "text": group[0].get("question"),
-            "seconds": float(np.mean([s["duration_seconds"] for s in group])),
+            "seconds": _seconds(group),
             "tokens": float(np.mean([_tokens(s) for s in group])) if all("usage" in s for s in group) else None,
         }
         for question, group in groups.items()

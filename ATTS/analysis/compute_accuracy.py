@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ATTS.console import require
 from ATTS.errors import UserError
 from ATTS.store import calibration
 from ATTS.store.records import Record
+from ATTS.store.replies import ReplyCache
 from ATTS.tasks.datasets import default_data_dir
 from ATTS.tasks.judge import LLMJudge
 from ATTS.tasks.llm import Endpoint, Extractor
@@ -40,22 +42,28 @@ class JudgeSettings:
 
 def extractor(settings: JudgeSettings) -> Extractor:
     """A model that reads answers, its replies kept where the judge's are. Raises UserError."""
-    return Extractor(Endpoint("--extract_mode llm", cache=settings.llm_cache))
+    return Extractor(Endpoint("--extract_mode llm", cache=ReplyCache(settings.llm_cache)))
 
 
-async def graded(folder: Folder, settings: JudgeSettings) -> dict[str, Any]:
-    """The folder's accuracy; with a model as judge its cost and disagreements under ``judge``. Raises UserError."""
-    judge = None
-    if settings.judge != "math":
-        judge = LLMJudge(Endpoint(f"--judge {settings.judge}", cache=settings.llm_cache))
+@asynccontextmanager
+async def judge(settings: JudgeSettings) -> AsyncIterator[LLMJudge | None]:
+    """The model that judges, None if none does: made before any work is done. Raises UserError."""
+    if settings.judge == "math":
+        yield None
+        return
+    async with Endpoint(f"--judge {settings.judge}", cache=ReplyCache(settings.llm_cache)) as endpoint:
+        yield LLMJudge(endpoint)
+
+
+async def graded(folder: Folder, settings: JudgeSettings, judge: LLMJudge | None) -> dict[str, Any]:
+    """The folder's accuracy; with a model as judge its cost and disagreements under ``judge``. Raises UserError,
+    also if nothing that the model said can be read."""
     verdicts = await asyncio.to_thread(by_math, folder.samples, folder.references, folder.repeats)
     if judge is None:
         return accuracy(verdicts, folder.repeats)
     everywhere = settings.judge == "llm"
-    try:
-        verdicts, said = await by_llm(verdicts, folder.problems, judge, everywhere, settings.concurrency)
-    finally:
-        await judge.endpoint.close()
+    verdicts, said = await by_llm(verdicts, folder.problems, judge, everywhere, settings.concurrency)
+    judge.endpoint.check()
     return {**accuracy(verdicts, folder.repeats), "judge": said}
 
 
@@ -92,12 +100,13 @@ class AccuracySettings(JudgeSettings):
 
 async def grade(settings: AccuracySettings) -> str:
     data_dir = settings.data_dir or default_data_dir()
-    folder = folders.load(settings.output_dir, settings.dataset_name, settings.repeats, data_dir)
-    result: dict[str, Any] = {}
-    if settings.ppl_array_path:
-        result["percentiles_reproduced"] = belongs(settings.ppl_array_path, folder.samples, folder.repeats)
-    result |= {"samples": len(folder.samples), "missing": folder.missing}
-    result |= await graded(folder, settings)
+    async with judge(settings) as chosen:
+        folder = folders.load(settings.output_dir, settings.dataset_name, settings.repeats, data_dir)
+        result: dict[str, Any] = {}
+        if settings.ppl_array_path:
+            result["percentiles_reproduced"] = belongs(settings.ppl_array_path, folder.samples, folder.repeats)
+        result |= {"samples": len(folder.samples), "missing": folder.missing}
+        result |= await graded(folder, settings, chosen)
     result |= metrics.work(folder.samples)
     return json.dumps(result, indent=1) if settings.json else tables.accuracy(result, settings.per_question)
 

@@ -1,23 +1,25 @@
 """Result folders as they are graded: samples, their references, and what is missing."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ATTS.analysis import matching
 from ATTS.analysis.grading import finished
 from ATTS.errors import UserError
+from ATTS.store import result_folder
 from ATTS.store.records import Record
-from ATTS.store.result_folder import SETTINGS, SUMMARY, samples
 from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
 
 REPEATS = 16  # of folders that don't say, as the published ones don't
+Value = TypeVar("Value", int, float, str, bool)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A result folder, one of this project's or a published one. ``samples`` are those that ended by themselves."""
+    """A result folder, one of this project's or a published one. ``samples`` are those that ended by themselves,
+    each with the number of its question in the data set as ``question_index``."""
 
     path: Path
     samples: list[Record]
@@ -39,43 +41,74 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
     """Reads a folder; the references are those of ``dataset_name``, else those in the samples. Raises UserError."""
     if not path.is_dir():
         raise UserError(f"{path} is not a folder")
-    found = finished(samples(path))
+    found = finished(result_folder.samples(path))
     if not found:
         raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
-    made = _json(path / SETTINGS).get("settings", {})
-    repeats = repeats or made.get("repeats", REPEATS)
-    last = found[-1]["problem_index"] // repeats
+    made = result_folder.settings(path)
+    own = _setting(made, "repeats", 0)
+    if repeats and own and repeats != own:
+        raise UserError(
+            f"{path} was made with {own} repeats of every question, by its {result_folder.SETTINGS}: omit --repeats"
+        )
+    assumed = repeats or own or REPEATS
+    published = "schema" not in found[0]
     questions = None
     if dataset_name:
-        most = last + 1 if dataset_name == datasets.DEMO else 0  # demo problems are endless
-        questions = datasets.load(dataset_name, data_dir, seed=made.get("seed", 0), max_problems=most)
-        if last >= len(questions):
-            raise UserError(
-                f"{path} has a sample of question {last}, but {dataset_name} has {len(questions)} questions: check"
-                f" --dataset_name and --repeats {repeats}"
-            )
-        references = [questions[s["problem_index"] // repeats].answer for s in found]
-    elif all("reference_answer" in s for s in found):
-        references = [s["reference_answer"] for s in found]
+        questions = _questions(datasets.canonical(dataset_name), found, made, assumed, data_dir)
+        those = matching.matched(found, questions, assumed, dataset_name, path)
+        numbers = [question.index for question in those]
+        references = [question.answer for question in those]
+        if published and datasets.canonical(dataset_name) == "gpqa":
+            references = [datasets.PUBLISHED_GPQA_ANSWER] * len(found)
     else:
-        raise UserError(f"{path} holds samples without a reference answer: give --dataset_name")
-    expected = max(_expected(path, made, questions, repeats), len(found))
-    return Folder(path, found, references, repeats, expected, "schema" not in found[0] or bool(made.get("compat")))
+        numbers = matching.numbers(found, assumed)
+        references = _stored(path, found, numbers)
+    if not (repeats or own):
+        assumed = matching.repeats_of(found, numbers, REPEATS)
+    expected = max(_expected(path, made, questions, assumed), len(found))
+    by_compat = published or bool(made.get("compat"))
+    placed = [{**sample, "question_index": number} for sample, number in zip(found, numbers, strict=True)]
+    return Folder(path, placed, references, assumed, expected, by_compat)
+
+
+def _questions(
+    name: str, found: list[Record], made: dict[str, Any], repeats: int, data_dir: Path | None
+) -> list[Question]:
+    """All of the data set; of demo problems, which are endless, those up to the last sample's."""
+    most = 0
+    if name == datasets.DEMO:
+        most = max(s.get("question_index", s["problem_index"] // repeats) for s in found) + 1
+    return datasets.load(name, data_dir, seed=_setting(made, "seed", 0), max_problems=most)
+
+
+def _stored(path: Path, found: list[Record], numbers: list[int]) -> list[str]:
+    """The references that the samples hold. Raises UserError if there are none, or two for one question."""
+    references: dict[int, str] = {}
+    for sample, number in zip(found, numbers, strict=True):
+        if "reference_answer" not in sample:
+            raise UserError(f"{path} holds samples without a reference answer: give --dataset_name")
+        known = references.setdefault(number, sample["reference_answer"])
+        if known != sample["reference_answer"]:
+            raise UserError(
+                f"samples of question {number} in {path} hold two reference answers, {known!r} and"
+                f" {sample['reference_answer']!r}: give --dataset_name, or the run's command again, which corrects them"
+            )
+    return [references[number] for number in numbers]
 
 
 def _expected(path: Path, made: dict[str, Any], questions: list[Question] | None, repeats: int) -> int:
     """Samples of the whole run: as its summary says, else by its settings and the data set as far as known."""
-    summary = _json(path / SUMMARY)
+    summary = result_folder.summary(path)
     if summary:
         return int(summary["samples"] + summary["owed"])
-    numbers = (p.stem.removeprefix("problem_") for p in path.glob("problem_*.json"))
-    count = max(int(number) for number in numbers if number.isdigit()) // repeats + 1
+    count = int(result_folder.paths(path)[-1].stem.removeprefix("problem_")) // repeats + 1
     demo = made.get("dataset_name") == datasets.DEMO
     if questions is not None and not demo:
         count = len(questions)
-        if made.get("calibration_split"):
-            count -= round(made["calibration_split"] * count)
-    most = made.get("max_problems") or (datasets.DEMO_DEFAULT if demo else 0)
+        share = _setting(made, "calibration_split", 0.0)
+        if 0 < share < 1:
+            count = len(datasets.split_for_calibration(questions, share, _setting(made, "seed", 0))[1])
+    most = _setting(made, "max_problems", 0) or (datasets.DEMO_DEFAULT if demo else 0)
     if most and (demo or questions is None):
         count = most
     elif most:
@@ -83,8 +116,7 @@ def _expected(path: Path, made: dict[str, Any], questions: list[Question] | None
     return count * repeats
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):
-        return {}
+def _setting(made: dict[str, Any], name: str, default: Value) -> Value:
+    """A setting of the run, ``default`` where it is missing or of another kind, as another program's may be."""
+    value = made.get(name)
+    return value if isinstance(value, type(default)) and not isinstance(value, bool) else default

@@ -43,10 +43,15 @@ def status(sample: Record) -> str:
     return str(sample.get("exit_status", ended))
 
 
+def question_of(sample: Record, repeats: int) -> int:
+    """The number of a sample's question: as it tells, else by its own number, so gaps in a folder shift nothing."""
+    return int(sample.get("question_index", sample["problem_index"] // repeats))
+
+
 def by_math(found: Sequence[Record], references: Sequence[str], repeats: int) -> list[Graded]:
-    """Grading by notation and algebra. Grouping is by index, so gaps in a folder shift nothing."""
+    """Grading by notation and algebra."""
     answers = [str(s["final_answer"]) if answered(s) else None for s in found]
-    questions = [s["problem_index"] // repeats for s in found]
+    questions = [question_of(sample, repeats) for sample in found]
     with Grader() as grader:
         pairs = [(ref, answer) for ref, answer in zip(references, answers, strict=True) if answer is not None]
         verdicts = dict(zip(pairs, grader.compare(pairs), strict=True))

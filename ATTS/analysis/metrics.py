@@ -21,15 +21,14 @@ AUTHORS = {"draft": "draft", "target": "continue"}  # and the stage in which the
 
 def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
     """Everything about the samples of ``keys`` but the clock."""
-    expected = {key.index for key in keys}
-    found = [s for s in samples(folder) if s["problem_index"] in expected and s["exit_status"] not in OWED]
     references = {key.index: key.question.answer for key in keys}
+    found = [s for s in samples(folder) if s["problem_index"] in references and s.get("exit_status") not in OWED]
     repeats = keys[0].repeats
     graded = by_math(found, [references[s["problem_index"]] for s in found], repeats)
     return {
         "samples": len(found),
-        "owed": len(expected) - len(found),
-        "missing": len(expected) - len(found),
+        "owed": len(references) - len(found),
+        "missing": len(references) - len(found),
         **accuracy(graded, repeats),
         **work(found),
         **by_role.summarise(found),

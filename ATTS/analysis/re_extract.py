@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ATTS.runs.answering import ExtractMode
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
 from ATTS.store.records import Record
+from ATTS.store.result_folder import files, parsed
 from ATTS.tasks.answers import INVALID, FindAnswer
 from ATTS.tasks.datasets import default_data_dir
 from ATTS.tasks.llm import Extractor, NoReply
@@ -53,12 +54,15 @@ async def read_again(
     """
     done: dict[int, Record] = {}
     changes = Changes(folder)
+    where = {sample["problem_index"]: path for path, sample in files(folder.path)}
+    reference = {s["problem_index"]: one for s, one in zip(folder.samples, folder.references, strict=True)}
 
     async def work(sample: Record) -> None:
         index = sample["problem_index"]
+        before = INVALID if sample["final_answer"] is None else sample["final_answer"]
         text = chain(sample, folder.by_compat)
         answer = find(text, True) or INVALID
-        now = {**sample, RUNTIME: sample.get(RUNTIME, sample["final_answer"]), "final_answer_regex": answer}
+        news = {RUNTIME: sample.get(RUNTIME, before), "final_answer_regex": answer}
         if extractor:
             try:
                 answer = await extractor.read(str(sample.get("question", "")), text) or INVALID
@@ -67,14 +71,16 @@ async def read_again(
                 done[index] = sample
                 progress.add("failed")
                 return
-            now["final_answer_llm"] = answer
-        now["final_answer"] = answer
-        if answer != sample["final_answer"]:
-            changes.changed.append((index, str(sample["final_answer"]), answer))
-        if now != sample and not dry_run:
-            write(folder.path / f"problem_{index:04d}.json", now)
-        done[index] = now
-        progress.add("changed" if answer != sample["final_answer"] else "as it was")
+            news["final_answer_llm"] = answer
+        news["final_answer"] = answer
+        if "reference_answer" in sample:  # so that grading without the data set gives the same
+            news["reference_answer"] = reference[index]
+        if answer != before:
+            changes.changed.append((index, before, answer))
+        if not dry_run and any(sample.get(name) != value for name, value in news.items()):
+            await _rewrite(where[index], news)
+        done[index] = {**sample, **news}
+        progress.add("changed" if answer != before else "as it was")
 
     with _alone(folder.path), Progress(len(folder.samples), 0, "sample") as progress:
         await drain(folder.samples, work, concurrency)
@@ -83,9 +89,13 @@ async def read_again(
     return changes
 
 
-def write(path: Path, content: Record) -> None:
-    """Published files may hold Infinity, which is no JSON but what they hold."""
-    atomic.write(path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+async def _rewrite(path: Path, news: Record) -> None:
+    """Changes what a file says of ``news`` and nothing else, whatever it holds. Published ones may hold Infinity."""
+    content = {**parsed(path), **news}
+    try:
+        await atomic.write_aside(path, atomic.as_json(content, allow_nan=True))
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror}; it is as it was") from None
 
 
 @contextmanager
@@ -159,14 +169,16 @@ class ReExtractSettings(compute_accuracy.JudgeSettings):
 async def re_extract(settings: ReExtractSettings) -> str:
     data_dir = settings.data_dir or default_data_dir()
     folder = folders.load(settings.input_dir, settings.dataset_name, settings.repeats, data_dir)
-    extractor = compute_accuracy.extractor(settings) if settings.extract_mode == "llm" else None
-    try:
+    async with AsyncExitStack() as stack:
+        judge = await stack.enter_async_context(compute_accuracy.judge(settings))
+        extractor = None
+        if settings.extract_mode == "llm":
+            extractor = await stack.enter_async_context(compute_accuracy.extractor(settings))
         find = answering.reader(settings.extract_mode, settings.answer_after_think)
         changes = await read_again(folder, find, extractor, settings.concurrency, settings.dry_run)
-    finally:
         if extractor:
-            await extractor.close()
-    graded = await compute_accuracy.graded(changes.folder, settings)
+            extractor.endpoint.check()
+        graded = await compute_accuracy.graded(changes.folder, settings, judge)
     if not settings.dry_run:
         result_folder.update_summary(settings.input_dir, graded)
     counts = {"samples": len(folder.samples), "missing": folder.missing, "changed": len(changes.changed)}

@@ -42,7 +42,7 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
         percent(run["target_share"]) if run["scored"] else "-",
         f"{run['wall_seconds']:.1f}" if whole else unknown,
         f"{run['samples'] / run['wall_seconds']:.1f}" if whole else unknown,
-        f"{run['sample_seconds']:.2f}",
+        "-" if run["sample_seconds"] is None else f"{run['sample_seconds']:.2f}",
         _difference(against["accuracy"]) if against else "-",
         f"{against['speed_up']:.2f}" if against and against["speed_up"] else "-",
         f"{against['sample_speed_up']['ratio']:.2f}" if against and against["sample_speed_up"] else "-",

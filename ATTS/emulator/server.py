@@ -42,6 +42,7 @@ class Served:
     faults: tuple[Fault, ...] = ()
     loading_seconds: float = 0.0  # answers 503 for so long
     seed: int = 0
+    api_key: str = ""  # as --api-key: everything but health and metrics wants it
 
 
 class Server:
@@ -102,6 +103,9 @@ class Server:
     ) -> web.StreamResponse:
         if time.monotonic() - self._started < self.served.loading_seconds:
             return web.Response(status=503)
+        known = not self.served.api_key or request.headers.get("Authorization") == f"Bearer {self.served.api_key}"
+        if not known and not request.path.startswith(("/health", "/metrics")):
+            return web.json_response({"error": "Unauthorized"}, status=401)
         try:
             return await handler(request)
         except Refused as refused:

@@ -1,7 +1,7 @@
 """A chain that was interrupted, told again from its journal: the replies that it had are not asked for again."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypedDict
 
 from ATTS.method.types import Generated, LanguageModel, Usage
@@ -20,7 +20,9 @@ class Replayed:
     One chain's requests to one model come one after the other, so their order is all that is needed.
     """
 
-    def __init__(self, model: LanguageModel, replies: Iterable[Reply], keep: Callable[[Reply], None]) -> None:
+    def __init__(
+        self, model: LanguageModel, replies: Iterable[Reply], keep: Callable[[Reply], Awaitable[None]]
+    ) -> None:
         self._model, self._replies, self._keep = model, deque(replies), keep
 
     async def generate(
@@ -30,7 +32,7 @@ class Replayed:
             reply = self._replies.popleft()
             return Generated(reply["ids"], reply["ended"], Usage())
         written = await self._model.generate(ids, max_tokens, temperature, stop)
-        self._keep({"ids": written.ids, "ended": written.ended})
+        await self._keep({"ids": written.ids, "ended": written.ended})
         return written
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:

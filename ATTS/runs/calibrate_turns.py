@@ -73,7 +73,7 @@ class _AtItsTurn(TakeOver):
         if score is None:
             score = (await chain.score(target, turn)).score
             assert score is not None
-            self._partial.add({"row": self._row, "sample": self._sample, "turn": turn, "score": score})
+            await self._partial.add({"row": self._row, "sample": self._sample, "turn": turn, "score": score})
         self._turns.scores[turn][self._row, self._sample] = score
         await self._turns.barrier.arrive(self._member, turn)
         rejected = self._turns.rule(turn)(score, turn).rejected
@@ -104,8 +104,8 @@ async def calibrate_turns(
         role = party.model.role
         replies: list[Reply] = [{"ids": e["ids"], "ended": e["ended"]} for e in journal[key] if e.get("author") == role]
 
-        def keep(reply: Reply) -> None:
-            partial.add({"row": row, "sample": sample, "author": role, **reply})
+        async def keep(reply: Reply) -> None:
+            await partial.add({"row": row, "sample": sample, "author": role, **reply})
 
         made = party.reader(asked[row])
         made.model = Replayed(made.model, replies, keep)

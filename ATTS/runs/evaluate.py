@@ -1,8 +1,10 @@
 """Evaluation runs: settings in, a folder of samples and a summary out."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ATTS.analysis import metrics
@@ -27,6 +29,8 @@ from ATTS.store.records import OWED, Key, Keys, record
 from ATTS.store.result_folder import ResultStore
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
+
+log = logging.getLogger(__name__)
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -103,7 +107,25 @@ async def run_loop(
     """
     for model in served:
         model.check(asked)
-    extractor = Extractor() if settings.extract_mode == "llm" else None
+    async with Extractor() if settings.extract_mode == "llm" else nullcontext() as extractor:
+        await _run_loop(
+            settings, command, asked, loop, served, limits, folder, decides, whole_questions, only_repeat, extractor
+        )
+
+
+async def _run_loop(
+    settings: Sampled,
+    command: str,
+    asked: Sequence[Question],
+    loop: Loop,
+    served: Sequence[ServedModel],
+    limits: Limits,
+    folder: Path,
+    decides: RejectionRules | None,
+    whole_questions: bool,
+    only_repeat: int | None,
+    extractor: Extractor | None,
+) -> None:
     array = decides.array if decides else None
     decisive = provenance.decisive(settings, command=command, calibration=array.digest if array else None)
     if decides and decides.kind not in ("marginal", "per_question", "random"):
@@ -141,6 +163,7 @@ async def run_loop(
                         ended.chain.answer = await extractor.final_answer(ended.key.question.problem, ended.chain.text)
                     except UserError as error:
                         reason = f"{error}; the answer is the one found by regex"
+                        log.warning("%s", reason)
                 limits.ended(ended.chain)
                 told = record(ended.key, ended.chain, ended.status, reason, ended.seconds, digests, ended.started_at)
                 await store.save({**told, "started_at": epoch + ended.started_at})
@@ -156,8 +179,6 @@ async def run_loop(
         say("grading")
         summary = {**await asyncio.to_thread(metrics.summarise, folder, keys), **clock}
         store.save_summary(summary)
-    if extractor:
-        await extractor.close()
     print(metrics.describe(summary))
     if summary["owed"]:
         raise UserError(

@@ -134,7 +134,7 @@ async def first_chunks(
             row, sample = item
             places = _places(row, sample, len(asked), settings.seed, per_question)
             of, score, unscored = await drawer.score(places)
-            partial.add(
+            await partial.add(
                 {"row": row, "sample": sample, "of": of, key: score, **{why: unscored[why] for why in UNSCORED}}
             )
             progress.add("not scored" if score is None else "drawn again" if unscored else "scored")

@@ -158,7 +158,7 @@ async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: s
     """
     tokenizer = ModelTokenizer(_source(model, name))
     tokenizer.prompt(PROBE.strip(), SYSTEM)
-    own, served = tokenizer.begin(PROBE), await tokenized(session, model.url, name, PROBE)
+    own, served = tokenizer.begin(PROBE), await tokenized(session, model.url, model.role, name, PROBE)
     if served is not None and served not in (own, tokenizer.plain_prompt(PROBE)):  # some add begin-of-text unasked
         raise UserError(
             f"the {model.role} server at {model.url} has another tokenizer than {tokenizer.source!r}: of the text"

@@ -1,5 +1,6 @@
 """Which questions a command works on."""
 
+from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.runs.flags import Run
 from ATTS.runs.settings import ConformalSettings
@@ -27,6 +28,8 @@ def _choose(settings: Run, calibration: bool) -> list[Question]:
         return datasets.load(name, max_problems=most, seed=settings.seed, demo_split=split)
     questions = datasets.load(name, settings.data_dir)
     if share:
+        for numbers in datasets.duplicates(questions):
+            say(f"questions {', '.join(map(str, numbers))} of {name} are the same; they stay on one side of the split")
         kept, others = datasets.split_for_calibration(questions, share, settings.seed)
         questions = kept if calibration else others
     return questions[:most] if most else questions

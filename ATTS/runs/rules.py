@@ -27,6 +27,7 @@ from ATTS.store.calibration import CalibrationArray
 from ATTS.store.decisions import DecisionJournal
 from ATTS.store.records import OWED, Key, Record
 from ATTS.store.result_folder import samples
+from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
 
 LEARNING = ("online", "adaptive")
@@ -276,4 +277,5 @@ PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_tempera
 def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:
     """Those settings by name. A model that reads answers (llm) does so when a chain is over: it changes no score."""
     found = {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
+    found |= datasets.content(settings.dataset_name)
     return found | {"extract_mode": "published" if found["extract_mode"] == "published" else "regex"}

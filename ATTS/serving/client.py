@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import yarl
 
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated, Usage
-from ATTS.serving import retry
+from ATTS.serving import keys, retry
 from ATTS.serving.load import Load, load
 from ATTS.serving.retry import Transient
 
@@ -62,9 +63,10 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     """
     where = f"the {role} server at {url}"
     try:
-        info = await _get(session, url, "/get_model_info") or await _get(session, url, "/model_info")
-        models = await _get(session, url, "/v1/models") or {}
-        server = await _get(session, url, "/server_info") or await _get(session, url, "/get_server_info") or {}
+        get = partial(_get, session, url, role=role)
+        info = await get("/get_model_info") or await get("/model_info")
+        models = await get("/v1/models") or {}
+        server = await get("/server_info") or await get("/get_server_info") or {}
     except Transient as error:
         raise UserError(f"{where} is not ready ({error}); it may still be loading: wait and try again") from None
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
@@ -100,7 +102,7 @@ async def inspect_openai(
 ) -> "SGLangModel":
     """A model behind a server that has chat completions and nothing else. Raises UserError."""
     try:
-        models = await _get(session, url, "/v1/models")
+        models = await _get(session, url, "/v1/models", role)
         names = frozenset(str(card["id"]) for card in models["data"])
     except Transient as error:
         raise UserError(f"the {role} server at {url} is not ready ({error}): wait and try again") from None
@@ -116,13 +118,15 @@ async def inspect_openai(
     return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
 
 
-async def tokenized(session: aiohttp.ClientSession, url: str, name: str, text: str) -> list[int] | None:
+async def tokenized(session: aiohttp.ClientSession, url: str, role: str, name: str, text: str) -> list[int] | None:
     """The server's own ids of a text, without begin-of-text; None where it has no ``/tokenize`` (older releases,
     gateways) or answers in another form."""
     body = {"model": name, "prompt": text, "add_special_tokens": False}
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
     try:
-        async with session.post(url + "/tokenize", data=orjson.dumps(body), headers=JSON, timeout=timeout) as response:
+        async with session.post(
+            url + "/tokenize", data=orjson.dumps(body), headers=JSON | keys.headers(role), timeout=timeout
+        ) as response:
             if response.status != 200:
                 return None
             reply = orjson.loads(await response.read())
@@ -132,10 +136,12 @@ async def tokenized(session: aiohttp.ClientSession, url: str, name: str, text: s
     return ids if isinstance(ids, list) and all(isinstance(one, int) for one in ids) else None
 
 
-async def _get(session: aiohttp.ClientSession, url: str, path: str) -> Any:
-    """The JSON at ``path``, or None where the server has no such page."""
+async def _get(session: aiohttp.ClientSession, url: str, path: str, role: str) -> Any:
+    """The JSON at ``path``, or None where the server has no such page. Raises UserError if it wants another key."""
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
-    async with session.get(url + path, timeout=timeout) as response:
+    async with session.get(url + path, timeout=timeout, headers=keys.headers(role)) as response:
+        if response.status in (401, 403):
+            raise keys.refused(role, url)
         if response.status in retry.TRANSIENT_STATUS:
             raise Transient(f"status {response.status}")
         if response.status != 200:
@@ -173,6 +179,7 @@ class SGLangModel:
         self._session = session
         self._limit = limit
         self._scoring_limit = scoring_limit or limit
+        self._headers = {**JSON, **keys.headers(role)}
         self._urls = {path: yarl.URL(url + path) for path in ("/generate", "/v1/chat/completions")}
         self._retries = retries
         self._sampling = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
@@ -276,7 +283,7 @@ class SGLangModel:
         )
 
     async def _send(self, path: str, data: bytes) -> dict[str, Any]:
-        async with self._session.post(self._urls[path], data=data, headers=JSON) as response:
+        async with self._session.post(self._urls[path], data=data, headers=self._headers) as response:
             raw = await response.read()
             if response.status in retry.TRANSIENT_STATUS:
                 raise Transient(f"status {response.status}: {_excerpt(raw)}")
@@ -295,11 +302,11 @@ class SGLangModel:
 
     async def load(self) -> Load | None:
         """How busy the server is; None where it doesn't say (no --enable-metrics, a router)."""
-        return await load(self._session, self.url)
+        return await load(self._session, self.url, keys.headers(self.role))
 
     async def _gone(self) -> bool:
         try:
-            await _get(self._session, self.url, "/get_model_info")
+            await _get(self._session, self.url, "/get_model_info", self.role)
         except (aiohttp.ClientError, TimeoutError, Transient, ValueError):
             return True
         return False

@@ -1,5 +1,6 @@
 """How busy a server is, by its own page of metrics."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -34,11 +35,11 @@ NAMES = {
 WANTED = tuple(name for names in NAMES.values() for name in names)
 
 
-async def load(session: aiohttp.ClientSession, url: str) -> Load | None:
+async def load(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str] | None = None) -> Load | None:
     """None where the server has no such page, or doesn't answer in time: a run doesn't depend on it."""
     timeout = aiohttp.ClientTimeout(total=READ_SECONDS)
     try:
-        async with session.get(f"{url}/metrics", timeout=timeout, allow_redirects=True) as response:
+        async with session.get(f"{url}/metrics", timeout=timeout, headers=headers, allow_redirects=True) as response:
             if response.status != 200:
                 return None
             return parse(await response.text())

@@ -8,6 +8,7 @@ process group of its own, so stopping it leaves none of its children.
 import argparse
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
@@ -22,11 +23,13 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.errors import UserError
+from ATTS.serving import keys, sglang_server
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 TERM_SECONDS = 8.0  # an idle server leaves within that; a busy one drains for over 30 s and is killed
 LOG_LINES = 25
+KEY_FLAGS = ("--api-key", "--admin-api-key")
 PID_FILES = ("small_model.pid", "eval_model.pid")
 
 
@@ -51,7 +54,7 @@ class Server:
 
     def command(self) -> list[str]:
         """The launch command; a model's tensor parallelism is the number of its devices."""
-        words = [sys.executable, "-m", "sglang.launch_server"]
+        words = [sys.executable, "-m", *self._program()]
         words += ["--model-path", demo.resolve(self.model), "--served-model-name", self.model]
         words += ["--host", self.host, "--port", str(self.port)]
         words += ["--mem-fraction-static", str(self.memory_fraction), "--watchdog-timeout", "600", "--enable-metrics"]
@@ -63,6 +66,19 @@ class Server:
             words += ["--tensor-parallel-size", str(len(self.devices.split(",")))]
         return [*words, *self.extra]
 
+    def _program(self) -> list[str]:
+        """SGLang's launch command; with a key for this server, the one that hides it."""
+        return [sglang_server.__name__, self.key_variable] if self.key else ["sglang.launch_server"]
+
+    @property
+    def key_variable(self) -> str:
+        return f"{self.role.upper()}_API_KEY"
+
+    @property
+    def key(self) -> str | None:
+        """The key that its clients must have. Raises UserError."""
+        return keys.key(self.key_variable)
+
     def surroundings(self) -> dict[str, str]:
         """Environment of the server process: no proxy, since all traffic is on this machine."""
         proxies = {"http_proxy", "https_proxy", "all_proxy"}
@@ -73,6 +89,9 @@ class Server:
                 inherited["HF_HUB_OFFLINE"] = "1"
         elif self.devices:
             inherited["CUDA_VISIBLE_DEVICES"] = self.devices
+        if self.key:  # its program is one of this package
+            package = str(Path(sglang_server.__file__).parents[2])
+            inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [package, inherited.get("PYTHONPATH")]))
         return {**inherited, **self.environment}
 
 
@@ -137,7 +156,7 @@ def _spawn(server: Server, folder: Path) -> subprocess.Popen[bytes]:
     log = folder / f"{server.role}.log"
     print(f"starting {server.role}: {server.model} on {server.url}, log {log}", file=sys.stderr, flush=True)
     with log.open("wb") as output:
-        output.write(f"{shlex.join(server.command())}\n".encode())
+        output.write(f"{shlex.join(_shown(server.command()))}\n".encode())
         output.flush()
         process = subprocess.Popen(
             server.command(),
@@ -149,6 +168,12 @@ def _spawn(server: Server, folder: Path) -> subprocess.Popen[bytes]:
         )
     (folder / f"{server.role}.pid").write_text(f"{process.pid}\n")
     return process
+
+
+def _shown(command: Sequence[str]) -> list[str]:
+    """A command without the keys that someone gave as flags."""
+    shown = [re.sub(r"^(--(?:admin-)?api-key=).*", rf"\1{keys.HIDDEN}", word, flags=re.S) for word in command]
+    return [keys.HIDDEN if flag in KEY_FLAGS else word for flag, word in zip(["", *command], shown, strict=False)]
 
 
 def _wait(
@@ -165,7 +190,7 @@ def _wait(
                 raise UserError(
                     f"the {role} server ended with status {code} before it was ready.\n{_tail(folder, role)}"
                 )
-            if _healthy(server.url):
+            if _healthy(server):
                 print(f"{role} is ready after {seconds:.0f} s", file=sys.stderr, flush=True)
                 del waiting[role]
             elif seconds > timeout:
@@ -175,11 +200,12 @@ def _wait(
             print(f"waiting for {', '.join(waiting)}, {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def _healthy(url: str) -> bool:
+def _healthy(server: Server) -> bool:
     """/health generates a token, so 200 means that the model works; it takes a second."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.addheaders = [("Authorization", f"Bearer {server.key}")] if server.key else []
     try:
-        with opener.open(f"{url}/health", timeout=20) as reply:
+        with opener.open(f"{server.url}/health", timeout=20) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False

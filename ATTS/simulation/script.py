@@ -49,7 +49,9 @@ class Script:
     # A tokenizer
 
     def encode(self, text: str) -> list[int]:
-        code = self._codes[text]
+        code = self._codes.get(text)
+        if code is None:  # a text that no chain holds: a code that no chunk has
+            return [-1]
         return [code] + [FILLER] * (self._chunks[code].tokens - 1)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,8 +1,12 @@
-"""Writes that are whole or not there, also after a crash of the machine."""
+"""Writes that are whole or not there, also after a crash of the machine, and that don't hold the event loop."""
 
+import asyncio
+import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write(path: Path, data: bytes) -> None:
@@ -22,12 +26,64 @@ def write(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Adds one line; a crash can tear at most the last one, which readers must tolerate."""
-    with path.open("ab") as file:
-        file.write(line.rstrip(b"\n") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+async def write_aside(path: Path, data: bytes) -> None:
+    """``write`` in a thread; once begun it is finished even if the caller is cancelled."""
+    await _aside(lambda: write(path, data))
+
+
+class Journal:
+    """A file that lines are added to. A crash can tear at most the last ones, which readers must tolerate.
+
+    ``add`` returns when its line is on the disk. Lines stand in the order in which they were added;
+    those that come while others are being written share the next flush, so many writers wait for one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: list[bytes] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    async def add(self, line: bytes) -> None:
+        """Raises OSError."""
+        self._waiting.append(line.rstrip(b"\n") + b"\n")
+        if self._next is None:
+            self._next = asyncio.create_task(self._flush(self._writing))
+        await asyncio.shield(self._next)
+
+    async def _flush(self, before: "asyncio.Task[None] | None") -> None:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        self._writing, self._next = self._next, None
+        lines, self._waiting = b"".join(self._waiting), []
+        await _aside(lambda: self._append(lines))
+
+    def _append(self, lines: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = not self.path.exists()
+        with self.path.open("ab") as file:
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            _sync_folder(self.path.parent)
+
+
+def as_json(content: Any, allow_nan: bool) -> bytes:
+    """Readable JSON. A half of a character (a lone surrogate), which no encoding has, is escaped."""
+    try:
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=allow_nan).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(content, indent=1, allow_nan=allow_nan).encode() + b"\n"
+
+
+async def _aside(work: Callable[[], None]) -> None:
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await working
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

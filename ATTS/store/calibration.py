@@ -107,7 +107,8 @@ def compared(counts: Sequence[int], samples: int) -> list[int]:
 
 
 def provenance_path(path: Path) -> Path:
-    return path.with_suffix(".json")
+    """Beside the array; a path without .npy keeps all of its name, so that no two share one."""
+    return path.with_suffix(".json") if path.suffix == ".npy" else path.with_name(f"{path.name}.array.json")
 
 
 def digest(scores: NDArray[Any]) -> str:
@@ -263,8 +264,11 @@ def _pickled_dictionary(path: Path, raw: bytes) -> Scores:
         reader(stream)
         content = _InertUnpickler(stream).load()
         rows = {int(key): [float(value) for value in values] for key, values in content.content().items()}
-    except Exception as error:  # a damaged or hostile stream can fail anywhere
-        raise UserError(f"{path} is neither a NumPy array nor a published per-question one: {error}") from None
+    except Exception:  # a damaged or hostile stream can fail anywhere
+        raise UserError(
+            f"{path} holds Python objects, of which only the published form is read, one dictionary of question"
+            " numbers with a list of scores each; save numbers: numpy.save(path, numpy.array(scores, dtype=float))"
+        ) from None
     if sorted(rows) != list(range(len(rows))):
         raise UserError(f"{path} lacks questions: it has {len(rows)} rows numbered up to {max(rows, default=-1)}")
     lengths = {len(row) for row in rows.values()}

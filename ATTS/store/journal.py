@@ -16,7 +16,9 @@ class Journal:
 
     def __init__(self, made: Path, digest: str) -> None:
         """``digest`` says what it is for: a file for anything else is started anew. Raises UserError."""
-        self.path = made.with_suffix(".partial.jsonl")
+        name = made.stem if made.suffix == ".npy" else f"{made.name}.array"
+        self.path = made.with_name(f"{name}.partial.jsonl")
+        self._journal = atomic.Journal(self.path)
         header = {"for": digest}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +35,12 @@ class Journal:
             raise UserError(f"{self.path} can't be written: {error}") from None
         self.entries: list[Entry] = whole[1:]
 
-    def add(self, entry: Entry) -> None:
-        atomic.append_line(self.path, json.dumps(entry).encode())
+    async def add(self, entry: Entry) -> None:
+        """Returns when the entry is on the disk. Raises UserError."""
+        try:
+            await self._journal.add(json.dumps(entry).encode())
+        except OSError as error:
+            raise UserError(f"{self.path} can't be written: {error.strerror}; what stands there is kept") from None
         self.entries.append(entry)
 
     def remove(self) -> None:

@@ -53,11 +53,42 @@ def decisive(settings: Run, **more: object) -> dict[str, Any]:
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    return sha256(orjson.dumps(_by_content(content), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _by_content(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the path of a data file whose questions are told."""
+    kept = {name: value for name, value in about.items() if name != "dataset_name" or "questions" not in about}
+    return {name: _by_content(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Where ``wanted`` differs from what something was ``made`` with, a line each."""
-    return [
-        f"{key}: made with {made.get(key)!r}, now {value!r}" for key, value in wanted.items() if made.get(key) != value
-    ]
+    """Where ``wanted`` differs from what something was ``made`` with, a line each.
+
+    A person's own data file is the same if its questions are, wherever it lies. A result folder doesn't tell
+    them, but each of its samples does (store.py); an array that doesn't tell is of the same path or content.
+    """
+    lines = []
+    for key, value in wanted.items():
+        known = made.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            lines += differences(known, value)
+        elif key == "questions" and key not in made:
+            continue  # made by an older version: its dataset_name decides
+        elif key == "dataset_name" and known != value and _same_file(made, wanted):
+            continue
+        elif known != value:
+            lines.append(f"{key}: made with {known!r}, now {value!r}")
+    return lines
+
+
+def _same_file(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    names = [str(about.get("dataset_name")) for about in (made, wanted)]
+    if not all(name.endswith(".jsonl") for name in names):
+        return False
+    if "questions" not in wanted or "questions" in made:
+        return True
+    first, second = map(Path, names)
+    if first.resolve() == second.resolve():
+        return True
+    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()

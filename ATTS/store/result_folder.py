@@ -1,6 +1,5 @@
 """The result folder: one file a sample, written whole or not at all, resumed by content."""
 
-import asyncio
 import fcntl
 import json
 import os
@@ -10,13 +9,16 @@ from typing import Any
 
 import orjson
 
+from ATTS.console import say
 from ATTS.errors import UserError
-from ATTS.store import atomic
+from ATTS.store import atomic, foreign
 from ATTS.store.provenance import differences
 from ATTS.store.records import OWED, SCHEMA, Key, Record
 
 SETTINGS = "settings.json"
 SUMMARY = "summary.json"
+# What this project's samples all have; a file without any of them is read as another program's.
+OWN_KEYS = {"problem_index", "final_answer", "full_history", "duration_seconds", "exit_status", "usage"}
 
 
 class ResultStore:
@@ -90,8 +92,10 @@ class ResultStore:
     def finished(self, keys: Sequence[Key]) -> set[int]:
         """Indexes of the finished samples among ``keys``. Raises UserError if a file is another question's.
 
-        A file counts by its content: one that is torn is work still owed.
+        A file counts by its content: one that is torn is work still owed. A reference answer that was
+        corrected in the data set since is corrected in the samples, too, so that they are graded alike.
         """
+        corrected: dict[int, Record] = {}
         there = {name for name in os.listdir(self.folder) if name.startswith("problem_")}
         done = set()
         for key in keys if there else ():
@@ -106,53 +110,60 @@ class ResultStore:
                 )
             if found.get("exit_status") not in OWED:
                 done.add(key.index)
+                if found.get("reference_answer") != key.question.answer:
+                    corrected[key.index] = {**found, "reference_answer": key.question.answer}
+        for index, content in corrected.items():
+            atomic.write(self.path(index), _json(content))
+        if corrected:
+            say(f"{len(corrected)} samples in {self.folder} get the reference answers that the data set has today")
         return done
 
     def path(self, index: int) -> Path:
         return self.folder / f"problem_{index:04d}.json"
 
     async def save(self, content: Record) -> None:
-        """Writes one sample; once begun it is finished even if the run is cancelled."""
-        writing = asyncio.ensure_future(
-            asyncio.to_thread(atomic.write, self.path(content["problem_index"]), _json(content))
-        )
+        """Writes one sample; once begun it is finished even if the run is cancelled. Raises UserError."""
+        path = self.path(content["problem_index"])
         try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing
-            raise
+            await atomic.write_aside(path, _json(content))
+        except OSError as error:
+            raise UserError(f"{path} can't be written: {error.strerror}; the samples before it are kept") from None
 
     def summary(self) -> dict[str, Any]:
         """The summary of an earlier run of the same command; empty if there is none."""
-        try:
-            return dict(json.loads((self.folder / SUMMARY).read_text()))
-        except (FileNotFoundError, ValueError):
-            return {}
+        return summary(self.folder)
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         atomic.write(self.folder / SUMMARY, _json(summary))
 
 
+def summary(folder: Path) -> dict[str, Any]:
+    """A run's summary.json; empty if there is none, or another program's."""
+    content = _object(folder / SUMMARY)
+    return content if all(isinstance(content.get(name), int) for name in ("samples", "owed")) else {}
+
+
+def about_of(folder: Path) -> dict[str, Any]:
+    """A run's settings.json; empty if there is none, or another program's."""
+    content = _object(folder / SETTINGS)
+    return content if isinstance(content.get("settings"), dict) else {}
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The settings in it; empty likewise."""
+    return dict(about_of(folder).get("settings", {}))
+
+
 def update_summary(folder: Path, news: Mapping[str, Any]) -> None:
-    """Replaces what a finished run's summary says of ``news``; a folder without a summary stays without."""
-    path = folder / SUMMARY
-    if path.exists():
-        atomic.write(path, _json({**json.loads(path.read_text()), **news}))
+    """Replaces what a finished run's summary says of ``news``; a folder without one of this project's stays so."""
+    known = summary(folder)
+    if known:
+        atomic.write(folder / SUMMARY, _json({**known, **news}))
 
 
 def read(path: Path) -> Record | None:
-    """A sample's record; None for a file that is missing or torn, which is work still owed."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        content = orjson.loads(raw)
-    except ValueError:  # torn, or a published one with Infinity in it, which only the standard library reads
-        try:
-            content = json.loads(raw)
-        except ValueError:
-            return None
+    """A sample's record; None for a file that is missing, torn or no sample, which is work still owed."""
+    content = parsed(path)
     if not isinstance(content, dict) or "problem_index" not in content or "full_history" not in content:
         return None
     if content.get("schema", SCHEMA) != SCHEMA:
@@ -160,28 +171,72 @@ def read(path: Path) -> Record | None:
     return content
 
 
+def parsed(path: Path) -> Any:
+    """What a JSON file holds; None where it is missing or torn."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
+    try:
+        return orjson.loads(raw)
+    except ValueError:  # torn, or a published one with Infinity in it, which only the standard library reads
+        try:
+            return json.loads(raw)
+        except ValueError:
+            return None
+        except RecursionError:
+            raise UserError(f"{path} is nested too deeply to be a sample") from None
+
+
 def read_summary(folder: Path) -> dict[str, Any]:
     """What a finished run amounted to. Raises UserError if it isn't finished."""
-    try:
-        return dict(json.loads((folder / SUMMARY).read_text()))
-    except FileNotFoundError:
-        raise UserError(f"{folder} has no {SUMMARY}: the run is not finished; give its command again") from None
-    except ValueError as error:
-        raise UserError(f"{folder / SUMMARY} is damaged: {error}") from None
+    path = folder / SUMMARY
+    if not path.exists():
+        raise UserError(f"{folder} has no {SUMMARY}: the run is not finished; give its command again")
+    known = summary(folder)
+    if not known:
+        raise UserError(f"{path} is damaged, or not of this project; give the run's command again")
+    return known
 
 
 def samples(folder: Path) -> Iterator[Record]:
-    """Every whole sample of a result folder, in the order of its index."""
-    numbered = []
-    for path in folder.glob("problem_*.json"):
-        number = path.stem.removeprefix("problem_")
-        if number.isdigit():
-            numbered.append((int(number), path))
-    for _, path in sorted(numbered):
-        found = read(path)
-        if found is not None:
-            yield found
+    """Every whole sample of a result folder, in the order of its files. Raises UserError for a file that is none."""
+    for _, sample in files(folder):
+        yield sample
+
+
+def files(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """Each with its file. Raises UserError, also for a sample that is there twice."""
+    where: dict[int, Path] = {}
+    for path in paths(folder):
+        content = parsed(path)
+        if content is None:  # missing or torn
+            continue
+        if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
+            raise UserError(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
+        sample = content if _own(content) else foreign.sample(path, content)
+        first = where.setdefault(sample["problem_index"], path)
+        if first != path:
+            raise UserError(f"{first} and {path} are both sample {sample['problem_index']}: remove one of them")
+        yield path, sample
+
+
+def paths(folder: Path) -> list[Path]:
+    """The sample files of a result folder in the order of their numbers."""
+    named = [(path.stem.removeprefix("problem_"), path) for path in folder.glob("problem_*.json")]
+    return [path for _, path in sorted((int(number), path) for number, path in named if number.isdecimal())]
+
+
+def _own(content: Any) -> bool:
+    return isinstance(content, dict) and "schema" in content and content.keys() >= OWN_KEYS
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content = parsed(path)
+    return content if isinstance(content, dict) else {}
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return atomic.as_json(content, allow_nan=False)

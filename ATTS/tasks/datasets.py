@@ -5,21 +5,18 @@ its result files. The one difference: GPQA's choices are shuffled (there, A is a
 """
 
 import itertools
-import json
-import math
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from ATTS.demo import family
 from ATTS.errors import UserError
 from ATTS.method import prompts
-
-Row = dict[str, Any]
+from ATTS.tasks import own_files
+from ATTS.tasks.rows import Row, read_jsonl, read_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +71,26 @@ def _sample(count: int, seed: int) -> Callable[[Sequence[Row]], Sequence[Row]]:
 
 
 def _fields(problem: str, answer: str) -> Callable[[Row], tuple[str, str]]:
-    return lambda row: (str(row[problem]), _plain(row[answer]))
+    return lambda row: (row.text(problem), row.text(answer).strip())
 
 
-def _plain(value: object) -> str:
-    """Answers as text; a number that is whole loses its ".0"."""
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
-        return str(int(value))
-    return str(value).strip()
+def _olympiad(row: Row) -> tuple[str, str]:
+    answers = row.fields["final_answer"]
+    if not isinstance(answers, list) or not answers:
+        raise UserError(f"{row.where}: final_answer must be a list with an answer")
+    return row.text("question"), row.plain(answers[0], "final_answer").strip("$ ")
 
 
 def _s1(row: Row) -> tuple[str, str]:
     from ATTS.tasks.answers import find_boxed
 
-    solution = str(row["solution"])
-    return str(row["question"]), find_boxed(solution) or solution.strip()
+    solution = row.text("solution")
+    return row.text("question"), find_boxed(solution) or solution.strip()
+
+
+def _gsm8k(row: Row) -> tuple[str, str]:
+    answer = row.text("answer").rpartition("####")[2].strip().replace(",", "")
+    return row.text("question"), row.plain(answer, "answer behind ####")
 
 
 SOURCES = {
@@ -101,9 +103,9 @@ SOURCES = {
     "olympiad": _Source(
         "Hothan/OlympiadBench",
         "train",
-        lambda row: (str(row["question"]), str(row["final_answer"][0]).strip("$ ")),
+        _olympiad,
         subset="OE_TO_maths_en_COMP",
-        keep=lambda row: row["answer_type"] == "Numerical" and not row["is_multiple_answer"],
+        keep=lambda row: row.fields["answer_type"] == "Numerical" and not row.fields["is_multiple_answer"],
         select=_first(50),
         group="subfield",
     ),
@@ -118,7 +120,7 @@ SOURCES = {
     "gsm8k": _Source(
         "openai/gsm8k",
         "train",
-        lambda row: (str(row["question"]), str(row["answer"]).rpartition("####")[2].strip().replace(",", "")),
+        _gsm8k,
         subset="main",
         select=_sample(100, 42),
     ),
@@ -128,6 +130,7 @@ DEMO = "demo"
 DEMO_DEFAULT = 100  # demo problems are endless; this many unless told otherwise
 NAMES = (*SOURCES, DEMO)
 GPQA_SEED = 0
+PUBLISHED_GPQA_ANSWER = "A"  # there the choices are not shuffled
 
 
 def canonical(name: str) -> str:
@@ -135,13 +138,20 @@ def canonical(name: str) -> str:
     return ALIASES.get(name, name)
 
 
+def content(name: str) -> dict[str, str]:
+    """What names a person's own file by its questions, whatever its path; nothing for a data set with a name."""
+    if not name.endswith(".jsonl"):
+        return {}
+    ids = "\n".join(question.id for question in load(name))
+    return {"questions": sha256(ids.encode()).hexdigest()[:16]}
+
+
 def load(
     name: str, data_dir: Path | None = None, max_problems: int = 0, seed: int = 0, demo_split: str = "test"
 ) -> list[Question]:
     """The questions of a data set, the first ``max_problems`` of them if that is not 0.
 
-    ``name`` is one of NAMES or a JSONL file with ``problem`` and ``answer`` (and ``choices`` for
-    multiple choice, ``answer`` then being the right one's letter; ``group``, the question's kind).
+    ``name`` is one of NAMES or a JSONL file (own_files.py).
     ``seed`` draws demo problems. Raises UserError.
     """
     name = canonical(name)
@@ -151,7 +161,7 @@ def load(
     if name in SOURCES:
         questions = _from_source(name, SOURCES[name], data_dir)
     elif name.endswith(".jsonl"):
-        questions = _from_file(Path(name))
+        questions = [Question(i, *fields) for i, fields in enumerate(own_files.read(Path(name)))]
     else:
         raise UserError(
             f"unknown data set {name!r}: known are {', '.join(NAMES)} (amc = amc23), or the path of a"
@@ -168,94 +178,73 @@ def _from_source(name: str, source: _Source, data_dir: Path | None) -> list[Ques
         chosen = source.select([row for row in rows if source.keep(row)])
         if name == "gpqa":
             return [_gpqa(i, row) for i, row in enumerate(chosen)]
-        kinds = [str(row.get(source.group, "")) if source.group else "" for row in chosen]
+        kinds = [str(row.fields.get(source.group, "")) if source.group else "" for row in chosen]
         return [Question(i, *source.read(row), group=kinds[i]) for i, row in enumerate(chosen)]
-    except (KeyError, IndexError, TypeError) as error:
+    except KeyError as error:
         raise UserError(f"data set {name!r} ({source.hub_id}) lacks a column: {error}") from None
 
 
 def _gpqa(index: int, row: Row) -> Question:
-    texts = [str(row[column]).strip() for column in ("Correct Answer", *(f"Incorrect Answer {i}" for i in (1, 2, 3)))]
+    columns = ("Correct Answer", *(f"Incorrect Answer {i}" for i in (1, 2, 3)))
+    texts = [row.text(column).strip() for column in columns]
     order = random.Random(f"{GPQA_SEED}:{index}").sample(range(4), 4)
     letter = prompts.LETTERS[order.index(0)]
-    return Question(index, str(row["Question"]).strip(), letter, tuple(texts[i] for i in order))
+    return Question(index, row.text("Question").strip(), letter, tuple(texts[i] for i in order))
 
 
 def _hub_rows(source: _Source) -> list[Row]:
-    from datasets import load_dataset  # takes seconds to import; local folders don't need it
+    import datasets  # takes seconds to import; local folders don't need it
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    datasets.disable_progress_bars()  # its own lines about downloads and splits are no output of a run
+    disable_progress_bars()
+    datasets.logging.set_verbosity_error()
     try:
-        return list(load_dataset(source.hub_id, source.subset, split=source.split))
+        rows = list(datasets.load_dataset(source.hub_id, source.subset, split=source.split))
     except Exception as error:  # the hub client raises many kinds, offline ones among them
         raise UserError(
             f"{source.hub_id} could not be loaded from the hub or its cache ({type(error).__name__}: {error});"
             " without a network, give a local copy with --data_dir"
         ) from error
+    return [Row(f"{source.hub_id}, row {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _local_rows(source: _Source, data_dir: Path) -> list[Row]:
     folder = data_dir / source.hub_id / (source.subset or "")
-    for suffix, read in ((".jsonl", _read_jsonl), (".parquet", _read_parquet)):
+    for suffix, read in ((".jsonl", read_jsonl), (".parquet", read_parquet)):
         path = folder / f"{source.split}{suffix}"
         if path.is_file():
             return list(read(path))
     raise UserError(f"no {source.split}.jsonl or {source.split}.parquet in {folder}")
 
 
-def _from_file(path: Path) -> list[Question]:
-    if not path.is_file():
-        raise UserError(f"data set file {path} does not exist")
-    questions = []
-    for index, row in enumerate(_read_jsonl(path)):
-        missing = [key for key in ("problem", "answer") if row.get(key) in (None, "")]
-        if missing:
-            raise UserError(f"{path}, line {index + 1}: no {' and no '.join(missing)}")
-        choices = tuple(str(choice) for choice in row.get("choices") or ())
-        answer = _plain(row["answer"])
-        if choices and answer not in prompts.LETTERS[: len(choices)]:
-            raise UserError(
-                f"{path}, line {index + 1}: the answer to a multiple-choice question is a letter"
-                f" {prompts.LETTERS[0]}-{prompts.LETTERS[len(choices) - 1]}, not {answer!r}"
-            )
-        questions.append(Question(index, str(row["problem"]), answer, choices, str(row.get("group") or "")))
-    return questions
-
-
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: not a JSON object")
-            yield row
-
-
-def _read_parquet(path: Path) -> Iterable[Row]:
-    import pyarrow.parquet
-
-    return list(pyarrow.parquet.read_table(path).to_pylist())
-
-
 def split_for_calibration(
     questions: Sequence[Question], share: float, seed: int
 ) -> tuple[list[Question], list[Question]]:
-    """(calibration, evaluation): disjoint, drawn by seed, each in the data set's order."""
-    count = round(share * len(questions))
-    if not 0 < count < len(questions):
+    """(calibration, evaluation): disjoint, drawn by seed, each in the data set's order.
+
+    Questions of the same content are drawn together, so that none is on both sides.
+    """
+    ids = list(dict.fromkeys(question.id for question in questions))
+    count = round(share * len(ids))
+    if not 0 < count < len(ids):
         raise UserError(
-            f"a calibration split of {share:g} leaves {count} of {len(questions)} questions for calibration;"
+            f"a calibration split of {share:g} leaves {count} of {len(ids)} questions for calibration;"
             " both sides need at least one"
         )
-    chosen = set(random.Random(f"split:{seed}").sample(range(len(questions)), count))
+    chosen = {ids[i] for i in random.Random(f"split:{seed}").sample(range(len(ids)), count)}
     return (
-        [question for i, question in enumerate(questions) if i in chosen],
-        [question for i, question in enumerate(questions) if i not in chosen],
+        [question for question in questions if question.id in chosen],
+        [question for question in questions if question.id not in chosen],
     )
+
+
+def duplicates(questions: Sequence[Question]) -> list[list[int]]:
+    """Numbers of the questions that have the same content, those of one content together."""
+    by_id: dict[str, list[int]] = {}
+    for question in questions:
+        by_id.setdefault(question.id, []).append(question.index)
+    return [numbers for numbers in by_id.values() if len(numbers) > 1]
 
 
 def default_data_dir() -> Path | None:

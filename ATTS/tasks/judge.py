@@ -22,11 +22,15 @@ _REPLY = re.compile(r"\W*(match|mismatch)\W*", re.I)
 
 
 class LLMJudge:
-    """Decides by asking a model, greedily, for at most ten tokens, as published."""
+    """Decides by asking a model, greedily, for ten tokens, as published; one that thinks first gets more."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.unreadable = 0  # replies that were neither word
+
+    @property
+    def unreadable(self) -> int:
+        """Replies that were neither word."""
+        return self.endpoint.unreadable
 
     async def matches(self, question: str, reference: str, answer: str) -> Verdict:
         """Whether one answer is right. Raises UserError."""
@@ -44,11 +48,14 @@ class LLMJudge:
 
     async def _ask(self, user: str) -> Verdict:
         try:
-            reply = await self.endpoint.ask(_SYSTEM, user, max_tokens=10)
+            reply = await self.endpoint.ask(_SYSTEM, user, max_tokens=10, readable=_readable)
         except NoReply:
             return Verdict.UNDECIDED
         word = _REPLY.fullmatch(reply)
         if word is None:
-            self.unreadable += 1
             return Verdict.UNDECIDED
         return Verdict.EQUAL if word[1].lower() == "match" else Verdict.DIFFERENT
+
+
+def _readable(reply: str) -> bool:
+    return _REPLY.fullmatch(reply) is not None

@@ -3,17 +3,22 @@ judges (judge.py) ask through the same door."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from ATTS.errors import UserError
 from ATTS.tasks.answers import INVALID
+from ATTS.tasks.thoughts import without_thoughts
 
 DEFAULT_MODEL = "gpt-4o"
 LONGEST = 12_000  # characters of a chain that are shown; the answer stands at its end
 GIVE_UP = 3  # requests that failed for good before any succeeded: the endpoint doesn't work
+UNREADABLE = 20  # replies that can't be read before any can: the model doesn't do what it is asked
+ROOM_TO_THINK = (4096, 32_768)  # tokens that a reply gets which was cut off before it said anything
+SLOWEST = 10  # tokens a second at which it may be written
 _INSTRUCTION = (
     "You are given a question and a worked solution. Reply with the solution's final answer only, as it"
     " stands there, without explanation. Do not solve the question yourself. If the solution states no"
@@ -22,7 +27,15 @@ _INSTRUCTION = (
 
 
 class NoReply(Exception):
-    """A request failed for good, all retries included; another one may not."""
+    """A request failed for good, all retries included, or was replied to with nothing; another one may not."""
+
+
+class Replies(Protocol):
+    """Earlier replies by the content of the request."""
+
+    def get(self, name: str) -> str | None: ...
+
+    async def add(self, name: str, reply: str) -> None: ...
 
 
 @dataclass
@@ -36,11 +49,39 @@ class Spent:
     completion_tokens: int = 0
 
 
-class Endpoint:
-    """Asks one model. The key comes from OPENAI_API_KEY and is never written or logged.
+@dataclass(frozen=True)
+class _Form:
+    """What the endpoint takes: found out by its refusals."""
 
-    Rate limits (Retry-After heeded), server errors, time-outs and torn replies are tried again.
-    ``cache`` is a file of earlier replies by the content of the request; without it nothing is kept.
+    limit: str | None = "max_tokens"  # the name of the parameter; None: it takes none
+    greedy: bool = True
+    system: bool = True
+
+    def body(self, model: str, system: str, user: str, max_tokens: int) -> dict[str, Any]:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        if not self.system:
+            messages = [{"role": "user", "content": f"{system}\n\n{user}"}]
+        limit = {self.limit: max_tokens} if self.limit else {}
+        return {"model": model, **({"temperature": 0} if self.greedy else {}), **limit, "messages": messages}
+
+    def after(self, refusal: str) -> "_Form | None":
+        """The form to try next; None if the refusal is of something else."""
+        if self.limit and self.limit in refusal:
+            return _Form("max_completion_tokens" if self.limit == "max_tokens" else None, self.greedy, self.system)
+        if self.greedy and "temperature" in refusal:
+            return _Form(self.limit, False, self.system)
+        if self.system and "system" in refusal and "role" in refusal:
+            return _Form(self.limit, self.greedy, False)
+        return None
+
+
+class Endpoint:
+    """Asks one model. Use as an async context manager. The key comes from OPENAI_API_KEY and is never
+    written or logged.
+
+    Rate limits (Retry-After heeded), server errors, time-outs and torn replies are tried again; a
+    parameter that the endpoint refuses is left out or replaced. ``cache`` holds earlier replies;
+    without it nothing is kept.
     """
 
     def __init__(
@@ -49,59 +90,130 @@ class Endpoint:
         environment: Mapping[str, str] = os.environ,
         retries: int = 3,
         timeout: float = 60.0,
-        cache: Path | None = None,
+        cache: Replies | None = None,
     ) -> None:
         """``flag`` is what the person gave that needs this. Raises UserError."""
         import openai  # takes a second; most commands never ask a model
 
-        key = environment.get("OPENAI_API_KEY")
+        key = (environment.get("OPENAI_API_KEY") or "").strip()
         if not key:
             raise UserError(f"{flag} needs OPENAI_API_KEY (and OPENAI_BASE_URL, OPENAI_MODEL) to be set")
+        if not (key.isascii() and key.isprintable()):
+            raise UserError("OPENAI_API_KEY holds characters that no key has: set it again")
         self.model = environment.get("OPENAI_MODEL") or DEFAULT_MODEL
         self.spent = Spent()
-        self._retries = retries
-        self._cache = _Cache(cache)
-        self._client = openai.AsyncOpenAI(
-            api_key=key, base_url=environment.get("OPENAI_BASE_URL") or None, max_retries=retries, timeout=timeout
-        )
+        self.unreadable = 0
+        self.readable = 0
+        self._retries, self._timeout = retries, timeout
+        self._cache = cache
+        self._form = _Form()
+        self._room = 0  # tokens that were needed so far because the model thinks
+        self._shown = ""  # the first reply that could not be read
+        try:
+            self._client = openai.AsyncOpenAI(
+                api_key=key, base_url=environment.get("OPENAI_BASE_URL") or None, max_retries=retries, timeout=timeout
+            )
+        except Exception as error:  # a proxy or a certificate file of the environment that can't be used
+            raise UserError(
+                f"{flag}: no connection to the model can be set up ({type(error).__name__}: {error}); check"
+                " OPENAI_BASE_URL, ALL_PROXY and HTTPS_PROXY (a SOCKS proxy needs pip install 'httpx[socks]'),"
+                " SSL_CERT_FILE and SSL_CERT_DIR"
+            ) from None
 
-    async def ask(self, system: str, user: str, max_tokens: int) -> str:
-        """The model's reply, empty if it said nothing (a refusal, for one). Raises NoReply, Problem."""
-        request = {
-            "model": self.model,
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-        }
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def ask(self, system: str, user: str, max_tokens: int, readable: Callable[[str], bool] = bool) -> str:
+        """The model's reply without its thoughts. Raises NoReply, Problem.
+
+        A reply that was cut off before it could be read is asked for again with more room. One that is not
+        ``readable`` is returned, but not kept.
+        """
+        system, user = _encodable(system), _encodable(user)
+        request = _Form().body(self.model, system, user, max_tokens)
         name = sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-        known = self._cache.get(name)
+        known = self._cache.get(name) if self._cache else None
         if known is not None:
-            self.spent.cached += 1
-            return known
-        text = await self._post(request)
-        self._cache.add(name, text)
+            text, _ = without_thoughts(known)
+            if readable(text):
+                self.spent.cached += 1
+                self.readable += 1
+                return text
+        text = await self._reply(system, user, max_tokens, readable)
+        if readable(text):
+            self.readable += 1
+            if self._cache:
+                await self._cache.add(name, text)
+        else:
+            self.unreadable += 1
+            self._shown = self._shown or text
+            if not self.readable and self.unreadable >= UNREADABLE:
+                self.check()
         return text
 
-    async def _post(self, request: dict[str, object]) -> str:
+    def check(self) -> None:
+        """Raises UserError if there were replies and none could be read."""
+        if self.unreadable and not self.readable:
+            shown = repr(self._shown[:100]) if self._shown else "nothing"
+            raise UserError(
+                f"none of {self.unreadable} replies of the model {self.model} could be read (it said {shown}): choose"
+                " another OPENAI_MODEL, or give it more room if it thinks before it replies"
+            )
+
+    async def _reply(self, system: str, user: str, max_tokens: int, readable: Callable[[str], bool]) -> str:
+        limits = [limit for limit in (max_tokens, *ROOM_TO_THINK) if limit >= self._room]
+        text = ""
+        for number, limit in enumerate(limits):
+            try:
+                text, cut = await self._post(system, user, limit)
+            except UserError:
+                if number == 0:
+                    raise
+                return text  # more room than the model has: what it said with less stands
+            if readable(text) or not cut:
+                self._room = max(self._room, limit if number and readable(text) else 0)
+                return text
+        return text
+
+    async def _post(self, system: str, user: str, max_tokens: int) -> tuple[str, bool]:
+        """The reply without thoughts, and whether it was cut off."""
         import openai
 
-        for attempt in range(self._retries + 1):
+        attempt = 0
+        seconds = max_tokens / SLOWEST if max_tokens in ROOM_TO_THINK else 0
+        while True:
+            form = self._form
             try:
-                reply = await self._client.chat.completions.create(**request)  # type: ignore[call-overload]
-                text = (reply.choices[0].message.content or "").strip() if reply.choices else ""
+                reply = await self._client.chat.completions.create(
+                    **form.body(self.model, system, user, max_tokens), timeout=max(self._timeout, seconds)
+                )
+                text, cut = _said(reply)
             except (ValueError, AttributeError, TypeError) as error:  # a body that is torn or no completion
-                if attempt < self._retries:
+                attempt += 1
+                if attempt <= self._retries:
                     continue
                 raise self._failed(f"a reply that can't be read: {type(error).__name__}") from None
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if form is not self._form:  # another request has found out what is refused
+                    continue
+                following = form.after(str(error))
+                if following is None:
+                    raise UserError(f"the model {self.model} can't be asked: {self._told(error)}") from None
+                self._form = following
+                continue
             except (openai.RateLimitError, openai.InternalServerError, openai.APIConnectionError) as error:
                 raise self._failed(self._told(error)) from None
-            except openai.OpenAIError as error:  # the key, the model's name, the request
+            except openai.OpenAIError as error:  # the key, the model's name
                 raise UserError(f"the model {self.model} can't be asked: {self._told(error)}") from None
             self.spent.requests += 1
             self.spent.prompt_tokens += reply.usage.prompt_tokens if reply.usage else 0
             self.spent.completion_tokens += reply.usage.completion_tokens if reply.usage else 0
-            return text
-        raise AssertionError
+            return text, cut
 
     def _failed(self, reason: str) -> Exception:
         self.spent.failed += 1
@@ -110,51 +222,31 @@ class Endpoint:
         return NoReply(reason)
 
     def _told(self, error: Exception) -> str:
-        return f"{type(error).__name__}: {error}".replace(self._client.api_key, "***")  # some endpoints repeat the key
+        cause = f" ({error.__cause__})" if error.__cause__ and str(error.__cause__) else ""
+        told = f"{type(error).__name__}: {error}{cause}"
+        return told.replace(self._client.api_key, "***")  # some endpoints repeat the key
 
     def cost(self) -> dict[str, object]:
         return {"model": self.model, **asdict(self.spent)}
 
-    async def close(self) -> None:
-        await self._client.close()
+
+def _said(reply: Any) -> tuple[str, bool]:
+    """A completion's text without thoughts, and whether it was cut off before its end."""
+    if not reply.choices:
+        return "", False
+    choice = reply.choices[0]
+    text, thought = without_thoughts(_encodable(choice.message.content or ""))
+    only_thoughts = not text and (thought or bool(getattr(choice.message, "reasoning_content", None)))
+    return text, choice.finish_reason == "length" or only_thoughts
 
 
-class _Cache:
-    """Replies by request, a JSON line each; a torn last line is ignored and asked again."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._known: dict[str, str] = {}
-        self._torn = False
-        if path is None or not path.exists():
-            return
-        lines = path.read_text(errors="replace")
-        self._torn = bool(lines) and not lines.endswith("\n")
-        for line in lines.splitlines():
-            try:
-                entry = json.loads(line)
-                self._known[entry["request"]] = str(entry["reply"])
-            except (ValueError, KeyError, TypeError):
-                continue
-
-    def get(self, name: str) -> str | None:
-        return self._known.get(name)
-
-    def add(self, name: str, reply: str) -> None:
-        self._known[name] = reply
-        if self._path is None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"request": name, "reply": reply}).encode() + b"\n"
-        with self._path.open("ab") as file:
-            file.write(b"\n" + line if self._torn else line)
-            file.flush()
-            os.fsync(file.fileno())
-        self._torn = False
+def _encodable(text: str) -> str:
+    """Halves of characters (lone surrogates), which can be neither sent nor written, as question marks."""
+    return text.encode(errors="replace").decode()
 
 
 class Extractor:
-    """Reads final answers."""
+    """Reads final answers. Use as an async context manager."""
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
         self.endpoint = endpoint or Endpoint("--extract_mode llm")
@@ -170,7 +262,14 @@ class Extractor:
         """The chain's final answer, None if it has none. Raises NoReply, Problem."""
         asked = f"Question:\n{question}\n\nSolution:\n{chain[-LONGEST:]}"
         text = await self.endpoint.ask(_INSTRUCTION, asked, max_tokens=256)
-        return None if not text or text.lower().rstrip(".") == INVALID else text
+        if not text:
+            raise NoReply("it said nothing")
+        return None if text.lower().rstrip(".") == INVALID else text
 
-    async def close(self) -> None:
-        await self.endpoint.close()
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.endpoint.__aexit__(kind, error, trace)

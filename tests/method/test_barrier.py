@@ -62,7 +62,11 @@ def test_a_chain_told_again_asks_only_for_what_its_journal_lacks(known: int) -> 
 
     def run(model: Model, replies: list[Reply]) -> Chain:
         view = reader(model)
-        view.model = Replayed(model, replies, journal.append)
+
+        async def keep(reply: Reply) -> None:
+            journal.append(reply)
+
+        view.model = Replayed(model, replies, keep)
         chain = Chain(find_answer, view)
         asyncio.run(alone(chain, view, 9))
         return chain

@@ -262,7 +262,10 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
         return [json.loads(line) for line in path.read_text().splitlines()[1:]] if path.exists() else []
 
     with_servers(
-        lambda pair: cut_off(calibrate(ConformalSettings(**pair), False), lambda: len(partial()) >= 160), **flags
+        lambda pair: cut_off(
+            calibrate(ConformalSettings(**pair), False), lambda: any(entry.get("turn") == 1 for entry in partial())
+        ),
+        **flags,
     )
     kept = partial()
     scored = [entry for entry in kept if "score" in entry]

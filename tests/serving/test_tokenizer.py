@@ -177,8 +177,8 @@ def test_the_servers_own_ids_are_compared(tmp_path: Path) -> None:
         content = Scripted(lambda _: Written("x"), lambda _, __: [])
         async with Server(Served(role="draft", name="m", content=content)) as server, new_session(10) as session:
             info = ServerInfo(frozenset({"m"}), "m", str(folder), 100, "0.5.23")
-            assert await tokenized(session, server.url, "m", "12") is not None
-            assert await tokenized(session, server.url + "/no", "m", "12") is None
+            assert await tokenized(session, server.url, "draft", "m", "12") is not None
+            assert await tokenized(session, server.url + "/no", "draft", "m", "12") is None
             model = SGLangModel(session, server.url, "draft", info, CapacityLimiter(1), 0)
             with pytest.raises(UserError, match="another tokenizer"):
                 await served_models._tokenizer(session, model, "m")

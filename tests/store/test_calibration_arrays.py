@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from ATTS.errors import UserError
 from ATTS.store import calibration
+from ATTS.store.journal import Journal
 
 
 def test_every_published_array_loads_in_its_mode_and_in_no_other(published_arrays: Path) -> None:
@@ -108,3 +109,32 @@ def test_an_array_that_its_provenance_does_not_describe_is_refused(tmp_path: Pat
     calibration.provenance_path(path).write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         calibration.load(path, per_question=False)
+
+
+def test_arrays_whose_names_differ_anywhere_have_descriptions_of_their_own(tmp_path: Path) -> None:
+    names = ("a.npy", "a", "temp0.8", "temp0.9", "temp0.8.npy", "scores.v1", "scores.v2", "b.json")
+    for number, name in enumerate(names):
+        calibration.save(tmp_path / name, np.array([1.5 + number]), {"name": name})
+    for name in names:
+        about = calibration.load(tmp_path / name, per_question=False).provenance
+        assert about is not None
+        assert about["name"] == name
+    partials = {Journal(tmp_path / name, name).path for name in names}
+    assert len(partials) == len(names)
+
+
+@pytest.mark.parametrize(
+    "content", [[1.5, 2.0], [[1.5], [2.0, 3.0]], {"a": 1}, {0: 1.5}, {0: ["x"]}, None, {0: [1.5], "b": [1.5]}]
+)
+@pytest.mark.parametrize("per_question", [False, True])
+def test_an_array_of_objects_is_refused_with_the_form_that_is_read(
+    tmp_path: Path, content: object, per_question: bool
+) -> None:
+    path = tmp_path / "objects.npy"
+    array = np.empty(len(content) if isinstance(content, list) else (), dtype=object)
+    array[...] = content if isinstance(content, list) and not isinstance(content[0], list) else None
+    if not isinstance(content, list):
+        array[()] = content
+    np.save(path, array)
+    with pytest.raises(UserError, match=r"objects\.npy holds Python objects, .*dictionary of question.*numpy\.save"):
+        calibration.load(path, per_question)

@@ -75,6 +75,50 @@ def test_a_sample_of_another_question_under_the_same_number_is_noticed(tmp_path:
             store.owed([Key(Question(0, "something else", "1"), 0, 2)])
 
 
+def test_a_reference_that_was_corrected_is_corrected_in_the_samples(tmp_path: Path) -> None:
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        save(store, *KEYS)
+    corrected = [Question(q.index, q.problem, "corrected") if q.index == 1 else q for q in QUESTIONS]
+    with ResultStore(tmp_path, ABOUT, force=False) as store:
+        assert store.finished([Key(question, repeat, 2) for question in corrected for repeat in range(2)]) == set(
+            range(6)
+        )
+    assert [s["reference_answer"] for s in samples(tmp_path)] == ["0", "0", "corrected", "corrected", "2", "2"]
+
+
+def test_lines_of_a_journal_are_on_the_disk_when_they_are_reported_in_their_order(tmp_path: Path) -> None:
+    """Also when some of the callers are cancelled; what they had begun may be there, once."""
+    path = tmp_path / "journal"
+    journal = atomic.Journal(path)
+
+    async def add(number: int) -> None:
+        await journal.add(str(number).encode())
+        assert str(number) in path.read_text().split()
+
+    async def run() -> None:
+        adding = [asyncio.create_task(add(number)) for number in range(200)]
+        await asyncio.sleep(0)
+        for task in adding[::7]:
+            task.cancel()
+        await asyncio.gather(*adding, return_exceptions=True)
+        await add(200)
+        assert all(task.cancelled() or not task.exception() for task in adding)
+
+    asyncio.run(run())
+    assert path.read_text().split() == [str(number) for number in range(201)]
+    asyncio.run(add(201))
+    assert path.read_text().endswith("200\n201\n")
+
+
+def test_a_journal_that_can_not_be_written_says_so_and_the_loop_goes_on(tmp_path: Path) -> None:
+    async def run() -> int:
+        journal = atomic.Journal(tmp_path)  # a folder
+        told = await asyncio.gather(*(journal.add(b"x") for _ in range(5)), return_exceptions=True)
+        return sum(isinstance(error, OSError) for error in told)
+
+    assert asyncio.run(run()) == 5
+
+
 def test_results_of_unknown_origin_are_not_added_to(tmp_path: Path) -> None:
     (tmp_path / "problem_0000.json").write_text(json.dumps({"problem_index": 0, "full_history": []}))
     with pytest.raises(UserError, match="unknown origin"):

@@ -1,20 +1,30 @@
 """Models behind an OpenAI-compatible endpoint, asked over HTTP: as judges and as readers of answers."""
 
 import asyncio
+import gc
 import json
 import logging
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from conftest import door
 from openai_server import KEY, Endpoint, Reply, serve
 
+from ATTS.analysis.re_extract import ReExtractSettings, re_extract
+from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.runs.evaluate import evaluate_alone
+from ATTS.runs.settings import BaselineSettings
+from ATTS.store.journal import Journal
+from ATTS.store.replies import ReplyCache
 from ATTS.tasks import llm
 from ATTS.tasks.equivalence import Verdict
 from ATTS.tasks.judge import LLMJudge
+from ATTS.tasks.thoughts import without_thoughts
 
 FAULTS: dict[str, tuple] = {
     "429": ("status", 429, {"Retry_After": "1"}),
@@ -29,12 +39,12 @@ def judged(
     endpoint: Endpoint, *answers: str, cache: Path | None = None, retries: int = 1, timeout: float = 30
 ) -> tuple[list, LLMJudge]:
     async def run() -> tuple[list, LLMJudge]:
-        asked = llm.Endpoint("--judge llm", endpoint.environment, retries=retries, timeout=timeout, cache=cache)
+        asked = llm.Endpoint(
+            "--judge llm", endpoint.environment, retries=retries, timeout=timeout, cache=ReplyCache(cache)
+        )
         judge = LLMJudge(asked)
-        try:
+        async with asked:
             return [await judge.matches("1 + 1?", "2", answer) for answer in answers], judge
-        finally:
-            await asked.close()
 
     return asyncio.run(run())
 
@@ -112,6 +122,171 @@ def test_a_torn_cache_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         assert len(endpoint.asked) == 3
         judged(endpoint, "1", "2", cache=path)
         assert len(endpoint.asked) == 3
+
+
+THOUGHT = "Okay, so the answer is two, a <b> tag means nothing and neither does Mismatch."
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "thought"),
+    [
+        (f"<think>\n{THOUGHT}\n</think>\n\nMatch", "Match", True),
+        (f"{THOUGHT}\n</think>\n\nMatch", "Match", True),  # the template opened it
+        (f"<think>{THOUGHT}", "", True),  # cut off
+        (f"<think>{THOUGHT}</think>", "", True),
+        (f"<think></think><think>{THOUGHT}</think>Match", "Match", True),
+        (f"<THINKING>{THOUGHT}</THINKING> Match", "Match", True),
+        (f"[THINK]{THOUGHT}[/THINK]Match", "Match", True),
+        (f"\u25c1think\u25b7{THOUGHT}\u25c1/think\u25b7Match", "Match", True),
+        (
+            f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>Match",
+            "Match",
+            True,
+        ),
+        (f"<|channel|>analysis<|message|>{THOUGHT}", "", True),
+        (r"\frac{1}{2} < x", r"\frac{1}{2} < x", False),
+        ("I think it is 5", "I think it is 5", False),
+        ("", "", False),
+    ],
+)
+def test_thoughts_are_taken_out_of_a_reply(reply: str, text: str, thought: bool) -> None:
+    assert without_thoughts(reply) == (text, thought)
+
+
+@pytest.mark.parametrize("layout", ["marked", "opened by the template", "told apart", "marked, and the end not told"])
+@pytest.mark.parametrize("needed", [300, 20_000])
+def test_a_model_that_thinks_gets_room_for_it_and_its_thoughts_are_no_reply(
+    layout: str, needed: int, tmp_path: Path
+) -> None:
+    def reply(_message: str, _: int) -> Reply:
+        if endpoint.bodies[-1]["max_tokens"] < needed:
+            cut = "Okay, so I" if layout == "opened by the template" else "<think>Okay, so I"
+            if layout == "told apart":
+                return "thoughts", "Okay"
+            return "cut" if layout != "marked, and the end not told" else "text", cut
+        return "text", f"<think>{THOUGHT}</think>\n\nMatch" if layout.startswith(
+            "marked"
+        ) else f"{THOUGHT}</think>Match"
+
+    with serve(reply) as endpoint:
+        verdicts, judge = judged(endpoint, "two", "2.0", cache=tmp_path / "replies")
+        assert verdicts == [Verdict.EQUAL] * 2
+        assert judge.unreadable == 0
+        limits = [body["max_tokens"] for body in endpoint.bodies]
+        assert limits == ([10, 4096, 4096] if needed < 4096 else [10, 4096, 32768, 32768])  # learnt once
+        verdicts, judge = judged(endpoint, "two", "2.0", cache=tmp_path / "replies")
+        assert (verdicts, judge.endpoint.spent.cached) == ([Verdict.EQUAL] * 2, 2)
+    assert "Okay" not in (tmp_path / "replies").read_text()
+
+
+def test_a_model_with_less_room_than_thoughts_need_is_taken_at_its_word(tmp_path: Path) -> None:
+    def reply(_message: str, _: int) -> Reply:
+        asked = endpoint.bodies[-1]["max_tokens"]
+        if asked > 4096:
+            return "refuse", f"this model's maximum context length is 8192 tokens, you asked for {asked}"
+        return "cut", "<think>Okay"
+
+    with serve(reply) as endpoint:
+        verdicts, judge = judged(endpoint, "two", cache=tmp_path / "replies")
+    assert (verdicts, judge.unreadable) == ([Verdict.UNDECIDED], 1)
+    assert not (tmp_path / "replies").exists()
+
+
+REFUSALS = {
+    "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'",
+    "temperature": "Unsupported value: 'temperature' does not support 0 with this model. Only the default is.",
+    "system": "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+}
+
+
+@pytest.mark.parametrize("refused", [*[(one,) for one in REFUSALS], tuple(REFUSALS)])
+def test_a_parameter_that_the_endpoint_refuses_is_left_out_or_replaced(refused: tuple[str, ...]) -> None:
+    def reply(_message: str, _: int) -> Reply:
+        body = endpoint.bodies[-1]
+        roles = [message["role"] for message in body["messages"]]
+        for name in refused:
+            if name in body or name in roles:
+                return "refuse", REFUSALS[name]
+        return "Match"
+
+    with serve(reply) as endpoint:
+        verdicts, judge = judged(endpoint, "two", "2.0")
+        assert len(endpoint.bodies) == len(refused) + 2
+    assert verdicts == [Verdict.EQUAL] * 2
+    assert judge.endpoint.spent.failed == 0
+    last = endpoint.bodies[-1]
+    assert last.get("max_completion_tokens" if "max_tokens" in refused else "max_tokens") == 10
+    assert "mathematics expert" in last["messages"][0]["content"]
+
+
+def test_an_endpoint_that_takes_no_limit_at_all_is_asked_without() -> None:
+    def reply(_message: str, _: int) -> Reply:
+        limit = endpoint.bodies[-1].keys() & {"max_tokens", "max_completion_tokens"}
+        return ("refuse", f"Extra inputs are not permitted: {limit.pop()}") if limit else "Match"
+
+    with serve(reply) as endpoint:
+        assert judged(endpoint, "two")[0] == [Verdict.EQUAL]
+
+
+def test_replies_that_can_not_be_read_are_not_kept_and_earlier_ones_are_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "replies"
+    with serve(lambda *_: "Well, it depends") as endpoint:
+        assert judged(endpoint, "two", cache=path)[0] == [Verdict.UNDECIDED]
+    assert not path.exists()
+    with serve(lambda *_: "Match") as endpoint:
+        judged(endpoint, "two", cache=path)
+    entry = json.loads(path.read_text())
+    path.write_text(json.dumps({**entry, "reply": "<think>Okay, so"}) + "\n")  # as it was kept once
+    with serve(lambda *_: "Mismatch") as endpoint:
+        assert judged(endpoint, "two", cache=path)[0] == [Verdict.DIFFERENT]
+        assert judged(endpoint, "two", cache=path)[0] == [Verdict.DIFFERENT]
+        assert len(endpoint.asked) == 1
+
+
+def test_half_a_character_in_an_answer_or_a_reply_is_a_question_mark(tmp_path: Path) -> None:
+    with serve(lambda *_: "Match \ud800") as endpoint:
+        verdicts, _ = judged(endpoint, "2 \udfff", cache=tmp_path / "replies")
+    assert verdicts == [Verdict.EQUAL]  # a question mark is punctuation
+    assert "2 ?" in endpoint.asked[0][0]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ALL_PROXY": "socks5://127.0.0.1:9"},
+        {"HTTP_PROXY": "nonsense://127.0.0.1:9"},
+        {"SSL_CERT_FILE": "/nonexistent/certificates.pem"},
+        {"OPENAI_API_KEY": "a b\nc"},
+        {"OPENAI_API_KEY": "clé"},
+        {"OPENAI_BASE_URL": "127.0.0.1:9/v1"},
+    ],
+)
+def test_an_environment_in_which_no_model_can_be_reached_is_told_in_a_line_before_any_work(
+    folder: Path, environment: dict[str, str]
+) -> None:
+    set_ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1", **environment}
+    told = door("compute_accuracy", "--output_dir", "results", *FLAGS, "--judge", "llm", cwd=folder.parent, **set_)
+    assert told.returncode == 2
+    assert told.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in told.stderr
+    assert environment.get("OPENAI_API_KEY", KEY) not in told.stderr
+
+
+@pytest.mark.parametrize("judge", ["llm", "both"])
+def test_a_model_whose_every_reply_is_unreadable_is_an_error_and_no_accuracy(folder: Path, judge: str) -> None:
+    with serve(lambda *_: ("cut", "<think>Okay")) as endpoint:
+        flags = ("--output_dir", "results", *FLAGS, "--judge", judge)
+        told = door("compute_accuracy", *flags, cwd=folder.parent, **endpoint.environment)
+        assert told.returncode == 2
+        assert "could be read" in told.stderr
+        assert told.stdout == ""
+        assert not (folder.parent / "evaluation/llm_replies.jsonl").exists()
+        before = [path.read_bytes() for path in sorted(folder.iterdir())]
+        flags = ("--input_dir", "results", *FLAGS, "--extract_mode", "llm")
+        told = door("re_extract", *flags, cwd=folder.parent, **endpoint.environment)
+    assert told.returncode == 2
+    assert "error: " in told.stderr
+    assert [path.read_bytes() for path in sorted(folder.iterdir())] == before
 
 
 TEXTS = (r"It is \boxed{\frac{1}{2}}.", r"So \boxed{0.4} or so", r"It \boxed{7}", "I have no idea")
@@ -211,3 +386,62 @@ def test_answers_read_again_by_a_model_keep_what_was_read_before_and_go_on_after
     for sample, old in zip(after, before, strict=True):
         added = {"final_answer_runtime", "final_answer_regex", "final_answer_llm"}
         assert {k: v for k, v in sample.items() if k not in added} == {**old, "final_answer": sample["final_answer"]}
+
+
+def test_a_run_that_fails_closes_the_client_of_the_model_that_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/problem_0000.json").write_text(json.dumps({"problem_index": 0, "full_history": []}))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    content = Scripted(lambda _: Written("x"), lambda ask, start: [-0.5] * len(ask.ids[start:]))
+
+    async def run() -> None:
+        async with Server(Served(role="draft", name="demo-draft", content=content)) as server:
+            settings = BaselineSettings(
+                dataset_name="demo",
+                small_model_name="demo-draft",
+                small_model_url=server.url,
+                output_dir=tmp_path / "run",
+                extract_mode="llm",
+            )
+            with pytest.raises(UserError, match="unknown origin"):
+                await evaluate_alone(settings)
+
+    asyncio.run(run())
+    clients = [one for one in gc.get_objects() if type(one) is openai.AsyncOpenAI]
+    assert all(client.is_closed() for client in clients)
+
+
+def test_nothing_is_flushed_to_the_disk_by_the_thread_that_serves_requests(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of a calibration, a judge's replies, samples that are read again."""
+    flushed: list[bool] = []
+    flush = os.fsync
+
+    def watched(file: int) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            flushed.append(False)
+        else:
+            flushed.append(True)
+        flush(file)
+
+    partial = Journal(tmp_path / "array.npy", "digest")
+    cache = ReplyCache(tmp_path / "replies")
+    settings = ReExtractSettings(input_dir=folder, dataset_name=str(tmp_path / "data.jsonl"), repeats=2)
+
+    async def run() -> None:
+        monkeypatch.setattr(os, "fsync", watched)
+        await asyncio.gather(*(partial.add({"row": row}) for row in range(20)))
+        await asyncio.gather(*(cache.add(str(name), "Match") for name in range(20)))
+        await re_extract(settings)
+
+    asyncio.run(run())
+    assert flushed
+    assert not any(flushed)
+    assert [entry["row"] for entry in Journal(tmp_path / "array.npy", "digest").entries] == list(range(20))
+    again = ReplyCache(tmp_path / "replies")
+    assert all(again.get(str(name)) == "Match" for name in range(20))

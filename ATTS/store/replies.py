@@ -1,0 +1,47 @@
+"""Replies of a model by the content of the request, kept in a file, so that a rerun asks nothing twice."""
+
+import json
+from pathlib import Path
+
+from ATTS.errors import UserError
+from ATTS.store import atomic
+
+
+class ReplyCache:
+    """A JSON line a reply; a torn last line is ignored and asked again. Without a path nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises UserError."""
+        self._known: dict[str, str] = {}
+        self._journal = atomic.Journal(path) if path else None
+        self._torn = False
+        if path is None or not path.exists():
+            return
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise UserError(f"the file of replies {path} can't be read: {error.strerror}") from None
+        self._torn = bool(lines) and not lines.endswith("\n")
+        for line in lines.split("\n"):
+            try:
+                entry = json.loads(line)
+                self._known[entry["request"]] = str(entry["reply"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+
+    def get(self, name: str) -> str | None:
+        return self._known.get(name)
+
+    async def add(self, name: str, reply: str) -> None:
+        """Returns when the reply is on the disk. Raises UserError."""
+        self._known[name] = reply
+        if self._journal is None:
+            return
+        line = json.dumps({"request": name, "reply": reply}).encode()
+        before, self._torn = (b"\n" if self._torn else b""), False
+        try:
+            await self._journal.add(before + line)
+        except OSError as error:
+            raise UserError(
+                f"{self._journal.path} can't be written: {error.strerror}; name another file with --llm_cache"
+            ) from None
