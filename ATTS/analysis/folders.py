@@ -1,4 +1,4 @@
-"""Result folders as they are graded: samples, their references, and what is missing."""
+"""Result folders and recordings as they are graded: samples, their references, and what is missing."""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 from ATTS.analysis.grading import finished
 from ATTS.errors import UserError
+from ATTS.store.recording import read_results
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SETTINGS, SUMMARY, samples
 from ATTS.tasks import datasets
@@ -17,7 +18,8 @@ REPEATS = 16  # of folders that don't say, as the published ones don't
 
 @dataclass(frozen=True)
 class Folder:
-    """A result folder, one of this project's or a published one. ``samples`` are those that ended by themselves."""
+    """A result folder, one of this project's or a published one, or a recording. ``samples`` are those that ended
+    by themselves."""
 
     path: Path
     samples: list[Record]
@@ -36,10 +38,13 @@ class Folder:
 
 
 def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None) -> Folder:
-    """Reads a folder; the references are those of ``dataset_name``, else those in the samples. Raises UserError."""
-    if not path.is_dir():
-        raise UserError(f"{path} is not a folder")
-    found = finished(samples(path))
+    """Reads a folder or a recording; the references are those of ``dataset_name``, else those in the samples.
+
+    Raises UserError.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is neither a result folder nor a recording")
+    found = finished(samples(path)) if path.is_dir() else read_results(path)
     if not found:
         raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
     made = _json(path / SETTINGS).get("settings", {})
@@ -54,6 +59,13 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
                 f"{path} has a sample of question {last}, but {dataset_name} has {len(questions)} questions: check"
                 f" --dataset_name and --repeats {repeats}"
             )
+        for sample in found if path.is_file() else ():
+            number = sample["problem_index"] // repeats
+            if questions[number].problem not in sample["question"]:
+                raise UserError(
+                    f"question {number} of {path} is another one than {dataset_name}'s: check --dataset_name and"
+                    f" --repeats {repeats}"
+                )
         references = [questions[s["problem_index"] // repeats].answer for s in found]
     elif all("reference_answer" in s for s in found):
         references = [s["reference_answer"] for s in found]
@@ -64,7 +76,10 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
 
 
 def _expected(path: Path, made: dict[str, Any], questions: list[Question] | None, repeats: int) -> int:
-    """Samples of the whole run: as its summary says, else by its settings and the data set as far as known."""
+    """Samples of the whole run: as its summary says, else by its settings and the data set as far as known. Of a
+    recording, those that it holds."""
+    if path.is_file():
+        return 0
     summary = _json(path / SUMMARY)
     if summary:
         return int(summary["samples"] + summary["owed"])
@@ -86,5 +101,5 @@ def _expected(path: Path, made: dict[str, Any], questions: list[Question] | None
 def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}

@@ -1,5 +1,6 @@
 """The growing chain of one sample: text for people, token ids for each model that reads it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -77,9 +78,13 @@ class ModelView:
 
 
 class Chain:
-    """Text, history and answer of one sample, and the readers that follow it."""
+    """Text, history and answer of one sample, and the readers that follow it.
 
-    def __init__(self, find_answer: FindAnswer, *readers: ModelView) -> None:
+    ``token_budget``: most tokens of all its chunks together, whoever writes them (0: no limit). Chunks are
+    cut to what is left of it, so it is never exceeded; a chunk that is not taken in costs nothing.
+    """
+
+    def __init__(self, find_answer: FindAnswer, *readers: ModelView, token_budget: int = 0) -> None:
         self.text = ""
         self._before = ""  # the text without the newest chunk
         self.history: list[Event] = []
@@ -87,6 +92,13 @@ class Chain:
         self.discarded: list[Discarded] = []  # drafted ahead for nothing
         self._find_answer = find_answer
         self._readers = readers
+        self._left: float = token_budget or math.inf
+        self._cut()
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of the budget."""
+        return self._left <= 0
 
     async def extend(self, author: ModelView, turn: int, stage: Stage) -> Event:
         """Lets ``author`` write one chunk, and takes it in."""
@@ -100,6 +112,8 @@ class Chain:
         something that others can read, and the next author writes them again. (A tokenizer shows such
         bytes as U+FFFD, so a chunk that truly ends in that character loses it, too.)
         """
+        self._left -= written.usage.completion_tokens
+        self._cut()
         ids = list(written.ids)
         text = author.tokenizer.decode(ids)
         while text.endswith(REPLACEMENT):
@@ -133,6 +147,11 @@ class Chain:
         verdict = judge(ppl, turn)
         event = Event(turn, Stage.SCORE, usage, None, False, ppl, verdict.percentile, verdict.rejected, verdict.details)
         return self._record(event)
+
+    def _cut(self) -> None:
+        """Nobody writes a longer chunk than what is left."""
+        for reader in self._readers:
+            reader.max_tokens = int(min(reader.max_tokens, self._left))
 
     def _record(self, event: Event) -> Event:
         self.history.append(event)
