@@ -1,4 +1,4 @@
-# The comparison of all methods with the demo pair on CPU: three to seven minutes on two cores.
+# The comparison of all methods with the demo pair on CPU: five to ten minutes on two cores.
 source configs/demo.sh
 : "${DATASET:=demo}"
 : "${PROBLEMS:=48}"

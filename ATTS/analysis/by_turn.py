@@ -2,18 +2,22 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from ATTS.errors import UserError
+from ATTS.analysis import folders
+from ATTS.analysis.grading import by_math
+from ATTS.analysis.re_extract import chain
+from ATTS.console import require
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
 from ATTS.store.records import Record
-from ATTS.tasks.answers import INVALID
+from ATTS.tasks.answers import INVALID, find_answer
+from ATTS.tasks.datasets import default_data_dir
 
 Row = dict[str, Any]
 WRITERS = {
@@ -22,6 +26,20 @@ WRITERS = {
     Stage.CONTINUE.value: "target",
     Stage.TARGET_DISCARDED.value: "target",
 }
+
+
+def of_run(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None, again: bool) -> list[Row]:
+    """Of a finished run's summary; where that says nothing by turn or another grading is wanted, and of published
+    folders and recordings, from the samples. ``again``: with answers read anew. Raises UserError."""
+    if (path / result_folder.SETTINGS).is_file():
+        rows = result_folder.read_summary(path).get("by_turn")
+        if rows and not dataset_name and not again:
+            return list(rows)
+    folder = folders.load(path, dataset_name, repeats, data_dir)
+    found = folder.samples
+    if again:
+        found = [{**s, "final_answer": find_answer(chain(s, folder.by_compat), True) or INVALID} for s in found]
+    return by_turn(found, [sample.right for sample in by_math(found, folder.references, folder.repeats)])
 
 
 def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
@@ -74,7 +92,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def picture(runs: dict[str, Sequence[Row]], path: Path) -> None:
+def picture(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
     """Accuracy against turns and against tokens, and how many samples stop when; one line a run."""
     import matplotlib
 
@@ -103,7 +121,7 @@ class ByTurnSettings:
     """Flags of by_turn."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Result folders."""
+    """Result folders, of this project or published ones, and recordings (.jsonl, .jsonl.gz)."""
 
     picture: Path | None = None
     """Draw it into this file (.png, .pdf, .svg)."""
@@ -111,16 +129,30 @@ class ByTurnSettings:
     json: bool = False
     """Print JSON."""
 
+    dataset_name: str | None = None
+    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; needed for published folders
+    and recordings, which don't hold them."""
+
+    repeats: int | None = None
+    """Samples of every question; default: the run's own, else 16."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
+    read_again: bool = False
+    """Read the answers again, nested braces whole, instead of taking those that the run read; the turns at which
+    samples stopped stay."""
+
+    def __post_init__(self) -> None:
+        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
+
 
 async def show(settings: ByTurnSettings) -> str:
-    found = {}
-    for folder in settings.runs:
-        rows = result_folder.read_summary(folder).get("by_turn")
-        if not rows:
-            raise UserError(
-                f"{folder} tells nothing by turn: its summary is of an older version; give its command again"
-            )
-        found[folder.name] = rows
+    data_dir = settings.data_dir or default_data_dir()
+    found = {
+        path.name: of_run(path, settings.dataset_name, settings.repeats, data_dir, settings.read_again)
+        for path in settings.runs
+    }
     if settings.picture:
         picture(found, settings.picture)
     if settings.json:

@@ -1,4 +1,4 @@
-"""Result folders as they are graded: samples, their references, and what is missing."""
+"""Result folders and recordings as they are graded: samples, their references, and what is missing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from ATTS.analysis import matching
 from ATTS.analysis.grading import finished
 from ATTS.errors import UserError
 from ATTS.store import result_folder
+from ATTS.store.recording import read_results
 from ATTS.store.records import Record
 from ATTS.tasks import datasets
 from ATTS.tasks.datasets import Question
@@ -18,8 +19,8 @@ Value = TypeVar("Value", int, float, str, bool)
 
 @dataclass(frozen=True)
 class Folder:
-    """A result folder, one of this project's or a published one. ``samples`` are those that ended by themselves,
-    each with the number of its question in the data set as ``question_index``."""
+    """A result folder, one of this project's or a published one, or a recording. ``samples`` are those that ended
+    by themselves, each with the number of its question in the data set as ``question_index``."""
 
     path: Path
     samples: list[Record]
@@ -38,10 +39,13 @@ class Folder:
 
 
 def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None) -> Folder:
-    """Reads a folder; the references are those of ``dataset_name``, else those in the samples. Raises UserError."""
-    if not path.is_dir():
-        raise UserError(f"{path} is not a folder")
-    found = finished(result_folder.samples(path))
+    """Reads a folder or a recording; the references are those of ``dataset_name``, else those in the samples.
+
+    Raises UserError.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is neither a result folder nor a recording")
+    found = finished(result_folder.samples(path)) if path.is_dir() else read_results(path)
     if not found:
         raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
     made = result_folder.settings(path)
@@ -97,7 +101,10 @@ def _stored(path: Path, found: list[Record], numbers: list[int]) -> list[str]:
 
 
 def _expected(path: Path, made: dict[str, Any], questions: list[Question] | None, repeats: int) -> int:
-    """Samples of the whole run: as its summary says, else by its settings and the data set as far as known."""
+    """Samples of the whole run: as its summary says, else by its settings and the data set as far as known. Of a
+    recording, those that it holds."""
+    if path.is_file():
+        return 0
     summary = result_folder.summary(path)
     if summary:
         return int(summary["samples"] + summary["owed"])

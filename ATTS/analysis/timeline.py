@@ -19,6 +19,7 @@ from ATTS.method.types import Stage
 COLOURS = {Stage.DRAFT.value: "#4c78a8", Stage.SCORE.value: "#72b7b2", Stage.CONTINUE.value: "#e45756"}
 WORDS = {Stage.DRAFT.value: "draft", Stage.SCORE.value: "score", Stage.CONTINUE.value: "continue"}
 MOST_ROWS = 200  # samples in a timeline
+LABELS = {"questions": "questions, one sample each", "samples": "samples of a question", "turns": "turns of a sample"}
 
 
 def timeline(samples: Sequence[dict[str, Any]], path: Path) -> None:

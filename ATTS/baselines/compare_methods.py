@@ -2,19 +2,22 @@
 
 A block is a part of the questions. Every method runs it, forwards in one block and in reverse order in
 the next, so that a machine that slows down or warms up favours none. A block that was interrupted is done
-again, so its clock is whole.
+again, so its clock is whole. The controls of ATTS take over at the rate that ATTS realised in the same block,
+so ATTS runs before them in either order: what is compared is whom the target helps, not how often.
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ATTS.analysis.metrics import rejections
+from ATTS.analysis.tables import percent
 from ATTS.baselines import compare_methods_report
 from ATTS.baselines.fixed_budget.run import evaluate_fixed_budget
 from ATTS.baselines.flags import (
@@ -23,106 +26,19 @@ from ATTS.baselines.flags import (
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
 )
+from ATTS.baselines.method_settings import AUTHORS_THRESHOLD, CONTROLS, DECODING, METHODS, MethodsSettings
 from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
-from ATTS.console import require, say
+from ATTS.console import say
 from ATTS.errors import UserError
+from ATTS.method.types import Stage
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
-from ATTS.runs.flags import TwoServers
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 from ATTS.store import atomic, provenance
-from ATTS.store.result_folder import SUMMARY
+from ATTS.store.records import Record
+from ATTS.store.result_folder import SUMMARY, samples
 from ATTS.tasks import datasets
-
-METHODS = (
-    *("draft", "target", "atts", "random", "sync_fix_budget", "async_fix_budget"),
-    *("spec_reason", "speculative_thinking"),
-)
-DECODING = "speculative_decoding"  # the target alone on a server with native speculative decoding
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodsSettings(TwoServers):
-    """Flags of compare_methods."""
-
-    output_dir: Path = Path("results/methods")
-    """A folder for the runs, the table, the picture and the JSON."""
-
-    methods: str = ",".join(METHODS)
-    """Which, separated by commas; besides these, speculative_decoding: the target alone, on a server that
-    was started with configs/speculative_decoding.sh. Those done before stay in the table."""
-
-    repeats: int = 4
-    """Samples of every question."""
-
-    blocks: int = 4
-    """The questions are worked on in so many parts."""
-
-    temperature: float = 0.8
-    """Sampling temperature of both models in every method."""
-
-    token_budget: int = 8192
-    """Most tokens of a sample, in every method."""
-
-    small_model_max_tokens: int = 500
-    """Most tokens of a chunk of the draft, where a method writes chunks."""
-
-    evalator_max_tokens: int = 500
-    """Most tokens of a chunk of the target, where a method writes chunks."""
-
-    rejection_rate: float = 0.4
-    """Share of chunks that ATTS hands to the target; the random control takes the rate that this realised in the
-    first block."""
-
-    sample_size: int = 8
-    """Calibration samples a question."""
-
-    calibration_problems: int = 100
-    """Questions to calibrate on, where the data set has some of its own."""
-
-    takeover_budget: int | None = None
-    """Take-overs a question and turn of the fixed budgets; default: the rejection rate of the repeats."""
-
-    score_threshold: float = 7.0
-    """Of SpecReason."""
-
-    score_method: Literal["greedy", "average"] = "greedy"
-    """Of SpecReason."""
-
-    spe_config: Path = Path("configs/speculative_thinking/1b_14b.yml")
-    """Rules of Speculative Thinking; the models are those of the other flags."""
-
-    small_model_concurrency: int = 16
-    """Most requests in flight at the draft server, in every method."""
-
-    eval_model_concurrency: int = 16
-    """Most requests in flight at the target server, in every method."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.max_problems >= self.blocks >= 1, "--max_problems must be at least --blocks, and that at least 1")
-        require(self.repeats >= 1, "--repeats must be at least 1")
-        unknown = [method for method in self.chosen if method not in (*METHODS, DECODING)]
-        require(not unknown, f"--methods: {', '.join(unknown)} unknown; known are {', '.join((*METHODS, DECODING))}")
-        require(bool(self.chosen), "--methods names none")
-        require(self.turns >= 1, "--token_budget must be at least a chunk of the draft and one of the target")
-
-    @property
-    def chosen(self) -> list[str]:
-        return [name.strip() for name in self.methods.split(",") if name.strip()]
-
-    @property
-    def turns(self) -> int:
-        """Those that can't exceed the budget: each may hold a chunk of both."""
-        return self.token_budget // (self.small_model_max_tokens + self.evalator_max_tokens)
-
-    @property
-    def budget(self) -> int:
-        """Take-overs a question and turn."""
-        if self.takeover_budget is not None:
-            return self.takeover_budget
-        return max(1, round(self.rejection_rate * self.repeats))
 
 
 async def compare_methods(settings: MethodsSettings) -> str:
@@ -131,32 +47,82 @@ async def compare_methods(settings: MethodsSettings) -> str:
     s.output_dir.mkdir(parents=True, exist_ok=True)
     _check(s)
     log = _Log(s.output_dir / "blocks.json")
-    if "atts" in s.chosen:
+    for method, turns in (("atts", 1), ("per_turn", s.full_turns)):
+        if method not in s.chosen:
+            continue
         asked = s.calibration_problems if s.dataset_name == datasets.DEMO else s.max_problems
         started = time.perf_counter()
-        await calibrate(_settings(ConformalSettings, s, max_problems=asked), per_question=False)
-        if not log.has("calibration", 0):
-            log.add("calibration", 0, time.perf_counter() - started, asked * s.sample_size)
+        more = {"max_problems": asked, "turns": turns, "ppl_array_path": _array(s, method)}
+        await calibrate(_settings(ConformalSettings, s, **more), per_question=False)
+        name = compare_methods_report.CALIBRATION + method
+        if not log.has(name, 0):
+            log.add(name, 0, time.perf_counter() - started, asked * s.sample_size)
     size = -(-s.max_problems // s.blocks)
     for block in range(s.blocks):
         first, last = block * size, min((block + 1) * size, s.max_problems)
-        order = s.chosen if block % 2 == 0 else s.chosen[::-1]
-        for method in order:
+        for method in order(s.chosen, block):
             if last <= first or log.has(method, block):
                 continue
+            indices = range(first * s.repeats, last * s.repeats)
             say(f"== block {block + 1} of {s.blocks}: {method}")
-            _clear(s.output_dir / method, range(first * s.repeats, last * s.repeats))
-            folder = await _run(method, s, last)
+            rates = _rates(s, log.has("atts", block), indices)
+            if method in CONTROLS:
+                say(f"the target takes over {percent(rates.handed_over)} of the chunks that don't answer, as in atts")
+            _clear(s.output_dir / method, indices)
+            folder = await _run(method, s, last, rates)
             summary = json.loads((folder / SUMMARY).read_text())
             log.add(method, block, summary["wall_seconds"], summary["samples_in_wall_seconds"])
     return compare_methods_report.write(s.output_dir, log.blocks, [*METHODS, DECODING], dataclasses.asdict(s))
 
 
-async def _run(method: str, s: MethodsSettings, last: int) -> Path:
+def order(chosen: Sequence[str], block: int) -> list[str]:
+    """Forwards in one block and backwards in the next, but ATTS always before its controls."""
+    methods = list(chosen) if block % 2 == 0 else list(chosen)[::-1]
+    if "atts" in methods:
+        first = next(place for place, method in enumerate(methods) if method in ("atts", *CONTROLS))
+        methods.remove("atts")
+        methods.insert(first, "atts")
+    return methods
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often the target took over: of the chunks that were scored, and of all that did not answer."""
+
+    rejected: float
+    handed_over: float
+
+
+def realised(found: Iterable[Record]) -> Rates | None:
+    """Of finished samples of ATTS; None if nothing was decided in them."""
+    rejected: list[bool] = []
+    handed_over: list[bool] = []
+    for sample in found:
+        history = sample["full_history"]
+        rejected += rejections(history)
+        continued = {entry["turn"] for entry in history if entry["model"] == Stage.CONTINUE.value}
+        scored = {entry["turn"] for entry in history if entry["model"] == Stage.SCORE.value}
+        handed_over += [turn in continued for turn in scored | continued]
+    if not rejected:
+        return None
+    return Rates(sum(rejected) / len(rejected), sum(handed_over) / len(handed_over))
+
+
+def _rates(s: MethodsSettings, atts_is_done: bool, block: range) -> Rates:
+    """At which the controls take over: those of ATTS in the same block, else the one that it was asked for."""
+    asked = Rates(s.rejection_rate, s.rejection_rate)
+    if not atts_is_done:
+        return asked
+    return realised(sample for sample in samples(s.output_dir / "atts") if sample["problem_index"] in block) or asked
+
+
+async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path:
     """The first ``last`` questions, of which all but the newest block are done already."""
     folder = s.output_dir / method
     common: dict[str, Any] = {"max_problems": last, "output_dir": folder}
-    loop = {**common, "turns": s.turns}
+    # Every turn writes something, so the budget ends a sample before so many turns do.
+    loop = {**common, "turns": s.token_budget}
+    control = {**loop, "force": True}  # its rate is another one in every block
     if method in ("draft", "target", DECODING):
         alone: dict[str, Any] = {"small_model_max_tokens": s.token_budget, "turns": 1, "token_budget": s.token_budget}
         of_target = method != "draft"
@@ -166,16 +132,22 @@ async def _run(method: str, s: MethodsSettings, last: int) -> Path:
             "small_model_concurrency": s.eval_model_concurrency if of_target else s.small_model_concurrency,
         }
         return await evaluate_alone(_settings(BaselineSettings, s, **common, **alone))
-    if method in ("atts", "random"):
-        more = {}
-        if method == "random":
-            more = {"takeover": "random", "rejection_rate": _realised(s)}
+    if method in ("atts", "per_turn"):
+        more = {"ppl_array_path": _array(s, method), "calibration": "per_turn" if method == "per_turn" else None}
         return await evaluate_async(_settings(AsyncSettings, s, **loop, **more), per_question=False)
-    if method in ("sync_fix_budget", "async_fix_budget"):
+    if method == "random":
+        rate = min(max(rates.rejected, 0.01), 0.99)
+        coin = {**control, "takeover": "random", "rejection_rate": rate}
+        return await evaluate_async(_settings(AsyncSettings, s, **coin), per_question=False)
+    if method in CONTROLS:
         kind = SyncFixBudgetSettings if method == "sync_fix_budget" else AsyncFixBudgetSettings
-        return await evaluate_fixed_budget(_settings(kind, s, **loop, takeover_budget=s.budget))
-    if method == "spec_reason":
-        return await evaluate_spec_reason(_settings(SpecReasonSettings, s, **common))
+        budget = {"takeover_rate": rates.handed_over, "takeover_budget": 0}
+        if s.takeover_budget is not None:
+            budget = {"takeover_budget": s.takeover_budget}
+        return await evaluate_fixed_budget(_settings(kind, s, **control, **budget))
+    if method in ("spec_reason", "spec_reason_3"):
+        threshold = s.score_threshold if method == "spec_reason" else AUTHORS_THRESHOLD
+        return await evaluate_spec_reason(_settings(SpecReasonSettings, s, **common, score_threshold=threshold))
     return await _think(s, last)
 
 
@@ -187,25 +159,14 @@ def _settings(kind: Callable[..., Any], s: MethodsSettings, **more: Any) -> Any:
         "eval_model_temperature": s.temperature,
         "max_concurrent": s.small_model_concurrency,
         "use_chat_template": True,
-        "ppl_array_path": s.output_dir / "calibration.npy",
         "step_max_tokens": min(512, s.token_budget),
     } | more
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in shared.items() if name in known})
 
 
-def _realised(s: MethodsSettings) -> float:
-    """The rejection rate of ATTS's own first block, in every block."""
-    path = s.output_dir / "random_rate.json"
-    if not path.is_file():
-        try:
-            rate = json.loads((s.output_dir / "atts" / SUMMARY).read_text())["rejection_rate"]
-        except FileNotFoundError:
-            raise UserError(
-                "random takes over at the rate that atts realises: name atts among --methods, too"
-            ) from None
-        atomic.write(path, json.dumps(rate or 0.0).encode())
-    return float(json.loads(path.read_text()))
+def _array(s: MethodsSettings, method: str) -> Path:
+    return s.output_dir / f"calibration_{method}.npy"
 
 
 async def _think(s: MethodsSettings, last: int) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ATTS.analysis import compare
 from ATTS.analysis.accuracy import interval
 from ATTS.analysis.by_role import WROTE, grades, kinds, tokens
 from ATTS.analysis.tables import percent
@@ -16,20 +17,31 @@ from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
 COLUMNS = (
-    *("method", "accuracy (95 %)", "pass@k (95 %)", "majority@k (95 %)", "wall s", "samples/s", "tokens/s"),
+    *("method", "accuracy (95 %)", "difference (95 %)", "pass@k (95 %)", "majority@k (95 %)"),
+    *("wall s", "samples/s", "tokens/s"),
     *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
     *("most in flight",),
 )
 
+CALIBRATION = "calibration of "  # what the log calls the calibration of a method
+
 
 def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """Writes comparison.md, comparison.json and comparison.png; returns the table."""
+    """Writes comparison.md, comparison.json and comparison.png; returns the table. Differences are to the first
+    of the methods, question by question."""
     methods = [name for name in order if any(block["method"] == name for block in blocks)]
     rows = [row(name, folder / name, [block for block in blocks if block["method"] == name]) for name in methods]
-    calibration = [block["wall_seconds"] for block in blocks if block["method"] == "calibration"]
+    for one, beside in zip(rows, compare.rows([folder / name for name in methods], None, None, None), strict=True):
+        against = beside["against_first"]
+        one["difference"] = against["accuracy"] if against else None
+    calibration = {
+        block["method"].removeprefix(CALIBRATION): block["wall_seconds"]
+        for block in blocks
+        if block["method"].startswith(CALIBRATION)
+    }
     told = {
         "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
-        "calibration_seconds": sum(calibration) if calibration else None,
+        "calibration_seconds": calibration,
         "methods": rows,
     }
     atomic.write(folder / "comparison.json", json.dumps(told, indent=1).encode() + b"\n")
@@ -130,7 +142,9 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         kept = {"draft": 0, "target": 0} | {author: kept["draft"]}
     return (
         told["method"],
-        *(_interval(told[name]) for name in ("accuracy", "pass_at_k", "majority_at_k")),
+        _interval(told["accuracy"]),
+        _difference(told["difference"]),
+        *(_interval(told[name]) for name in ("pass_at_k", "majority_at_k")),
         f"{told['wall_seconds']:.1f}",
         f"{told['samples_per_second']:.1f}",
         f"{told['tokens_per_second']:,.0f}",
@@ -145,6 +159,15 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _interval(told: Mapping[str, float | None]) -> str:
     return f"{percent(told['mean'])} ({percent(told['low'])} - {percent(told['high'])})"
+
+
+def _difference(told: Mapping[str, float | None] | None) -> str:
+    """In percentage points."""
+    if told is None:
+        return "-"
+    values = (told[name] for name in ("difference", "low", "high"))
+    mean, low, high = ("-" if value is None else f"{100 * value:+.1f}" for value in values)
+    return f"{mean} ({low} - {high})"
 
 
 def target_tokens(told: Mapping[str, Any]) -> int:

@@ -18,12 +18,17 @@ class FixedBudgetSettings(Continued, Samples):
     takeover_budget: int
     """Take-overs a question and turn."""
 
+    takeover_rate: float | None = None
+    """Instead of --takeover_budget: the share of a question's samples (sync: of its live ones) to take over at
+    every turn; whole samples, rounded up or down by a draw that makes it right on the average."""
+
     eval_model_concurrency: int = 4
     """Most requests in flight at the target server."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
+        require(self.takeover_rate is None or 0 <= self.takeover_rate <= 1, "--takeover_rate must lie in [0, 1]")
         require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
 
 

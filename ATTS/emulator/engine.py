@@ -26,6 +26,8 @@ class Job:
     uncached: int | None = None  # given: so many are computed, whatever the cache holds (and it learns nothing)
     cached: int = 0  # of the prompt, found in the cache when it was admitted for the first time
     admitted_at: float | None = None
+    queued_at: float = 0.0  # when it last began to wait for room
+    queued_seconds: float = 0.0  # that it waited, the times after it was thrown out included
     # Inside the engine:
     goal: float = 0.0  # the engine's step count at which it is finished
     tells_at: float = 0.0  # and at which its reader is told
@@ -122,6 +124,7 @@ class Engine:
             yield total
             return
         job.every = every
+        job.queued_at = asyncio.get_running_loop().time()
         self.queued.append(job)
         self._changed()
         if self._task is None or self._task.done():
@@ -223,8 +226,10 @@ class Engine:
             cached = len(job.prompt) - job.uncached if job.uncached is not None else 0
             job.private += len(job.prompt)
         new = len(job.prompt) - cached + math.ceil(job.written)
+        now = asyncio.get_running_loop().time()
+        job.queued_seconds += now - job.queued_at
         if job.admitted_at is None:
-            job.admitted_at = asyncio.get_running_loop().time()
+            job.admitted_at = now
             job.cached = cached
             self.spent.prompt += len(job.prompt)
             self.spent.cached += cached
@@ -331,6 +336,7 @@ class Engine:
         self._leave(job)
         self._events = [event for event in self._events if event[2] is not job]
         heapq.heapify(self._events)
+        job.queued_at = asyncio.get_running_loop().time()
         self.queued.appendleft(job)
         self.spent.retracted += 1
 

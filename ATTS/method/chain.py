@@ -1,5 +1,6 @@
 """The growing chain of one sample: text for people, token ids for each model that reads it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -101,9 +102,16 @@ def whole_characters(tokenizer: Tokenizer, written: Sequence[int]) -> tuple[list
 
 
 class Chain:
-    """Text, history and answer of one sample, and the readers that follow it. ``score``: how chunks are scored."""
+    """Text, history and answer of one sample, and the views that models have of it.
 
-    def __init__(self, find_answer: FindAnswer, *readers: ModelView, score: Score = MEAN) -> None:
+    ``score``: how chunks are scored. ``token_budget``: most tokens of all its chunks together, whoever writes
+    them (0: no limit). Chunks are cut to what is left of it, so it is never exceeded; a chunk that is not taken
+    in costs nothing.
+    """
+
+    def __init__(
+        self, find_answer: FindAnswer, *readers: ModelView, score: Score = MEAN, token_budget: int = 0
+    ) -> None:
         self.text = ""
         self._before = ""  # the text without the newest chunk
         self.history: list[Event] = []
@@ -112,6 +120,13 @@ class Chain:
         self._find_answer = find_answer
         self._readers = readers
         self._score = score
+        self._left: float = token_budget or math.inf
+        self._cut()
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of the budget."""
+        return self._left <= 0
 
     async def extend(self, author: ModelView, turn: int, stage: Stage) -> Event:
         """Lets ``author`` write one chunk, and takes it in."""
@@ -124,6 +139,8 @@ class Chain:
         inside a character (a byte-level token limit can) loses those last bytes: the text must be
         something that others can read, and the next author writes them again.
         """
+        self._left -= written.usage.completion_tokens
+        self._cut()
         ids, text = whole_characters(author.tokenizer, written.ids)
         self._before = self.text
         if not text:
@@ -157,6 +174,11 @@ class Chain:
         percentile, rejected, *_ = verdict = judge(score, turn)
         details = own | verdict.details
         return self._record(Event(turn, Stage.SCORE, usage, None, False, ppl, percentile, rejected, details, score))
+
+    def _cut(self) -> None:
+        """Nobody writes a longer chunk than what is left."""
+        for reader in self._readers:
+            reader.max_tokens = int(min(reader.max_tokens, self._left))
 
     def _record(self, event: Event) -> Event:
         self.history.append(event)

@@ -10,7 +10,7 @@ from ATTS.method.types import Stage
 async def atts(
     chain: Chain, draft: ModelView, target: ModelView, rule: TakeOver, turns: int, optimistic: bool = False
 ) -> ExitStatus:
-    """Draft, score, decide, continue, until an answer stands in the chain or the turns run out.
+    """Draft, score, decide, continue, until an answer stands in the chain, or the turns or its tokens run out.
 
     ``rule`` scores and decides (:class:`ATTS.method.take_over.ByScore` is the paper's): no sample waits
     for another unless it says so. ``optimistic``: the draft writes on while its last chunk is decided
@@ -25,6 +25,8 @@ async def atts(
                 drafted = chain.take(draft, turn, Stage.DRAFT, await ahead.chunk())
                 if chain.answer is not None and not rule.rules_on_answers:
                     return ExitStatus.ANSWERED
+                if chain.spent and chain.answer is None:
+                    return ExitStatus.BUDGET_SPENT
                 if optimistic and chain.answer is None and not drafted.final and turn + 1 < turns:
                     ahead.begin(turn + 1)
                 ruling = await rule.decide(chain, target, turn, drafted)
@@ -43,25 +45,22 @@ async def atts(
                 return ExitStatus.ANSWERED
             if over:
                 return status
+            if chain.spent:
+                return ExitStatus.BUDGET_SPENT
         return ExitStatus.TURN_LIMIT
     finally:
         rule.leave()
         await ahead.drop()
 
 
-async def alone(chain: Chain, model: ModelView, turns: int, token_budget: int = 0) -> ExitStatus:
-    """One model writes the whole chain, chunk by chunk, at most ``token_budget`` tokens (0: no limit):
-    the yardstick for every claim."""
-    left = token_budget
+async def alone(chain: Chain, model: ModelView, turns: int) -> ExitStatus:
+    """One model writes the whole chain, chunk by chunk: the yardstick for every claim."""
     for turn in range(turns):
-        if token_budget:
-            model.max_tokens = min(model.max_tokens, left)
         written = await chain.extend(model, turn, Stage.DRAFT)
         if chain.answer is not None:
             return ExitStatus.ANSWERED
         if written.final:
             return ExitStatus.DRAFT_ENDED if written.output else ExitStatus.EMPTY_DRAFT
-        left -= written.usage.completion_tokens
-        if token_budget and left <= 0:
+        if chain.spent:
             return ExitStatus.BUDGET_SPENT
     return ExitStatus.TURN_LIMIT

@@ -40,8 +40,9 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     per_question = per_question or decides.kind == "per_question"
     folder = settings.output_dir or names.async_results(settings, per_question)
     more = round(settings.rejection_rate * settings.evalator_max_tokens)
+    longest = settings.longest(settings.small_model_max_tokens + more)
     async with new_session(settings.request_timeout) as session:
-        limits = Limits(settings.samples_in_flight, settings.turns * (settings.small_model_max_tokens + more))
+        limits = Limits(settings.samples_in_flight, longest)
         slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
         scoring = CapacityLimiter(settings.scoring_concurrency) if settings.scoring_concurrency else None
         draft = await models.draft(session, settings, slots)
@@ -58,7 +59,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
                 told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t, score=SCORES[settings.score])
+            chain = Chain(answers, d, t, score=SCORES[settings.score], token_budget=settings.token_budget)
             return chain, atts(chain, d, t, ByScore(judge), settings.turns, settings.optimistic)
 
         command = "ref_async_per_question" if per_question else "ref_async"
@@ -71,7 +72,7 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     asked = questions.to_evaluate(settings)
     folder = settings.output_dir or names.baseline_results(settings)
     async with new_session(settings.request_timeout) as session:
-        limits = Limits(settings.samples_in_flight, settings.turns * settings.small_model_max_tokens)
+        limits = Limits(settings.samples_in_flight, settings.longest(settings.small_model_max_tokens))
         slots = limits.gate(settings.small_model_concurrency)
         model = await models.draft(session, settings, slots)
         limits.add(model.model, slots, model.memory, adaptive=settings.small_model_concurrency == 0)
@@ -80,8 +81,8 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
 
         def loop(key: Key) -> Sample:
             reader = model.reader(key.question)
-            chain = Chain(answers, reader)
-            return chain, alone(chain, reader, settings.turns, settings.token_budget)
+            chain = Chain(answers, reader, token_budget=settings.token_budget)
+            return chain, alone(chain, reader, settings.turns)
 
         await run_loop(settings, "baseline", asked, loop, [model], limits, folder)
     return folder

@@ -1,5 +1,6 @@
 """What the settings of the front doors are put together from."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -129,9 +130,18 @@ class Samples(Common, Sampled):
     turns: int = 15
     """Most turns of a sample."""
 
+    token_budget: int = 0
+    """Most tokens of a sample, over all turns and whoever writes them, to compare methods at the same budget;
+    0 = no limit."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.turns >= 1, "--turns must be at least 1")
+        require(self.token_budget >= 0, "--token_budget must not be negative (0 = no limit)")
+
+    def longest(self, of_a_turn: int) -> int:
+        """Tokens that a chain may get at most, where a turn brings ``of_a_turn``."""
+        return min(self.turns * of_a_turn, self.token_budget or sys.maxsize)
 
 
 @dataclass(frozen=True, kw_only=True)

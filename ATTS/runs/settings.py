@@ -135,6 +135,7 @@ class AsyncSettings(_Pair, Queued):
         require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
         require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
         require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
+        require(not (self.token_budget and self.compat), "--token_budget is not part of --compat published")
         if self.schedule == "question":
             self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
         learns = self.calibration in ("online", "adaptive")
@@ -175,12 +176,8 @@ class BaselineSettings(Queued):
     sglang_port: int = 40000
     """Port of the server on this machine."""
 
-    token_budget: int = 0
-    """Most tokens of a sample, over all turns, to compare methods at the same budget; 0 = no limit."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.token_budget >= 0, "--token_budget must not be negative (0 = no limit)")
         _ = self.draft_url  # raises if it is none
 
     @property

@@ -26,7 +26,10 @@ class Says(Protocol):
 
 
 class EngineModel:
-    """A served model (:class:`ATTS.method.types.LanguageModel`), limits included."""
+    """A served model (:class:`ATTS.method.types.LanguageModel`), limits included.
+
+    What a request waits inside the server counts as queueing: here it is known, over HTTP it is not.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,8 @@ class EngineModel:
         clock = asyncio.get_running_loop().time
         sent = clock()
         await self.engine.run(job)
-        return Usage(len(job.prompt), job.cached, len(job.output), sent - asked, clock() - sent, asked)
+        queued = sent - asked + job.queued_seconds
+        return Usage(len(job.prompt), job.cached, len(job.output), queued, max(0.0, clock() - asked - queued), asked)
 
     async def load(self) -> Load | None:
         return self.engine.load()

@@ -1,11 +1,11 @@
-"""Speed and memory of a model on a device, from their sizes: a roofline with four measured constants.
+"""Speed and memory of a model on a device, from their sizes: a roofline with constants measured by device.
 
 A decode step reads the weights once and the keys and values of all running requests, and computes
 two operations a parameter and request; the longer of the two counts. On top come the launches of
 every layer's kernels, the exchanges between GPUs, and the sampler's work for every request:
 
     step = max(weights / bandwidth + kv * context / bandwidth, 2 * parameters * running / flops)
-           + layers * (LAUNCH + 2 * EXCHANGE if several GPUs) + SAMPLE * running
+           + layers * (launch + 2 * EXCHANGE if several GPUs) + SAMPLE * running
 
 Prefill computes two operations a parameter and token at the share MFU of the peak.
 """
@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from ATTS.emulator.timing import Timing
 from ATTS.errors import UserError
 
-# Set by the published A100 logs: R1-Distill-Qwen-1.5B 196 tokens/s alone (LAUNCH) and 2,937 at 16
-# (SAMPLE); QwQ-32B on two GPUs 39 alone (EXCHANGE). Checked against its 78 and 115 at 2 and 3.
-LAUNCH = 119e-6  # seconds a layer
+# Launches by device, in seconds a layer. A100: set by the published logs, R1-Distill-Qwen-1.5B 196 tokens/s alone.
+# H100: by what SGLang's documentation publishes for Llama-3.1-8B at batch 1, 158.34 tokens/s (speculative
+# decoding, the row without it). H200: as the H100, the same chip with more memory; nothing published checks it.
+LAUNCH_A100, LAUNCH_H100 = 119e-6, 46e-6
+# Set by the A100 logs, too: 1.5B 2,937 tokens/s at 16 (SAMPLE), QwQ-32B on two GPUs 39 alone (EXCHANGE), checked
+# against its 78 and 115 at 2 and 3. Nothing published sets them for other devices, so they are the same there.
 EXCHANGE = 14e-6  # seconds an all-reduce, two a layer
 SAMPLE = 19e-6  # seconds a request
 # Not in those logs, so assumed:
@@ -43,11 +46,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One GPU: bytes, bytes a second, operations a second (dense bfloat16)."""
+    """One GPU: bytes, bytes a second, operations a second (dense bfloat16), seconds to launch a layer's kernels."""
 
     memory: float
     bandwidth: float
     flops: float
+    launch: float
 
 
 MODELS = {
@@ -58,9 +62,9 @@ MODELS = {
     "70B": Shape(70.6e9, 80, 8),  # DeepSeek-R1-Distill-Llama-70B
 }
 DEVICES = {
-    "A100": Device(80e9, 2.039e12, 312e12),
-    "H100": Device(80e9, 3.35e12, 989e12),
-    "H200": Device(141e9, 4.8e12, 989e12),
+    "A100": Device(80e9, 2.039e12, 312e12, LAUNCH_A100),
+    "H100": Device(80e9, 3.35e12, 989e12, LAUNCH_H100),
+    "H200": Device(141e9, 4.8e12, 989e12, LAUNCH_H100),
 }
 
 
@@ -82,7 +86,7 @@ class Deployment:
         if self.kv_tokens < 10_000:
             raise UserError(f"{self.model} does not fit {self.gpus} {self.device}: give it more of them")
         bandwidth, flops = device.bandwidth * self.gpus, device.flops * self.gpus
-        launches = shape.layers * (LAUNCH + (2 * EXCHANGE if self.gpus > 1 else 0.0))
+        launches = shape.layers * (device.launch + (2 * EXCHANGE if self.gpus > 1 else 0.0))
         return Timing(
             step_seconds=launches + shape.parameters * BYTES / bandwidth,
             step_seconds_per_kilotoken=1000 * shape.kv_bytes / bandwidth,

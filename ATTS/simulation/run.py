@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ATTS.analysis.timing import covered
 from ATTS.emulator.engine import Engine
 from ATTS.emulator.timing import Timing
 from ATTS.errors import ExitStatus
@@ -14,7 +15,7 @@ from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import Decision
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore, TakeOver
-from ATTS.method.types import Stage, Transcript
+from ATTS.method.types import Event, Stage, Transcript
 from ATTS.runs.samples import Ended, Schedule, run_samples
 from ATTS.serving.limits import Limits
 from ATTS.simulation import virtual
@@ -25,6 +26,7 @@ from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 
 FindAnswer = Callable[[str, bool], str | None]
+NOTHING = 1e-6  # seconds that are rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,13 @@ class DriverOptions:
     target_alone: bool = False
 
 
+def at_work(event: Event) -> tuple[float, float]:
+    """From when to when a server worked on a request."""
+    usage = event.usage
+    began = usage.asked_at + usage.queue_seconds
+    return began, began + usage.serve_seconds
+
+
 @dataclass
 class Outcome:
     """What came out of one simulated run. Seconds are simulated ones."""
@@ -109,8 +118,8 @@ class Outcome:
     samples: int
     turns: float  # a sample
     written: dict[str, int]  # tokens in the chains, by author
-    waited: float  # seconds of samples waiting: for slots, for each other
-    served: float  # and seconds with a server
+    waited: float  # seconds of samples waiting: for slots, for room in a server, for each other
+    served: float  # and seconds in which a server worked on them
     mean_seconds: float  # of a sample, from its start to its end
     servers: dict[str, Any]
     engines: dict[str, dict[str, float]]
@@ -119,6 +128,11 @@ class Outcome:
     @property
     def tokens_per_second(self) -> float:
         return sum(self.written.values()) / self.seconds
+
+    @property
+    def intensity(self) -> float | None:
+        """The paper's r = T_c / T_s, computing (memory included) over waiting; None where nobody waited."""
+        return self.served / self.waited if self.waited > NOTHING else None
 
 
 def simulate(
@@ -196,8 +210,7 @@ async def _simulate(
             for stage in (Stage.DRAFT, Stage.CONTINUE)
         ]
         drafts = sum(event.stage is Stage.DRAFT for event in history)
-        served = sum(event.usage.serve_seconds for event in history)
-        ended.append((drafts, written, served, one.seconds))
+        ended.append((drafts, written, min(one.seconds, covered(map(at_work, history))), one.seconds))
         for role in timings:
             stages = (Stage.DRAFT,) if role == "draft" or ways.target_alone else (Stage.SCORE, Stage.CONTINUE)
             uses = [event.usage for event in history if event.stage in stages]

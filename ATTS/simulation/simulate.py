@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from matplotlib import pyplot as plt
 
+from ATTS.analysis.timeline import LABELS
 from ATTS.console import require, say
 from ATTS.simulation.roofline import MODELS, Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
@@ -61,7 +62,7 @@ class SimulateSettings:
     """Draws the chains."""
 
     pictures: Path | None = None
-    """Folder for the curves over samples and turns (about a minute); none: one run only."""
+    """Folder for the curves over questions, samples and turns (minutes), instead of one run in numbers."""
 
     json: bool = False
     """Print JSON."""
@@ -96,31 +97,51 @@ async def answer(settings: SimulateSettings) -> str:
 
 
 def _answer(settings: SimulateSettings, draft: Deployment, target: Deployment) -> str:
-    runs = compare(settings.workload, draft, target, settings)
     if settings.pictures is not None:
         drawn = curves(draft, target)
         settings.pictures.mkdir(parents=True, exist_ok=True)
         (settings.pictures / "simulation.json").write_text(json.dumps(drawn, indent=1) + "\n")
         simulation(drawn, settings.pictures)
-    more = {
-        f"twice the GPUs for the {role}": run(settings.workload, *pair, own(settings))
-        for role, pair in {"draft": (doubled(draft), target), "target": (draft, doubled(target))}.items()
-    }
-    runs |= more
+        if not settings.json:
+            return tables(drawn)
+        return json.dumps(drawn)
+    work = settings.workload
+    runs = compare(work, draft, target, settings)
+    for role, pair in {"draft": (doubled(draft), target), "target": (draft, doubled(target))}.items():
+        runs[f"twice the GPUs for the {role}"] = run(work, *pair, own(settings))
     if settings.json:
         return json.dumps({name: asdict(run) for name, run in runs.items()})
     return describe(runs, draft, target)
 
 
+OURS, BARRIER, QUESTION, LIMITS = "ATTS", "barrier in every turn", "one question at a time", "limits of one question"
+ALL, ALONE = "all three", "target alone"
+ALONE_PUBLISHED, ALONE_SINGLE = "target alone, a question at a time, 8 requests", "target alone, 1 request"
+
+
 def compare(
     work: Workload, draft: Deployment, target: Deployment, settings: SimulateSettings | None = None
 ) -> dict[str, Outcome]:
-    """The same chains driven in three ways: as this project does, in lockstep by question, and all
-    written by the target alone."""
+    """The same chains driven in different ways: as this project does; with one thing changed at a time, and with all
+    of them; and all written by the target alone, with as many requests as it holds, as the published driver does
+    (one question at a time, 8 requests), and with one request at a time."""
+    return {name: run(work, draft, target, way) for name, way in ways(work, settings).items()}
+
+
+def ways(work: Workload, settings: SimulateSettings | None = None) -> dict[str, DriverOptions]:
+    """Ranking needs all candidates of a turn, hence the barrier; published drivers run one question at a time, and
+    then no more requests are in flight than it has samples."""
+    ours, samples = own(settings), work.samples
+    limited = replace(ours, draft_limit=samples, target_limit=samples)
     return {
-        "ATTS, one queue": run(work, draft, target, own(settings)),
-        "barrier in every turn": run(work, draft, target, barrier(work)),
-        "target alone, same texts": run(work, draft, target, DriverOptions(target_alone=True)),
+        OURS: ours,
+        BARRIER: replace(ours, barrier=True),
+        QUESTION: replace(ours, schedule="question"),
+        LIMITS: limited,
+        ALL: replace(limited, samples_in_flight=samples, schedule="question", barrier=True),
+        ALONE: DriverOptions(target_alone=True),
+        ALONE_PUBLISHED: DriverOptions(target_alone=True, target_limit=8, schedule="question"),
+        ALONE_SINGLE: DriverOptions(target_alone=True, target_limit=1),
     }
 
 
@@ -139,17 +160,6 @@ def own(settings: SimulateSettings | None) -> DriverOptions:
     )
 
 
-def barrier(work: Workload) -> DriverOptions:
-    """Ranking needs all candidates of a turn: one question's samples at a time, turn by turn."""
-    return DriverOptions(
-        draft_limit=work.samples,
-        target_limit=work.samples,
-        samples_in_flight=work.samples,
-        schedule="question",
-        barrier=True,
-    )
-
-
 def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptions) -> Outcome:
     timings = {"target": target.timing()} if ways.target_alone else {"draft": draft.timing(), "target": target.timing()}
     script, questions = work.script(by_target_alone=ways.target_alone)
@@ -163,69 +173,97 @@ def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) ->
     lines = [
         f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
         "",
-        "| run | hours | tokens/s | draft busy | target busy | most KV tokens, draft / target | waiting |",
-        "|---|---|---|---|---|---|---|",
+        "| run | hours | : ATTS | tokens/s | draft busy | target busy | most KV tokens, draft / target | r |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    ours = runs[OURS]
     for name, run in runs.items():
         busy = [f"{100 * run.engines[role]['busy']:.0f} %" if role in run.engines else "-" for role in ROLES]
         kv = [f"{run.engines[role]['most_kv_tokens']:,.0f}" if role in run.engines else "-" for role in ROLES]
         lines.append(
-            f"| {name} | {run.seconds / 3600:.2f} | {run.tokens_per_second:,.0f} | {busy[0]} | {busy[1]}"
-            f" | {' / '.join(kv)} | {100 * run.waited / (run.waited + run.served):.0f} % |"
+            f"| {name} | {run.seconds / 3600:.2f} | {_short(run.seconds / ours.seconds)} | {run.tokens_per_second:,.0f}"
+            f" | {busy[0]} | {busy[1]} | {' / '.join(kv)} | {_short(run.intensity)} |"
         )
-    name, ours = next(iter(runs.items()))
-    lines.append("")
-    lines += [f"{other}: {run.seconds / ours.seconds:.2f} times as long as {name}" for other, run in runs.items()][1:]
+    alone = [runs[name].seconds / ours.seconds for name in (BARRIER, QUESTION, LIMITS)]
+    product = math.prod(alone)
+    lines += ["", f"product of the three: {product:.2f}; all three together: {runs[ALL].seconds / ours.seconds:.2f}"]
     return "\n".join(lines)
 
 
+MANY = 1000  # of r: hardly anybody waits
+
+
+def _short(value: float | None) -> str:
+    if value is None or value >= MANY:
+        return "-" if value is None else f"> {MANY}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
 ROLES = ("draft", "target")
-SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
-TURNS = (1, 2, 5, 10, 20, 40)
+CURVES = (OURS, BARRIER, QUESTION, LIMITS, ALL, ALONE)
+AXES = {
+    "questions": (1, 2, 4, 8, 16, 32),  # with one sample each
+    "samples": (1, 2, 4, 8, 16, 32, 64, 128),
+    "turns": (1, 2, 5, 10, 20, 40),
+}
 
 
 def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[str, Any]:
-    """The paper's argument: what the barrier costs over samples and turns, every chain taking all turns."""
+    """The paper's argument: what the barrier costs over samples and turns, every chain taking all turns; and what
+    the number of questions does by itself, with one sample each, where no sample waits for another."""
 
-    def over(values: Iterable[int], work: Callable[[int], Workload]) -> list[dict[str, Any]]:
-        found = []
-        for value in values:
-            say(f"simulating {value}")
-            told = compare(work(value), draft, target)
-            ours, locked, alone = told.values()
-            found.append(
-                {
-                    "value": value,
-                    "seconds": {name: run.seconds for name, run in told.items()},
-                    "tokens_per_second": {name: run.tokens_per_second for name, run in told.items()},
-                    "over_target_alone": alone.seconds / ours.seconds,
-                    "over_barrier": locked.seconds / ours.seconds,
-                    "intensity": {name: run.served / run.waited if run.waited else None for name, run in told.items()},
-                    "waiting_share": {name: run.waited / (run.waited + run.served) for name, run in told.items()},
-                    "most_kv_gigabytes": {
-                        name: sum(
-                            run.engines[role]["most_kv_tokens"] * MODELS[preset.model].kv_bytes / 1e9
-                            for role, preset in zip(ROLES, (draft, target), strict=True)
-                            if role in run.engines
-                        )
-                        for name, run in told.items()
-                    },
-                }
-            )
-        return found
+    def work(axis: str, value: int) -> Workload:
+        sizes = {"questions": questions, "samples": 16, "turns": 10} | ({"samples": 1} if axis == "questions" else {})
+        return Workload(**sizes | {axis: value}, answers=0.0)
 
-    return {
-        "pair": [str(draft), str(target)],
-        "questions": questions,
-        "samples": over(SAMPLES, lambda n: Workload(questions=questions, samples=n, turns=10, answers=0.0)),
-        "turns": over(TURNS, lambda n: Workload(questions=questions, samples=16, turns=n, answers=0.0)),
-    }
+    def point(axis: str, value: int) -> dict[str, Any]:
+        say(f"simulating {value} {axis}")
+        chosen = ((name, way) for name, way in ways(work(axis, value)).items() if name in CURVES)
+        told = {name: run(work(axis, value), draft, target, way) for name, way in chosen}
+        return {
+            "value": value,
+            "seconds": {name: run.seconds for name, run in told.items()},
+            "tokens_per_second": {name: run.tokens_per_second for name, run in told.items()},
+            "over_atts": {name: run.seconds / told[OURS].seconds for name, run in told.items()},
+            "intensity": {name: run.intensity for name, run in told.items()},
+            "waiting_share": {name: run.waited / (run.waited + run.served) for name, run in told.items()},
+            "most_kv_gigabytes": {
+                name: sum(
+                    run.engines[role]["most_kv_tokens"] * MODELS[preset.model].kv_bytes / 1e9
+                    for role, preset in zip(ROLES, (draft, target), strict=True)
+                    if role in run.engines
+                )
+                for name, run in told.items()
+            },
+        }
+
+    drawn = {axis: [point(axis, value) for value in values] for axis, values in AXES.items()}
+    return {"pair": [str(draft), str(target)], "questions_of_samples_and_turns": questions, **drawn}
+
+
+def tables(drawn: dict[str, Any]) -> str:
+    """The curves in numbers: how many times as long as ATTS, and r."""
+    lines = []
+    for axis in AXES:
+        points = drawn[axis]
+        lines += [
+            f"| {axis} | {' | '.join(str(point['value']) for point in points)} |",
+            "|---" * (len(points) + 1) + "|",
+        ]
+        for what, label in (("over_atts", "{}: time : ATTS"), ("intensity", "{}: r")):
+            for name in points[0][what]:
+                if what == "over_atts" and name == OURS:
+                    continue
+                cells = " | ".join(_short(point[what][name]) for point in points)
+                lines.append(f"| {label.format(name)} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:
-    """Two pictures, over samples and over turns. Returns their paths."""
+    """Three pictures: over questions, samples and turns. Returns their paths."""
     made = []
-    for axis in ("samples", "turns"):
+    for axis in ("questions", "samples", "turns"):
         points = curves[axis]
         values = [point["value"] for point in points]
         figure, panels = plt.subplots(1, 4, figsize=(13, 3))
@@ -244,7 +282,7 @@ def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:
             panel.set_xscale("log", base=2)
             panel.set_xticks(values, [str(value) for value in values])
             panel.set_title(title, fontsize=9)
-            panel.set_xlabel(f"{axis} of a {'question' if axis == 'samples' else 'sample'}", fontsize=8)
+            panel.set_xlabel(LABELS[axis], fontsize=8)
             panel.tick_params(labelsize=7)
             if key != "waiting_share":
                 panel.set_yscale("log")

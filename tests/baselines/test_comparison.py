@@ -7,28 +7,35 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ATTS.analysis.by_role import WROTE
 from ATTS.baselines import compare_methods_report
-from ATTS.baselines.compare_methods import METHODS, MethodsSettings, compare_methods
+from ATTS.baselines.compare_methods import compare_methods, order, realised
+from ATTS.baselines.method_settings import CONTROLS, METHODS, MethodsSettings
 from ATTS.baselines.prompts import SPEC_REASON_SCORE
 from ATTS.emulator import Ask, ScriptedLikely, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.store.result_folder import samples
 
 
-def served(role: str) -> Served:
-    """Two paragraphs, one of which reflects, then an answer; grades and perplexities vary."""
+def served(role: str, steps: int = 2, later: float = 0.0) -> Served:
+    """Paragraphs, all but the first of which reflect, then an answer; grades and perplexities vary. ``later``:
+    log-probability that later chunks have less."""
 
     def write(ask: Ask) -> Written:
         if ask.text.endswith(SPEC_REASON_SCORE):
             return Written("9", "length")
         behind = ask.text.rpartition("<|assistant|>")[2]
         done = behind.count("step")
-        if done >= 2:
+        if done >= steps:
             return Written(r"so \boxed{42}", "stop")
         return Written("Wait, step.\n\n" if done else "step.\n\n", "length")
 
     def score(ask: Ask, start: int) -> list[float | None]:
-        return [-0.1 - len(ask.text) % 7 / 10] * (len(ask.ids) - start)
+        behind = ask.text.rpartition("<|assistant|>")[2].count("step") > 1
+        return [-0.1 - len(ask.text) % 7 / 10 - later * behind] * (len(ask.ids) - start)
 
     content = ScriptedLikely(write, score, lambda ask: {"9": 0.9, "1": 0.1})  # noqa: ARG005
     return Served(role=role, name=role, content=content)
@@ -65,16 +72,21 @@ def test_all_methods_stand_in_one_table_one_picture_and_one_json(tmp_path: Path)
     assert (tmp_path / "comparison.md").read_text().strip() == table
     assert (tmp_path / "comparison.png").stat().st_size > 1000
     told = json.loads((tmp_path / "comparison.json").read_text())
-    assert told["calibration_seconds"] > 0
+    assert set(told["calibration_seconds"]) == {"atts", "per_turn"}
+    assert all(seconds > 0 for seconds in told["calibration_seconds"].values())
     rows = {row["method"]: row for row in told["methods"]}
     for row in rows.values():
         assert (row["samples"], row["questions"], row["k"]) == (8, 4, 2)
         alone = row["method"] in ("draft", "target")  # their one chunk is cut short here
+        assert (row["difference"] is None) == (row["method"] == "target")
         assert set(row["by_status"]) == {"turn_limit" if alone else "answered"}
         assert row["wall_seconds"] > 0
         assert 0 < row["latency_seconds"]["p50"] <= row["latency_seconds"]["p95"]
         assert 1 <= row["most_in_flight"] <= 8
     assert rows["draft"]["tokens"]["kept"]["target"] == 0
+    for name, threshold in (("spec_reason", 7.0), ("spec_reason_3", 3.0)):
+        assert json.loads((tmp_path / name / "settings.json").read_text())["settings"]["score_threshold"] == threshold
+    assert json.loads((tmp_path / "per_turn/settings.json").read_text())["settings"]["calibration"] == "per_turn"
     assert rows["spec_reason"]["grades"]["accepted"] == 1.0
     assert rows["spec_reason"]["tokens"]["discarded"] == {"draft": 0, "target": 0}
     assert rows["speculative_thinking"]["takeovers_by_kind"]["keyword"] == 8
@@ -108,6 +120,72 @@ def test_the_order_alternates_and_a_repeated_command_runs_only_what_is_missing(t
     asyncio.run(main())
 
 
+def test_no_method_writes_more_than_the_budget_and_it_alone_ends_a_sample_without_an_answer(tmp_path: Path) -> None:
+    """One token short of what an answer needs."""
+    methods = [name for name in METHODS if name not in ("target", "draft", "speculative_thinking")]
+
+    async def main() -> None:
+        async with Server(served("draft")) as one, Server(served("target")) as two:
+            few = {"max_problems": 2, "blocks": 1, "token_budget": 8, "methods": ",".join(methods)}
+            await compare_methods(settings(one, two, tmp_path, **few))
+
+    asyncio.run(main())
+    for method in methods:
+        for sample in samples(tmp_path / method):
+            written = sum(entry["tokens"] for entry in sample["full_history"] if entry["model"] in WROTE)
+            assert sample["exit_status"] == "token_budget"
+            assert written == 8
+
+
+@given(st.permutations(METHODS), st.integers(1, len(METHODS)), st.integers(0, 3))
+def test_atts_runs_before_its_controls_in_either_order(methods: list[str], count: int, block: int) -> None:
+    chosen = methods[:count]
+    made = order(chosen, block)
+    assert sorted(made) == sorted(chosen)
+    others = [name for name in chosen if name != "atts"]
+    assert [name for name in made if name != "atts"] == (others if block % 2 == 0 else others[::-1])
+    if "atts" in chosen:
+        assert all(made.index("atts") < made.index(name) for name in CONTROLS if name in chosen)
+
+
+def test_the_controls_take_over_at_the_rate_that_atts_realised_in_the_same_block(tmp_path: Path) -> None:
+    """Whatever that rate is: here later chunks are nearly all rejected, so it is far from what was asked for."""
+    names = ("atts", "random", "sync_fix_budget", "async_fix_budget")
+
+    async def main() -> None:
+        async with Server(served("draft", 5)) as one, Server(served("target", 5, later=2)) as two:
+            more = {"max_problems": 16, "repeats": 4, "rejection_rate": 0.2, "methods": ",".join(names)}
+            await compare_methods(settings(one, two, tmp_path, **more))
+
+    asyncio.run(main())
+    found = {name: list(samples(tmp_path / name)) for name in names}
+    for block in (range(32), range(32, 64)):
+        asked = realised(s for s in found["atts"] if s["problem_index"] in block)
+        assert asked is not None
+        assert asked.handed_over > 0.4
+        for name in names[1:]:
+            continued = decided = 0
+            for sample in found[name]:
+                if sample["problem_index"] in block:
+                    taken = {e["turn"] for e in sample["full_history"] if e["model"] == "eval_generate"}
+                    last = max(e["turn"] for e in sample["full_history"])
+                    continued += len(taken)
+                    decided += len(taken | set(range(last)))  # in the last turn the draft answers, or the target
+            assert continued / decided == pytest.approx(asked.handed_over, abs=0.15), name
+
+
+def test_realised_rates_count_scored_chunks_and_texts_that_went_to_the_target_unasked() -> None:
+    def entry(turn: int, model: str, rejected: bool | None = None) -> dict[str, Any]:
+        return {"turn": turn, "model": model} | ({} if rejected is None else {"rejected": rejected})
+
+    history = [entry(0, "small"), entry(0, "eval_ppl", False), entry(1, "small"), entry(1, "eval_ppl", True)]
+    history += [entry(1, "eval_generate"), entry(2, "small"), entry(2, "eval_generate"), entry(3, "small")]
+    told = realised([{"full_history": history}])
+    assert told is not None
+    assert (told.rejected, told.handed_over) == (1 / 2, 2 / 3)
+    assert realised([{"full_history": [entry(0, "small")]}]) is None
+
+
 def test_the_number_under_way_is_the_greatest_overlap() -> None:
     samples = [
         {"started_at": start, "duration_seconds": length} for start, length in ((0, 3), (1, 3), (2, 0.5), (3, 1))
@@ -121,7 +199,7 @@ def test_the_number_under_way_is_the_greatest_overlap() -> None:
         ({"methods": "atts,magic"}, "magic unknown"),
         ({"methods": ","}, "names none"),
         ({"max_problems": 1}, "--max_problems must be at least --blocks"),
-        ({"token_budget": 11}, "--token_budget must be at least a chunk"),
+        ({"token_budget": 0}, "--token_budget must be at least 1"),
     ],
 )
 def test_settings_that_make_no_comparison_are_refused(more: dict[str, Any], message: str) -> None:

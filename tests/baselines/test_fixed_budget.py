@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_loop import Scripted as Model
 from test_loop import reader
 
-from ATTS.baselines.fixed_budget.rules import RandomBudget, RankedBudget
+from ATTS.baselines.fixed_budget.rules import RandomBudget, RankedBudget, fixed, share
 from ATTS.baselines.fixed_budget.run import evaluate_fixed_budget
 from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.emulator import Ask, Fault, Scripted, Served, Server, Written
@@ -40,7 +40,7 @@ def test_at_every_turn_the_live_samples_with_the_highest_perplexity_are_taken_ov
     samples: list[list[float]], budget: int
 ) -> None:
     async def main() -> list[Chain]:
-        ranked = RankedBudget(len(samples), budget)
+        ranked = RankedBudget(len(samples), fixed(budget))
         chains, work = zip(*(sample(ranked, surprises) for surprises in samples), strict=True)
         assert set(await asyncio.gather(*work)) == {ExitStatus.ANSWERED}
         return list(chains)
@@ -66,7 +66,7 @@ def test_at_every_turn_the_live_samples_with_the_highest_perplexity_are_taken_ov
 
 def test_a_sample_that_fails_or_is_cancelled_leaves_the_others_to_go_on() -> None:
     async def main() -> None:
-        budget = RankedBudget(3, 1)
+        budget = RankedBudget(3, fixed(1))
         chain, work = sample(budget, [1.0])
         failing_draft, idle = reader(Model([])), reader(Model([]))
         failing = atts(Chain(find_answer, failing_draft, idle), failing_draft, idle, budget.sample(0), 3)
@@ -86,19 +86,30 @@ def test_a_text_that_the_draft_ended_goes_first_and_is_over_without_a_place() ->
     for budget, expected in ((1, ExitStatus.ANSWERED), (0, ExitStatus.DRAFT_ENDED)):
         d, t = reader(Model(["so$"])), reader(Model([r"\boxed{1}"]))
         chain = Chain(find_answer, d, t)
-        assert asyncio.run(atts(chain, d, t, RankedBudget(1, budget).sample(0), 3)) is expected
+        assert asyncio.run(atts(chain, d, t, RankedBudget(1, fixed(budget)).sample(0), 3)) is expected
 
 
 @given(st.integers(1, 20), st.integers(0, 25), st.integers(0, 40))
 def test_a_budget_of_different_samples_is_drawn_and_the_same_again(samples: int, budget: int, turn: int) -> None:
-    drawn = RandomBudget(samples, budget, "1-2").drawn(turn)
+    drawn = RandomBudget(samples, fixed(budget), "1-2").drawn(turn)
     assert len(set(drawn)) == len(drawn) == min(budget, samples)
     assert set(drawn) <= set(range(samples))
-    assert RandomBudget(samples, budget, "1-2").drawn(turn) == drawn
+    assert RandomBudget(samples, fixed(budget), "1-2").drawn(turn) == drawn
+
+
+@given(st.floats(0, 1), st.integers(1, 16), st.integers(0, 10**6))
+def test_a_share_is_in_whole_samples_and_right_on_the_average(rate: float, samples: int, seed: int) -> None:
+    counts = [share(rate, f"{seed}-{question}")(turn, samples) for question in range(100) for turn in range(5)]
+    assert {math.floor(rate * samples), math.ceil(rate * samples)} >= set(counts)
+    assert sum(counts) / 500 == pytest.approx(rate * samples, abs=0.15)  # 6 standard deviations
+    again = [share(rate, f"{seed}-{question}")(turn, samples) for question in range(100) for turn in range(5)]
+    assert again == counts
 
 
 def test_draws_differ_by_turn_question_and_seed() -> None:
-    draws = {tuple(RandomBudget(16, 5, seed).drawn(turn)) for seed in ("1-1", "1-2", "2-1") for turn in range(20)}
+    draws = {
+        tuple(RandomBudget(16, fixed(5), seed).drawn(turn)) for seed in ("1-1", "1-2", "2-1") for turn in range(20)
+    }
     assert len(draws) == 60
 
 
@@ -171,6 +182,31 @@ def test_an_interrupted_synchronous_question_is_done_again_as_a_whole(tmp_path: 
     assert all(sample["exit_status"] == "answered" for sample in read(tmp_path))
 
 
+@pytest.mark.parametrize(("kind", "rate"), [(SyncFixBudgetSettings, 0.5), (AsyncFixBudgetSettings, 0.3)])
+def test_a_share_of_the_samples_is_taken_over_whatever_their_number(tmp_path: Path, kind: Any, rate: float) -> None:
+    async def main() -> None:
+        async with Server(served("draft")) as one, Server(served("target")) as two:
+            await evaluate_fixed_budget(settings(kind, one, two, tmp_path, takeover_rate=rate, max_problems=20))
+
+    asyncio.run(main())
+    models = Counter((e["turn"], e["model"]) for sample in read(tmp_path) for e in sample["full_history"])
+    for turn in range(3):  # nobody has answered by then
+        assert models[turn, "eval_generate"] / models[turn, "small"] == pytest.approx(rate, abs=0.1)
+
+
+def test_a_sample_ends_with_its_token_budget_and_its_question_goes_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Server(served("draft")) as one, Server(served("target")) as two:
+            await evaluate_fixed_budget(settings(SyncFixBudgetSettings, one, two, tmp_path, token_budget=9))
+
+    asyncio.run(main())
+    for sample in read(tmp_path):
+        written = sum(entry.get("tokens", 0) for entry in sample["full_history"])
+        assert written <= 9
+        assert sample["exit_status"] == "token_budget"
+        assert written == 9
+
+
 def test_an_asynchronous_run_draws_the_same_number_and_scores_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         async with Server(served("draft")) as one, Server(served("target")) as two:
@@ -192,7 +228,7 @@ def test_a_resumed_asynchronous_run_hands_over_what_one_in_one_go_does(tmp_path:
                     (tmp_path / f"problem_{index:04d}.json").unlink()
                 await evaluate_fixed_budget(settings(AsyncFixBudgetSettings, one, two, tmp_path))
                 for sample in read(tmp_path):
-                    lots = RandomBudget(5, 2, f"0-{sample['question_index']}")
+                    lots = RandomBudget(5, fixed(2), f"0-{sample['question_index']}")
                     turns = {e["turn"] for e in sample["full_history"] if e["model"] == "small"}
                     over = {e["turn"] for e in sample["full_history"] if e["model"] == "eval_generate"}
                     drawn = {turn for turn in turns if sample["repeat"] in lots.drawn(turn)}
@@ -207,3 +243,5 @@ def test_the_published_defaults_are_kept() -> None:
     assert AsyncFixBudgetSettings(**names).takeover_budget == 10
     with pytest.raises(ValueError, match="--takeover_budget"):
         SyncFixBudgetSettings(**names, takeover_budget=-1)
+    with pytest.raises(ValueError, match="--takeover_rate"):
+        AsyncFixBudgetSettings(**names, takeover_rate=1.5)

@@ -234,8 +234,50 @@ def test_a_model_alone_stops_when_its_token_budget_is_spent_and_never_writes_mor
             return await super().generate(ids, max_tokens, temperature)
 
     model = reader(Counting(["12345678", "1234"]))
-    assert asyncio.run(alone(Chain(find_answer, model), model, 9, token_budget=12)) is ExitStatus.BUDGET_SPENT
+    chain = Chain(find_answer, model, token_budget=12)
+    assert asyncio.run(alone(chain, model, 9)) is ExitStatus.BUDGET_SPENT
     assert limits == [8, 4]
+
+
+class Limited(Scripted):
+    """Writes as many tokens as it may, or a few less and then an answer."""
+
+    def __init__(self, said: Sequence[str], scores: Sequence[float] = ()) -> None:
+        super().__init__(said, scores)
+        self.limits: list[int] = []
+
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
+        assert max_tokens >= 1
+        self.limits.append(max_tokens)
+        written = self.chunks.pop(0).encode()[:max_tokens]
+        await asyncio.sleep(0)
+        return Generated(list(written), False, Usage(completion_tokens=len(written)))
+
+
+@given(st.integers(1, 60), st.lists(st.booleans(), min_size=20, max_size=20), st.booleans())
+def test_a_chain_is_never_longer_than_its_token_budget_and_ends_when_that_is_spent(
+    budget: int, rejections: list[bool], optimistic: bool
+) -> None:
+    """Whoever writes: both authors' chunks count, the last one is cut to what is left, and drafts that were
+    thrown away cost nothing."""
+    d = reader(Limited(["12345678"] * 50))
+    t = reader(Limited(["abcde"] * 50, [BAD if rejected else GOOD for rejected in rejections]))
+    chain = Chain(find_answer, d, t, token_budget=budget)
+    assert asyncio.run(atts(chain, d, t, ByScore(JUDGE), budget, optimistic)) is ExitStatus.BUDGET_SPENT
+    assert len(chain.text) == budget == len(d.ids) == len(t.ids)
+    assert chain.spent
+    assert sum(e.usage.completion_tokens for e in chain.history) == budget
+
+
+def test_an_answer_in_the_last_tokens_of_the_budget_counts() -> None:
+    d, t = reader(Limited(["12345678", r"\boxed{7}"])), reader(Limited([], [GOOD]))
+    chain = Chain(find_answer, d, t, token_budget=16)
+    assert asyncio.run(atts(chain, d, t, ByScore(JUDGE), 9)) is ExitStatus.BUDGET_SPENT  # the box would need nine
+    d, t = reader(Limited(["1234567", r"\box", "ed{7}"])), reader(Limited([], [GOOD, GOOD]))
+    chain = Chain(find_answer, d, t, token_budget=16)
+    assert asyncio.run(atts(chain, d, t, ByScore(JUDGE), 9)) is ExitStatus.ANSWERED
 
 
 def resample(

@@ -15,6 +15,7 @@ from ATTS.emulator import Timing
 from ATTS.emulator.engine import Engine, Job
 from ATTS.errors import UserError
 from ATTS.serving.load import parse
+from ATTS.simulation import simulate as sweeps
 from ATTS.simulation import virtual
 from ATTS.simulation.roofline import Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
@@ -105,6 +106,7 @@ def test_an_aborted_request_gives_its_memory_back() -> None:
         ("32B:A100x2", 3, 115),
         ("1.5B:A100", 1, 196),
         ("1.5B:A100", 16, 2937),
+        ("8B:H100", 1, 158.34),  # SGLang's documentation, speculative decoding, the row without it
     ],
 )
 def test_the_roofline_agrees_with_the_recorded_speeds(pair: str, running: int, tokens_per_second: float) -> None:
@@ -140,6 +142,47 @@ def test_a_barrier_makes_the_same_chains_later() -> None:
     locked = run(ways=DriverOptions(**ways, schedule="question", barrier=True))
     assert free.written == locked.written
     assert free.seconds < locked.seconds
+
+
+def test_with_one_sample_a_question_the_barrier_costs_nothing_and_one_question_at_a_time_all() -> None:
+    times = {}
+    for questions in (1, 8):
+        work = Workload(questions=questions, samples=1, turns=6, answers=0.0)
+        found = sweeps.compare(work, Deployment.parse("8B:A100"), Deployment.parse("32B:A100x2"))
+        times[questions] = {name: outcome.seconds for name, outcome in found.items()}
+        ours = times[questions][sweeps.OURS]
+        assert times[questions][sweeps.BARRIER] == pytest.approx(ours)
+        assert times[questions][sweeps.QUESTION] == pytest.approx(times[questions][sweeps.ALL], rel=0.01)
+    assert times[1][sweeps.QUESTION] == pytest.approx(times[1][sweeps.OURS])
+    assert times[8][sweeps.QUESTION] > 4 * times[8][sweeps.OURS]
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_no_sample_waits_less_than_no_time_or_is_served_longer_than_it_takes(
+    questions: int, samples: int, turns: int, barrier: bool, optimistic: bool, limit: int
+) -> None:
+    ways = DriverOptions(draft_limit=limit, target_limit=limit, barrier=barrier, optimistic=optimistic and not barrier)
+    work = Workload(questions=questions, samples=samples, turns=turns)
+    crowded = Timing(step_seconds=0.02, max_running=1)
+    found = run(work, ways, crowded)
+    assert found.waited >= -1e-6
+    assert found.served >= 0
+    assert found.intensity is None or found.intensity >= 0
+
+
+def test_waiting_for_room_inside_a_server_is_waiting() -> None:
+    async def serve() -> list[float]:
+        engine = Engine(Timing(step_seconds=0.01, kv_tokens=0, max_running=1))
+        jobs = [Job([1], 0, [2] * 100) for _ in range(3)]
+        await asyncio.gather(*(engine.run(job) for job in jobs))
+        await engine.stop()
+        return [job.queued_seconds for job in jobs]
+
+    first, second, third = virtual.run(serve())
+    assert first == 0
+    assert second == pytest.approx(1, abs=0.1)
+    assert third == pytest.approx(2, abs=0.2)
 
 
 def test_adaptive_limits_keep_the_chains_in_memory_where_no_limits_lose_them() -> None:

@@ -1,4 +1,4 @@
-"""A fixed number of take-overs a question and turn: by rank behind a barrier, or drawn at random without one.
+"""A fixed number or share of take-overs a question and turn: by rank behind a barrier, or drawn at random without one.
 
 The two controls of ATTS. Ranking needs all live samples of a question to meet once a turn; drawing
 needs nobody, and no score.
@@ -6,7 +6,7 @@ needs nobody, and no score.
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ATTS.method.barrier import Barrier
@@ -14,12 +14,29 @@ from ATTS.method.chain import Chain, ModelView
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
 
+Budget = Callable[[int, int], int]  # (turn, samples of the question) -> how many of them are taken over
+
+
+def fixed(number: int) -> Budget:
+    """So many, whatever the turn."""
+    return lambda turn, samples: min(number, samples)  # noqa: ARG005
+
+
+def share(rate: float, seed: str) -> Budget:
+    """The share ``rate``, in whole samples: rounded up or down by a draw that makes it right on the average."""
+
+    def whole(turn: int, samples: int) -> int:
+        below = int(rate * samples)
+        return below + (random.Random(f"{seed}-{turn}-share").random() < rate * samples - below)
+
+    return whole
+
 
 class RankedBudget:
-    """Of one question's live samples, the ``budget`` with the highest scores are taken over at every turn;
+    """Of one question's live samples, those with the highest scores are taken over, as many as the ``budget`` says;
     a text that its author ended counts as the worst."""
 
-    def __init__(self, samples: int, budget: int) -> None:
+    def __init__(self, samples: int, budget: Budget) -> None:
         self._barrier, self._budget = Barrier(samples), budget
         self._scores: dict[int, dict[int, float]] = defaultdict(dict)  # by turn and sample
         self._ranked: dict[int, Mapping[int, tuple[float, bool]]] = {}
@@ -33,7 +50,7 @@ class RankedBudget:
         await self._barrier.arrive(sample, turn)
         if turn not in self._ranked:  # the first to go on ranks for all: nobody has left since the last one came
             scores = self._scores.pop(turn)
-            worst = sorted(scores, key=lambda one: -scores[one])[: self._budget]
+            worst = sorted(scores, key=lambda one: -scores[one])[: self._budget(turn, len(scores))]
             below = {one: sum(other < scores[one] for other in scores.values()) / len(scores) for one in scores}
             self._ranked[turn] = {one: (below[one], one in worst) for one in scores}
         return self._ranked[turn][sample]
@@ -65,17 +82,18 @@ class Ranked(TakeOver):
 
 
 class RandomBudget:
-    """For every turn a set of ``budget`` of a question's ``samples``, drawn by ``seed`` before any begins."""
+    """For every turn a set of a question's ``samples``, as many as the ``budget`` says, drawn by ``seed``."""
 
-    def __init__(self, samples: int, budget: int, seed: str) -> None:
-        self._samples, self._budget, self._seed = samples, min(budget, samples), seed
+    def __init__(self, samples: int, budget: Budget, seed: str) -> None:
+        self._samples, self._budget, self._seed = samples, budget, seed
 
     def sample(self, number: int) -> "Drawn":
         """The rule of the question's sample ``number``, from 0: the same when the sample is done again."""
         return Drawn(self, number)
 
     def drawn(self, turn: int) -> list[int]:
-        return random.Random(f"{self._seed}-{turn}").sample(range(self._samples), self._budget)
+        number = self._budget(turn, self._samples)
+        return random.Random(f"{self._seed}-{turn}").sample(range(self._samples), number)
 
 
 class Drawn(TakeOver):

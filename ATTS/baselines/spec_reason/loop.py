@@ -101,20 +101,21 @@ class Reasoning:
 async def spec_reason(chain: Reasoning, draft: Speaker, target: Speaker, rules: Rules) -> ExitStatus:
     """Draft, grade, keep or write anew, until there is an answer or the budget is spent.
 
-    Only tokens of kept steps count towards the budget; a spent budget is reported even if there is an
-    answer. Raises SampleError.
+    Only tokens of kept steps count towards the budget, and a step is cut to what is left of it (as published it
+    is not); a spent budget is reported even if there is an answer. Raises SampleError.
     """
     spent = 0
     for turn in itertools.count():
         accepted = False
+        most = rules.step_tokens if rules.published else min(rules.step_tokens, rules.token_budget - spent)
         if turn < rules.first_n_steps:
-            step = await target.step(chain.pieces, rules.step_tokens)
+            step = await target.step(chain.pieces, most)
         else:
-            step = await draft.step(chain.pieces, rules.step_tokens)
+            step = await draft.step(chain.pieces, most)
             chain.propose(turn, step)
             accepted = await _good_enough(chain, target, turn, step, rules)
             if not accepted:  # the target doesn't see what it rejected
-                step = await target.step(chain.pieces, rules.step_tokens)
+                step = await target.step(chain.pieces, most)
         text, details = _without_end(step.text, turn, rules)
         piece = _piece(text, step, rules)
         if accepted:
