@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from ATTS.analysis import folders
+from ATTS.analysis.chains import chain
 from ATTS.analysis.grading import by_math
-from ATTS.analysis.re_extract import chain
 from ATTS.console import require
 from ATTS.method.types import Stage
 from ATTS.store import result_folder

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import compute_accuracy, folders, metrics, tables
+from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import answered
 from ATTS.console import Progress, require
 from ATTS.errors import UserError
-from ATTS.published.chain import JOINT
 from ATTS.runs import answering
 from ATTS.runs.answering import ExtractMode
 from ATTS.serving.queue import drain
@@ -36,12 +36,6 @@ class Changes:
     folder: Folder  # with the new answers
     changed: list[tuple[int, str, str]] = field(default_factory=list)  # sample, answer before, answer now
     failed: list[str] = field(default_factory=list)  # samples that the model did not answer for, and why
-
-
-def chain(sample: Record, by_compat: bool) -> str:
-    """A sample's text; published ones were joined by blank lines. Chunks that were rejected are not in it."""
-    outputs = [str(e["output"]) for e in sample["full_history"] if "output" in e and e.get("accepted", True)]
-    return (JOINT if by_compat else "").join(outputs)
 
 
 async def read_again(

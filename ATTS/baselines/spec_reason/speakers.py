@@ -47,7 +47,7 @@ class SGLangSpeaker:
         ]
         asked = self._opened(told, SPEC_REASON_SCORE)
         if asked.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
-            ids = [*ids, *self.tokenizer.encode(asked[len(begun) :])]
+            ids = [*ids, *self.tokenizer.begin(asked[len(begun) :])]  # holds the template's own marks
         else:
             ids = self.tokenizer.begin(asked)
         if self.model.info.context_length is not None and len(ids) >= self.model.info.context_length:

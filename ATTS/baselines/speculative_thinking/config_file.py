@@ -39,9 +39,9 @@ class TakeOvers(BaseModel):
     begin_token_num: PositiveInt
     original_recap_token_num: PositiveInt
     recap_after_negative_num: PositiveInt
-    add_each_recap: float
+    add_each_recap: int | float
     max_recap_token_num: PositiveInt
-    add_each_neg: float
+    add_each_neg: int | float
     max_negative_num: PositiveInt
     not_reasoning: bool = False
     time_out: float | None = None
