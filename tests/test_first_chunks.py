@@ -315,7 +315,9 @@ def test_an_interrupted_calibration_goes_on_and_its_questions_have_the_share_tha
     assert about is not None
     none, half, ended, *all_ = about[COUNTS]
     assert none == 0
-    assert none + half + ended + sum(all_) == 400
+    assert (
+        384 <= none + half + ended + sum(all_) <= 400
+    )  # a draw that is cut off before it is written down is drawn again
     assert 0.3 < half / np.mean(all_) < 0.7
     assert 0.3 < ended / np.mean(all_) < 0.7
     assert 400 <= len(says.scored) <= 400 + 2 * 16  # those under way when it was cut off

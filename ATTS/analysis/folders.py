@@ -48,7 +48,7 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
     found = finished(result_folder.samples(path)) if path.is_dir() else read_results(path)
     if not found:
         raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
-    made = result_folder.settings(path)
+    made = result_folder.settings(path) if path.is_dir() else {}
     own = _setting(made, "repeats", 0)
     if repeats and own and repeats != own:
         raise UserError(
