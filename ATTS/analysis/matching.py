@@ -29,7 +29,8 @@ def matched(
         place = sample.get("question_index", index // repeats)
         known = by_id.get(sample.get("question_id", ""), [])
         if not known and not ("schema" in sample and "question_id" in sample):
-            known = by_text.get(text, []) if text else [q for q in questions if q.index == place]
+            there = [q for q in questions if q.index == place and _words(q.problem) in text] if text else []
+            known = by_text.get(text, there) if text else [q for q in questions if q.index == place]
         if not known:
             raise UserError(_stranger(f"sample {index} of {folder}", text, place, name, len(questions), repeats))
         told.append(_one(known, place, f"sample {index} of {folder}", name))
