@@ -89,9 +89,9 @@ def test_by_turn_reads_a_recording_and_its_answers_again(tmp_path: Path) -> None
 def test_what_is_no_run_or_another_data_set_is_said(tmp_path: Path) -> None:
     path = recording(tmp_path / "run.jsonl.gz")
     other = str(data(tmp_path / "data.jsonl", "number 0", "something else"))
-    with pytest.raises(UserError, match="a question that .* doesn't hold"):
+    with pytest.raises(UserError, match=r"a question that .* doesn't hold"):
         folders.load(path, other, 2, None)
-    with pytest.raises(UserError, match="a question that .* doesn't hold"):
+    with pytest.raises(UserError, match=r"a question that .* doesn't hold"):
         folders.load(path, other, 1, None)
     with pytest.raises(UserError, match="give --dataset_name"):
         of_run(path, None, 2, None, again=False)
