@@ -6,14 +6,17 @@ from collections import Counter, defaultdict
 
 
 class Barrier:
-    """``members`` samples that go through numbered steps; all of them must be under way for it to open.
+    """Samples that go through numbered steps together.
 
-    One event loop uses it, so nothing is locked.
+    ``members``: how many there will be; all of them must be under way for it to open. None: those that have
+    joined so far; one that joins later holds the others up until it has caught up. One event loop uses it, so
+    nothing is locked.
     """
 
-    def __init__(self, members: int) -> None:
+    def __init__(self, members: int | None) -> None:
         self._steps: dict[int, int] = {}  # of each member that has joined
-        self._at = Counter({-1: members})  # members at each step; -1: before the first
+        self._open_ended = members is None
+        self._at = Counter({-1: members} if members else {})  # members at each step; -1: before the first
         self._numbers = itertools.count()
         self._waiting: dict[int, list[asyncio.Future[None]]] = defaultdict(list)  # by step
 
@@ -21,6 +24,7 @@ class Barrier:
         """The number of a new member."""
         number = next(self._numbers)
         self._steps[number] = -1
+        self._at[-1] += self._open_ended
         return number
 
     def reach(self, member: int, step: int) -> None:

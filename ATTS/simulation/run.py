@@ -177,7 +177,7 @@ async def _simulate(
     }
     for role in timings:
         limits.add(models[role], gates[role], models[role].memory, adaptive=asked[role] == 0)
-    barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(repeats))  # by question
+    barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(None))  # by question, of the samples in flight
     most = dict(zip(("draft", "target"), tokens, strict=True))
     if ways.target_alone:
         most["target"] = max(tokens)

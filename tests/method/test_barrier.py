@@ -42,6 +42,22 @@ def test_nobody_goes_on_before_all_that_are_still_there_have_come(lengths: list[
     asyncio.run(main())
 
 
+def test_of_an_open_ended_barrier_those_that_have_joined_go_on_and_a_later_one_is_waited_for() -> None:
+    async def main() -> None:
+        barrier = Barrier(None)
+        first = barrier.join()
+        await barrier.arrive(first, 0)  # nobody else is there
+        second = barrier.join()
+        ahead = asyncio.create_task(barrier.arrive(first, 2))
+        await barrier.arrive(second, 1)
+        await asyncio.sleep(0)
+        assert not ahead.done()
+        barrier.leave(second)
+        await ahead
+
+    asyncio.run(main())
+
+
 def test_a_member_that_is_cancelled_while_it_waits_holds_nobody_up() -> None:
     async def main() -> None:
         barrier = Barrier(2)
