@@ -315,12 +315,12 @@ def test_an_interrupted_calibration_goes_on_and_its_questions_have_the_share_tha
     assert about is not None
     none, half, ended, *all_ = about[COUNTS]
     assert none == 0
-    assert (
-        384 <= none + half + ended + sum(all_) <= 400
-    )  # a draw that is cut off before it is written down is drawn again
+    found = none + half + ended + sum(all_)
+    # Eight draws in a row that a run doesn't score leave a place empty: a chance of .4^7 for a third of the 400.
+    assert 396 <= found <= 400
     assert 0.3 < half / np.mean(all_) < 0.7
     assert 0.3 < ended / np.mean(all_) < 0.7
-    assert 400 <= len(says.scored) <= 400 + 2 * 16  # those under way when it was cut off
+    assert found <= len(says.scored) <= found + 2 * 16  # those under way when it was cut off
 
 
 def test_a_resumed_run_by_coin_throws_for_each_sample_what_it_threw_before(
