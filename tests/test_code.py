@@ -1,5 +1,6 @@
 """The code base itself: linted, formatted, typed; scripts parse; pages and commands exist."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -36,14 +37,40 @@ def test_every_file_and_module_that_the_pages_name_exists() -> None:
             assert (ROOT / path).exists(), (page, path)
 
 
-def test_layers_import_only_what_is_below_them() -> None:
-    """method/ imports nothing of the others; serving/ and tasks/ don't import runs/."""
-    forbidden = {
-        "method": ("runs", "serving", "tasks", "demo"),
-        "serving": ("runs", "tasks"),
-        "tasks": ("runs", "serving"),
-    }
-    for layer, others in forbidden.items():
-        for path in (ROOT / "ATTS" / layer).glob("*.py"):
-            for other in others:
-                assert not re.search(rf"^\s*(from|import) ATTS\.{other}\b", path.read_text(), re.M), (path, other)
+ROOMS = [  # each imports only those before it, and itself
+    *("errors", "console", "demo", "method", "tasks", "serving", "store", "published"),
+    *("analysis", "runs", "baselines", "emulator", "simulation"),
+]
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "ATTS":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ATTS."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ATTS.")}
+    return found & set(ROOMS)
+
+
+def test_a_room_imports_only_the_rooms_before_it() -> None:
+    folders = {path.name for path in (ROOT / "ATTS").iterdir() if (path / "__init__.py").is_file()}
+    assert folders <= set(ROOMS)
+    wrong = []
+    for number, room in enumerate(ROOMS):
+        place = ROOT / "ATTS" / room
+        for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+            wrong += [(str(path.relative_to(ROOT)), other) for other in imported(path) - set(ROOMS[: number + 1])]
+    assert wrong == []
+
+
+def test_a_command_is_short_and_listed() -> None:
+    """Front doors hold no logic; ``python -m ATTS`` tells each in a line."""
+    listed = subprocess.run([sys.executable, "-m", "ATTS"], cwd=ROOT, capture_output=True, text=True).stdout
+    doors = [path for path in (ROOT / "ATTS").glob("*.py") if path.stem not in ("__init__", "__main__", *ROOMS)]
+    for door in doors:
+        assert len(door.read_text().splitlines()) <= 25, door
+        assert re.search(rf"^  {door.stem} +\S", listed, re.M), door

@@ -16,12 +16,12 @@ from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import answered
 from ATTS.console import Progress, require
 from ATTS.errors import UserError
-from ATTS.runs import answering
-from ATTS.runs.answering import ExtractMode
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
 from ATTS.store.records import Record
 from ATTS.store.result_folder import files, parsed
+from ATTS.tasks import answering
+from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import INVALID, FindAnswer
 from ATTS.tasks.datasets import default_data_dir
 from ATTS.tasks.llm import Extractor, NoReply

@@ -161,18 +161,18 @@ class Chain:
         at = max(n for n, event in enumerate(self.history) if event.stage is Stage.DRAFT)
         self.history[at] = replace(self.history[at], stage=Stage.DRAFT_DISCARDED)
 
-    async def score(self, scorer: ModelView, turn: int, judge: RejectionRule | None = None) -> Event:
-        """Scores the newest chunk, all of its tokens, and lets ``judge`` decide. Raises ScoreFailed."""
+    async def score(self, scorer: ModelView, turn: int, rule: RejectionRule | None = None) -> Event:
+        """Scores the newest chunk, all of its tokens, and lets ``rule`` decide. Raises ScoreFailed."""
         logprobs, usage = await scorer.logprobs()
         score = self._score(logprobs, scorer.newest)
         ppl: float | None = score
         own: dict[str, float] = {}
         if self._score is not MEAN:
             ppl, own = perplexity_if_any(logprobs), {self._score.key: score}
-        if judge is None:
+        if rule is None:
             return self._record(Event(turn, Stage.SCORE, usage, ppl=ppl, details=own, score=score))
-        percentile, rejected, *_ = verdict = judge(score, turn)
-        details = own | verdict.details
+        percentile, rejected, *_ = decision = rule(score, turn)
+        details = own | decision.details
         return self._record(Event(turn, Stage.SCORE, usage, None, False, ppl, percentile, rejected, details, score))
 
     def _cut(self) -> None:

@@ -52,12 +52,12 @@ class ByScore(TakeOver):
 
     def __init__(
         self,
-        judge: RejectionRule,
+        rule: RejectionRule,
         on_rejection: OnRejection = "continue",
         draft_attempts: int = 1,
         rules_on_answers: bool = False,
     ) -> None:
-        self._judge, self._on_rejection, self._attempts = judge, on_rejection, draft_attempts
+        self._rule, self._on_rejection, self._attempts = rule, on_rejection, draft_attempts
         self.rules_on_answers = rules_on_answers
         self._rejected = 0  # chunks of this turn
 
@@ -67,7 +67,7 @@ class ByScore(TakeOver):
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         if drafted.final and chain.answer is None:
             return Ruling.CONTINUE
-        if not (await chain.score(target, turn, self._judge)).rejected:
+        if not (await chain.score(target, turn, self._rule)).rejected:
             return Ruling.ACCEPT
         if self._on_rejection == "continue":
             return Ruling.CONTINUE

@@ -7,6 +7,5 @@ is used elsewhere. That one question's samples run at a time is the queue's part
 
 from ATTS.published.chain import Author, PublishedChain
 from ATTS.published.loop import published
-from ATTS.tasks.answers import find_answer_not_balanced
 
-__all__ = ["Author", "PublishedChain", "find_answer_not_balanced", "published"]
+__all__ = ["Author", "PublishedChain", "published"]

@@ -44,7 +44,7 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         say(f"{path} is already there, made with these settings")
         return path
     async with new_session(settings.request_timeout) as session:
-        draft = await models.draft(session, settings, CapacityLimiter(settings.max_concurrent))
+        draft = await models.draft(session, settings, settings.draft_url, CapacityLimiter(settings.max_concurrent))
         target = await models.target(session, settings, CapacityLimiter(settings.max_concurrent))
         for party in (draft, target):
             party.check(asked)

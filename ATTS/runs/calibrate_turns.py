@@ -22,12 +22,12 @@ from ATTS.method.replay import Replayed, Reply
 from ATTS.method.score import SCORES
 from ATTS.method.take_over import Ruling, TakeOver
 from ATTS.method.types import Event
-from ATTS.runs import answering
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store import calibration
 from ATTS.store.journal import Entry, Journal
+from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 

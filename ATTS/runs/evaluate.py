@@ -15,7 +15,7 @@ from ATTS.method.loop import alone, atts
 from ATTS.method.score import SCORES
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import answering, models, names, questions, rules
+from ATTS.runs import models, names, questions, rules
 from ATTS.runs.flags import Queued, Sampled
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.rules import RejectionRules
@@ -27,6 +27,7 @@ from ATTS.serving.limits import Limits
 from ATTS.store import provenance
 from ATTS.store.records import OWED, Key, Keys, record
 from ATTS.store.result_folder import ResultStore
+from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
@@ -45,7 +46,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
         limits = Limits(settings.samples_in_flight, longest)
         slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
         scoring = CapacityLimiter(settings.scoring_concurrency) if settings.scoring_concurrency else None
-        draft = await models.draft(session, settings, slots)
+        draft = await models.draft(session, settings, settings.draft_url, slots)
         target = await models.target(session, settings, seats, scoring)
         limits.add(draft.model, slots, draft.memory, adaptive=settings.small_model_concurrency == 0)
         limits.add(target.model, seats, target.memory, adaptive=settings.eval_model_concurrency == 0)
@@ -74,7 +75,7 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
     async with new_session(settings.request_timeout) as session:
         limits = Limits(settings.samples_in_flight, settings.longest(settings.small_model_max_tokens))
         slots = limits.gate(settings.small_model_concurrency)
-        model = await models.draft(session, settings, slots)
+        model = await models.draft(session, settings, settings.draft_url, slots)
         limits.add(model.model, slots, model.memory, adaptive=settings.small_model_concurrency == 0)
 
         answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
@@ -109,80 +110,69 @@ async def run_loop(
     for model in served:
         model.check(asked)
     async with Extractor() if settings.extract_mode == "llm" else nullcontext() as extractor:
-        await _run_loop(
-            settings, command, asked, loop, served, limits, folder, decides, whole_questions, only_repeat, extractor
-        )
+        array = decides.array if decides else None
+        decisive = provenance.decisive(settings, command=command, calibration=array.digest if array else None)
+        if decides and decides.kind not in ("marginal", "per_question", "random"):
+            decisive["calibration_kind"] = decides.kind
+        digests = {
+            "settings_digest": provenance.digest(decisive),
+            "calibration_digest": array.digest if array else None,
+        }
+        about = {
+            "command": command,
+            "settings": provenance.resolved(settings),
+            "decisive": decisive,
+            "digest": digests["settings_digest"],
+            "calibration": array.provenance if array else None,
+            **surroundings(served),
+        }
+        keys: Sequence[Key] = Keys(asked, settings.repeats)
+        if only_repeat is not None:
+            keys = [key for key in keys if key.repeat == only_repeat]
+        with ResultStore(folder, about, settings.force) as store:
+            done = store.finished(keys)
+            if whole_questions:
+                incomplete = {key.question.index for key in keys if key.index not in done}
+                done = {key.index for key in keys if key.question.index not in incomplete}
+            owed = len(keys) - len(done)
+            waiting: Iterable[Key] = (key for key in keys if key.index not in done)
+            if decides and decides.learns:
+                waiting = decides.resume(folder, list(waiting))
+            if done:
+                say(f"{len(done)} of {len(keys)} samples are already in {folder}")
+            epoch = time.time() - asyncio.get_running_loop().time()
+            with Progress(len(keys), len(done), "sample") as progress:
 
+                async def keep(ended: Ended) -> None:
+                    reason = ended.reason
+                    if extractor and ended.status not in OWED:  # off the sample's clock
+                        try:
+                            ended.chain.answer = await extractor.final_answer(
+                                ended.key.question.problem, ended.chain.text
+                            )
+                        except UserError as error:
+                            reason = f"{error}; the answer is the one found by regex"
+                            log.warning("%s", reason)
+                    limits.ended(ended.chain)
+                    told = record(
+                        ended.key, ended.chain, ended.status, reason, ended.seconds, digests, ended.started_at
+                    )
+                    await store.save({**told, "started_at": epoch + ended.started_at})
+                    progress.add(ended.status.value)
 
-async def _run_loop(
-    settings: Sampled,
-    command: str,
-    asked: Sequence[Question],
-    loop: Loop,
-    served: Sequence[ServedModel],
-    limits: Limits,
-    folder: Path,
-    decides: RejectionRules | None,
-    whole_questions: bool,
-    only_repeat: int | None,
-    extractor: Extractor | None,
-) -> None:
-    array = decides.array if decides else None
-    decisive = provenance.decisive(settings, command=command, calibration=array.digest if array else None)
-    if decides and decides.kind not in ("marginal", "per_question", "random"):
-        decisive["calibration_kind"] = decides.kind
-    digests = {"settings_digest": provenance.digest(decisive), "calibration_digest": array.digest if array else None}
-    about = {
-        "command": command,
-        "settings": provenance.resolved(settings),
-        "decisive": decisive,
-        "digest": digests["settings_digest"],
-        "calibration": array.provenance if array else None,
-        **surroundings(served),
-    }
-    keys: Sequence[Key] = Keys(asked, settings.repeats)
-    if only_repeat is not None:
-        keys = [key for key in keys if key.repeat == only_repeat]
-    with ResultStore(folder, about, settings.force) as store:
-        done = store.finished(keys)
-        if whole_questions:
-            incomplete = {key.question.index for key in keys if key.index not in done}
-            done = {key.index for key in keys if key.question.index not in incomplete}
-        owed = len(keys) - len(done)
-        waiting: Iterable[Key] = (key for key in keys if key.index not in done)
-        if decides and decides.learns:
-            waiting = decides.resume(folder, list(waiting))
-        if done:
-            say(f"{len(done)} of {len(keys)} samples are already in {folder}")
-        epoch = time.time() - asyncio.get_running_loop().time()
-        with Progress(len(keys), len(done), "sample") as progress:
-
-            async def keep(ended: Ended) -> None:
-                reason = ended.reason
-                if extractor and ended.status not in OWED:  # off the sample's clock
-                    try:
-                        ended.chain.answer = await extractor.final_answer(ended.key.question.problem, ended.chain.text)
-                    except UserError as error:
-                        reason = f"{error}; the answer is the one found by regex"
-                        log.warning("%s", reason)
-                limits.ended(ended.chain)
-                told = record(ended.key, ended.chain, ended.status, reason, ended.seconds, digests, ended.started_at)
-                await store.save({**told, "started_at": epoch + ended.started_at})
-                progress.add(ended.status.value)
-
-            schedule = settings.schedule if isinstance(settings, Queued) else "queue"
-            async with limits:
-                await run_samples(waiting, loop, keep, limits.samples, schedule, limits.queue_is_empty)
-        clock = {"wall_seconds": limits.seconds, "samples_in_wall_seconds": owed, "servers": limits.report()}
-        before = store.summary()
-        if not owed and before.get("samples") == len(keys):  # all was done: the clock of that run stands
-            clock = {name: before.get(name) for name in clock}
-        say("grading")
-        summary = {**await asyncio.to_thread(metrics.summarise, folder, keys), **clock}
-        store.save_summary(summary)
-    print(metrics.describe(summary))
-    if summary["owed"]:
-        raise UserError(
-            f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
-            " The same command tries them again"
-        )
+                schedule = settings.schedule if isinstance(settings, Queued) else "queue"
+                async with limits:
+                    await run_samples(waiting, loop, keep, limits.samples, schedule, limits.queue_is_empty)
+            clock = {"wall_seconds": limits.seconds, "samples_in_wall_seconds": owed, "servers": limits.report()}
+            before = store.summary()
+            if not owed and before.get("samples") == len(keys):  # all was done: the clock of that run stands
+                clock = {name: before.get(name) for name in clock}
+            say("grading")
+            summary = {**await asyncio.to_thread(metrics.summarise, folder, keys), **clock}
+            store.save_summary(summary)
+        print(metrics.describe(summary))
+        if summary["owed"]:
+            raise UserError(
+                f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
+                " The same command tries them again"
+            )

@@ -22,12 +22,12 @@ from ATTS.method.conformal import Decision
 from ATTS.method.score import SCORES
 from ATTS.method.types import Stage
 from ATTS.published import Author, PublishedChain
-from ATTS.runs import answering
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store.calibration import COUNTS, Scores
 from ATTS.store.journal import Entry, Journal
+from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 DRAWS = 8  # first chunks for one score: all 16 scores are found with a chance of 94 % where half of the chunks answer

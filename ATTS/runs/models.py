@@ -12,12 +12,11 @@ from typing import Any, Protocol
 import aiohttp
 
 from ATTS import __version__, demo
-from ATTS.baselines.flags import FixedBudgetSettings
 from ATTS.errors import UserError
 from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
-from ATTS.runs.flags import Run
-from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.flags import Common, Run
+from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.serving.client import SGLangModel, Slots, inspect, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 from ATTS.tasks.datasets import Question
@@ -96,14 +95,10 @@ def _prompts(party: ChunkModel, question: Question) -> tuple[list[int], list[int
     return writing, party.tokenizer.plain_prompt(question.prompt + "\n")
 
 
-async def draft(
-    session: aiohttp.ClientSession,
-    settings: ConformalSettings | AsyncSettings | BaselineSettings | FixedBudgetSettings,
-    limit: Slots,
-) -> ChunkModel:
-    """The model that writes first: with the system message, on every turn, so that its prompt never changes."""
+async def draft(session: aiohttp.ClientSession, settings: Common, url: str, limit: Slots) -> ChunkModel:
+    """The model at ``url`` that writes first: with the system message on every turn, so that its prompt stays."""
     name = settings.small_model_name
-    model = await _model(session, settings, "draft", settings.draft_url, name, limit)
+    model = await _model(session, settings, "draft", url, name, limit)
     tokens, temperature = settings.small_model_max_tokens, settings.small_model_temperature
     return ChunkModel(model, await _tokenizer(session, model, name), tokens, temperature, system=SYSTEM)
 

@@ -34,23 +34,23 @@ LEARNING = ("online", "adaptive")
 
 
 class RejectionRules:
-    """A judge for each sample. ``memory`` is what the decisions of the run change."""
+    """A rule for each sample. ``memory`` is what the decisions of the run change."""
 
     def __init__(
         self,
         kind: str,
         array: CalibrationArray | None,
-        judge: Callable[[Key], RejectionRule],
+        rule: Callable[[Key], RejectionRule],
         memory: Online | Draws | None = None,
         journal: DecisionJournal | None = None,
     ) -> None:
         self.kind, self.array = kind, array
         self.budget = 0  # most chunks of a question handed over at a turn; 0 = no bound
-        self._judge, self._memory, self._journal = judge, memory, journal
+        self._rule, self._memory, self._journal = rule, memory, journal
         self._budgets: dict[int, QuestionBudget] = defaultdict(lambda: QuestionBudget(self.budget))
 
     def __getitem__(self, key: Key) -> RejectionRule:
-        rule = self._judge(key)
+        rule = self._rule(key)
         return Bound(rule, self._budgets[key.question.index]) if self.budget else rule
 
     @property
@@ -170,16 +170,16 @@ def _fixed(
 ) -> RejectionRules:
     rate, form = settings.rejection_rate, settings.p_value or "published"
     draws = Draws(settings.seed) if form == "smoothed" else None
-    judge: RejectionRule
+    rule: RejectionRule
     if kind == "per_turn":
-        judge = per_turn = PerTurn(array.by_turn, rate, form, draws)
+        rule = per_turn = PerTurn(array.by_turn, rate, form, draws)
         expected_rates.by_turn(settings, array, per_turn, len(asked))
     elif kind == "marginal":
-        judge = CalibrationSet(array.scores, rate, form, draws)
+        rule = CalibrationSet(array.scores, rate, form, draws)
         expected_rates.first_chunks(settings, array, len(asked))
     else:
         return _by_question(settings, kind, array, path, asked, draws)
-    return RejectionRules(kind, array, lambda _: judge, draws)
+    return RejectionRules(kind, array, lambda _: rule, draws)
 
 
 def _by_question(

@@ -158,7 +158,7 @@ class SGLangModel:
     ``limit`` bounds the requests in flight, ``scoring_limit`` those that score (None: the same
     limit counts both); waiting for it counts as queueing and is never held while a retry waits. A
     cancelled request is closed, which makes the server abort it. Raises ContextFull before sending
-    what can't fit, ServerFailed when one request fails for good, Problem when the server has gone.
+    what can't fit, ServerFailed when one request fails for good, UserError when the server has gone.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class SGLangModel:
         return await self.post("/generate", body, limit)
 
     async def post(self, path: str, body: dict[str, Any], limit: Slots | None = None) -> tuple[dict[str, Any], Usage]:
-        """Sends one request, and again if it fails in a way that may pass. Raises ServerFailed, Problem."""
+        """Sends one request, and again if it fails in a way that may pass. Raises ServerFailed, UserError."""
         data = orjson.dumps(body)
         clock = asyncio.get_running_loop().time
         began = clock()

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ATTS.runs.flags import Run
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Settings that say where, how fast or how far, not what: results made with others of these belong together.
 INCIDENTAL = frozenset(
@@ -40,13 +41,13 @@ INCIDENTAL = frozenset(
 )
 
 
-def resolved(settings: Run) -> dict[str, Any]:
+def resolved(settings: "DataclassInstance") -> dict[str, Any]:
     """All settings, as JSON values."""
     values = dataclasses.asdict(settings)
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def decisive(settings: Run, **more: object) -> dict[str, Any]:
+def decisive(settings: "DataclassInstance", **more: object) -> dict[str, Any]:
     """The settings that decide what results mean, and ``more`` that does."""
     chosen = {name: value for name, value in resolved(settings).items() if name not in INCIDENTAL}
     return {**chosen, **more}

@@ -129,7 +129,7 @@ class Endpoint:
         await self._client.close()
 
     async def ask(self, system: str, user: str, max_tokens: int, readable: Callable[[str], bool] = bool) -> str:
-        """The model's reply without its thoughts. Raises NoReply, Problem.
+        """The model's reply without its thoughts. Raises NoReply, UserError.
 
         A reply that was cut off before it could be read is asked for again with more room. One that is not
         ``readable`` is returned, but not kept.
@@ -259,7 +259,7 @@ class Extractor:
             raise UserError(f"the answer-extraction model failed: {error}") from None
 
     async def read(self, question: str, chain: str) -> str | None:
-        """The chain's final answer, None if it has none. Raises NoReply, Problem."""
+        """The chain's final answer, None if it has none. Raises NoReply, UserError."""
         asked = f"Question:\n{question}\n\nSolution:\n{chain[-LONGEST:]}"
         text = await self.endpoint.ask(_INSTRUCTION, asked, max_tokens=256)
         if not text:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from calibrated import first_chunks, sums
+
 from ATTS import console
 from ATTS.errors import UserError
-from ATTS.published.calibrated import first_chunks, sums
 from ATTS.published.chain import JOINT
 from ATTS.store.recording import read_recording
 from ATTS.tasks import datasets

@@ -30,7 +30,7 @@ async def score_twice(settings: AsyncSettings, turns: int) -> list[tuple[int, fl
     """(turn, perplexity, perplexity without the first token) of the draft's chunks, its own chain over."""
     found: list[tuple[int, float, float]] = []
     async with new_session(settings.request_timeout) as session:
-        draft = await models.draft(session, settings, CapacityLimiter(IN_FLIGHT))
+        draft = await models.draft(session, settings, settings.draft_url, CapacityLimiter(IN_FLIGHT))
         target = await models.target(session, settings, CapacityLimiter(IN_FLIGHT))
 
         async def work(question: Question) -> None:

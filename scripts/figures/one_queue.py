@@ -18,11 +18,11 @@ from ATTS import console
 from ATTS.emulator.timing import Timing
 from ATTS.errors import UserError
 from ATTS.method.conformal import Decision
-from ATTS.published import find_answer_not_balanced
 from ATTS.simulation.roofline import Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, simulate
 from ATTS.simulation.script import recorded
 from ATTS.store.recording import read_recording
+from ATTS.tasks.answers import find_answer_not_balanced
 
 REPEATS, TURNS, LIMIT = 16, 15, 500
 SWEEP = [

@@ -62,7 +62,7 @@ def test_the_score_is_the_perplexity_that_transformers_computes(servers: Pair) -
     async def score() -> tuple[float, list[int], int]:
         chosen = settings(servers)
         async with new_session(60) as session:
-            draft = await models.draft(session, chosen, CapacityLimiter(1))
+            draft = await models.draft(session, chosen, chosen.draft_url, CapacityLimiter(1))
             target = await models.target(session, chosen, CapacityLimiter(1))
             d, t = (party.reader(datasets.load("demo", max_problems=1)[0]) for party in (draft, target))
             chain = Chain(lambda *_: None, d, t)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.published import find_answer_not_balanced
-from ATTS.runs.answering import reader
-from ATTS.tasks.answers import after_think, find_answer, find_boxed, find_boxes
+from ATTS.tasks.answering import reader
+from ATTS.tasks.answers import after_think, find_answer, find_answer_not_balanced, find_boxed, find_boxes
 
 
 def test_texts_made_of_brackets_and_boxes_are_read_in_bounded_memory() -> None:

@@ -6,7 +6,7 @@ from ATTS.baselines.fixed_budget.rules import Budget, RandomBudget, RankedBudget
 from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
-from ATTS.runs import answering, models, questions
+from ATTS.runs import models, questions
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.names import dataset, short
@@ -15,6 +15,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
 from ATTS.serving.limits import Limits
 from ATTS.store.records import Key
+from ATTS.tasks import answering
 
 
 async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudgetSettings) -> Path:
@@ -31,7 +32,7 @@ async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudget
         f"_smt{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
     )
     async with new_session(s.request_timeout) as session:
-        draft = await models.draft(session, s, CapacityLimiter(s.small_model_concurrency))
+        draft = await models.draft(session, s, s.draft_url, CapacityLimiter(s.small_model_concurrency))
         model, tokenizer = await models.connect(
             session, s, "target", s.target_url, s.eval_model_name, CapacityLimiter(s.eval_model_concurrency)
         )

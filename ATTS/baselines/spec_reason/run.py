@@ -11,7 +11,7 @@ from ATTS.baselines.prompts import spec_reason_maths, spec_reason_multiple_choic
 from ATTS.baselines.spec_reason.loop import Reasoning, Rules, Speaker, spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids
 from ATTS.errors import UserError
-from ATTS.runs import answering, models, questions
+from ATTS.runs import models, questions
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
@@ -20,6 +20,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import inspect_openai, new_session
 from ATTS.serving.limits import Limits
 from ATTS.store.records import Key
+from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 

@@ -12,7 +12,7 @@ from ATTS.baselines.speculative_thinking.loop import normal, speculative_thinkin
 from ATTS.baselines.speculative_thinking.thought import FindAnswer, Thought
 from ATTS.errors import UserError
 from ATTS.method.chain import ModelView
-from ATTS.runs import answering, models, questions
+from ATTS.runs import models, questions
 from ATTS.runs.evaluate import run_loop
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
@@ -22,6 +22,7 @@ from ATTS.serving.client import SGLangModel, new_session
 from ATTS.serving.limits import Limits
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.store.records import Key
+from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 THINKING_NAMES = {"gpqa_diamond": "gpqa", "olympiadbench_math_en": "olympiad"}  # what it calls a data set

@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from ATTS.published import find_answer_not_balanced
-from ATTS.tasks.answers import FindAnswer, after_think, find_answer
+from ATTS.tasks.answers import FindAnswer, after_think, find_answer, find_answer_not_balanced
 
 ExtractMode = Literal["regex", "published", "llm"]
 
