@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ATTS.analysis import compare
-from ATTS.analysis.accuracy import interval
 from ATTS.analysis.by_role import WROTE, grades, kinds, tokens
+from ATTS.analysis.intervals import of_questions
 from ATTS.analysis.tables import percent
 from ATTS.method.types import Stage
 from ATTS.store import atomic
@@ -88,9 +88,8 @@ def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
-    means = np.array(values, dtype=np.float64)
-    low, high = interval(means, np.ones(len(means), dtype=np.int_))
-    return {"mean": float(means.mean()), "low": low, "high": high}
+    found = of_questions(values)
+    return {"mean": found.rate, "low": found.low, "high": found.high}
 
 
 def requests(found: Sequence[Record]) -> dict[str, int]:
