@@ -46,7 +46,7 @@ def _run(
     folder = folders.load(path, dataset_name, repeats, data_dir)
     summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
     summary |= metrics.work(folder.samples) | stored
-    if "per_question" not in stored or dataset_name:
+    if "per_question" not in stored or "intervals" not in stored or dataset_name:
         summary |= accuracy(by_math(folder.samples, folder.references, folder.repeats), folder.repeats)
     summary["sample_seconds"] = _seconds(folder.samples)
     return summary, _costs(folder)

@@ -17,7 +17,7 @@ from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
 COLUMNS = (
-    *("method", "accuracy (95 %)", "difference (95 %)", "pass@k (95 %)", "majority@k (95 %)"),
+    *("method", "accuracy of a sample (95 %)", "difference (95 %)", "any of k (95 %)", "majority of k (95 %)"),
     *("wall s", "samples/s", "tokens/s"),
     *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
     *("most in flight",),

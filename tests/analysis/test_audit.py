@@ -22,6 +22,8 @@ from ATTS.analysis import audit_rate
 from ATTS.analysis.audit_rate import AuditSettings, Decisions, Rule, again, audited
 from ATTS.errors import UserError
 from ATTS.method.conformal import CalibrationSet
+from ATTS.store import calibration
+from ATTS.store.calibration import CalibrationArray
 from ATTS.store.recording import read_results
 
 KEYS = ["calibration", "nominal", "n", "rate", "low", "high", "by_turn", "by_question"]
@@ -192,10 +194,13 @@ def test_what_can_not_be_audited_is_named(tmp_path: Path) -> None:
 
 
 def test_a_live_measurement_names_every_turn_that_misses() -> None:
+    rows = [(turn, question, float(question)) for turn in range(4) for question in range(1000)]
+    entries = np.array(rows, dtype=calibration.BY_TURN)
+    array = CalibrationArray(entries["score"], "", None, entries["turn"], entries["question"])
     row = {"turn": 0, "n": 500, "rate": 0.43, "low": 0.4, "high": 0.5}
-    rates = {"nominal": 0.4, "by_turn": [row, row | {"turn": 1, "rate": 0.5}, row | {"turn": 2, "n": 399}]}
-    assert rate_live.missed(rates) == [
-        "turn 1: 0.500 rejected, asked 0.400 +- 0.04",
+    rates = {"nominal": 0.4, "by_turn": [row, row | {"turn": 1, "rate": 0.48}, row | {"turn": 2, "n": 399}]}
+    assert rate_live.missed(rates, array) == [
+        "turn 1: the rate is +3.0 standard deviations off, at most 2.5 is chance",
         "turn 2: 399 decisions, 400 are needed",
         "turn 3: 0 decisions, 400 are needed",
     ]

@@ -59,7 +59,7 @@ def test_the_script_rereads_a_folder_whole_files_only_and_grades_it(tmp_path: Pa
     before = {path: path.read_bytes() for path in folder.iterdir()}
     told = run(DRY_RUN="1")
     assert "4 of 4 answers would change" in told
-    assert "mean accuracy 75.0 %" in told
+    assert "accuracy of a sample (mean accuracy) 75.0 %" in told
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     run()
     samples = [json.loads((folder / f"problem_{i:04d}.json").read_text()) for i in range(4)]
