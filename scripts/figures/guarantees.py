@@ -1,6 +1,6 @@
-"""Measure what docs/GUARANTEES.md promises: bash scripts/measure_guarantees.sh (DATA=../shared/data).
+"""Measure what docs/GUARANTEES.md promises: DATA=FOLDER bash scripts/measure_guarantees.sh
 
-python scripts/figures/guarantees.py --data ../shared/data --out results/guarantees
+python scripts/figures/guarantees.py --data FOLDER --out results/guarantees
 
 Prints tables; writes guarantees.json and pictures into ``--out``; exits with 1 if a promise is not kept.
 """
