@@ -200,6 +200,29 @@ def test_a_level_a_turn_holds_the_rate_of_each_turn_whatever_the_scores(seed: in
             assert abs(misses).max() <= (1 + gamma) / (gamma * window) + 1e-9
 
 
+@given(st.integers(0, 1000), st.lists(st.floats(0, 1), max_size=3), st.sampled_from([1 / 19, 0.5]))
+def test_levels_hold_the_rate_of_what_is_kept_when_some_decisions_are_done_again(
+    seed: int, lost: list[float], gamma: float
+) -> None:
+    """After each interruption the rejected ones of the newest are lost, and a new process learns the others: at a
+    turn with d lost, the kept ones miss by at most (1 + gamma) / gamma + d decisions."""
+    rng = np.random.default_rng(seed)
+    kept: list[tuple[float, int, bool]] = []
+    again = [0, 0]
+    for share in [*lost, 0.0]:
+        judge = Online(0.4, seed, gamma=gamma, by_turn=True)
+        for entry in kept:
+            judge.learn(*entry)
+        made = [(score, int(turn)) for score, turn in zip(rng.random(150).tolist(), rng.integers(0, 2, 150))]
+        kept += [(score, turn, judge(score, turn).rejected) for score, turn in made]
+        gone = [entry for entry in kept[len(kept) - round(share * 40) :] if entry[2]]
+        again = [again[turn] + sum(entry[1] == turn for entry in gone) for turn in range(2)]
+        kept = [entry for entry in kept if entry not in gone]
+    for turn in range(2):
+        decided = [rejected for _, at, rejected in kept if at == turn]
+        assert abs(sum(decided) - 0.4 * len(decided)) <= (1 + gamma) / gamma + again[turn] + 1e-9
+
+
 def test_one_level_for_all_turns_lets_a_turn_miss_where_a_level_a_turn_does_not() -> None:
     """800 scores that rise and 800 that fall, at two turns in step: only the sum of both is held by one level."""
     missed = {}

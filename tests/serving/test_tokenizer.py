@@ -13,12 +13,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from ATTS import demo
 from ATTS.emulator import Scripted, Served, Server, Written
-from ATTS.errors import UserError
+from ATTS.errors import UnknownCharacter, UserError
 from ATTS.method.chain import whole_characters
 from ATTS.runs import models as served_models
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import ServerInfo, SGLangModel, new_session, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
+from ATTS.serving.tokenizer_json import _CHARACTERS
 
 TEXT = "We add \\boxed{3 4/5} and 12345, so\n\n  let x = 7 .\n</think> The end "
 CORPUS = [TEXT, "the answer is 3 and 4 of 12345 so we add x to the end", PROBE] * 20
@@ -141,6 +142,32 @@ def test_a_tokenizer_without_bytes_is_refused_with_a_way_out(tmp_path: Path) -> 
     core = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
     with pytest.raises(UserError, match=r"bytes have no token .* use a model"):
         ModelTokenizer(str(save(core, tmp_path / "m")))
+
+
+def without_bytes(folder: Path, *values: int) -> Path:
+    """A byte-level tokenizer, as :func:`byte_level`, whose vocabulary lacks these bytes."""
+    described = json.loads((byte_level(folder) / "tokenizer.json").read_text())
+    vocab, merges = described["model"]["vocab"], described["model"]["merges"]
+    gone = {_CHARACTERS[value] for value in values}
+    kept = [token for token in vocab if not gone & set(token)]
+    described["model"]["vocab"] = {token: number for number, token in enumerate(kept)}
+    described["model"]["merges"] = [pair for pair in merges if not gone & set("".join(pair))]
+    for token in described["added_tokens"]:
+        token["id"] = described["model"]["vocab"].get(token["content"], len(kept))
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    return folder
+
+
+def test_control_characters_may_lack_and_end_a_sample_that_holds_one(tmp_path: Path) -> None:
+    """SmolLM2's vocabulary has no 0x04 and no 0xF1; all other texts are written exactly."""
+    made = ModelTokenizer(str(without_bytes(tmp_path / "m", 0x04, 0xF1)))
+    assert made.decode(made.encode(PROBE + "\x03\x05")) == PROBE + "\x03\x05"
+    for text, named in (("a \x04 b", r"U\+0004"), ("a \U00050000", r"U\+50000")):
+        with pytest.raises(UnknownCharacter, match=f"the chain holds {named}, for which the tokenizer of"):
+            made.encode(text)
+    for number, value in enumerate((ord("x"), ord("\n"), 0xE4, 0xF0)):
+        with pytest.raises(UserError, match=rf"1 bytes have no token \(0x{value:02X}"):
+            ModelTokenizer(str(without_bytes(tmp_path / str(number), value)))
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
