@@ -213,7 +213,7 @@ def test_levels_hold_the_rate_of_what_is_kept_when_some_decisions_are_done_again
         judge = Online(0.4, seed, gamma=gamma, by_turn=True)
         for entry in kept:
             judge.learn(*entry)
-        made = [(score, int(turn)) for score, turn in zip(rng.random(150).tolist(), rng.integers(0, 2, 150))]
+        made = [(score, int(rng.integers(2))) for score in rng.random(150).tolist()]
         kept += [(score, turn, judge(score, turn).rejected) for score, turn in made]
         gone = [entry for entry in kept[len(kept) - round(share * 40) :] if entry[2]]
         again = [again[turn] + sum(entry[1] == turn for entry in gone) for turn in range(2)]
