@@ -164,8 +164,8 @@ def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None
     if not gamma:
         say(
             f"warning: at --gamma 0 the level stays at {asked} and more is rejected, since rejected samples reach a"
-            " turn last: for 40 % recorded runs came to 43 % with the adaptive limits and to 47 % with all samples under"
-            " way (docs/GUARANTEES.md); leave --gamma out, or use --calibration adaptive"
+            " turn last: for 40 % recorded runs came to 43 % with the adaptive limits and to 47 % with all samples"
+            " under way (docs/GUARANTEES.md); leave --gamma out, or use --calibration adaptive"
         )
         return RejectionRules(kind, array, lambda _: online, online)
     within = percent((1 + gamma) / (gamma * 400))
