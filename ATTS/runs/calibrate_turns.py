@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.console import Progress, say
-from ATTS.errors import ContextFull, SampleError, ScoreFailed, UserError
+from ATTS.errors import ContextFull, SampleError, ScoreFailed, UnknownCharacter, UserError
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn
@@ -126,7 +126,7 @@ async def calibrate_turns(
                 status = (
                     await atts(Chain(answers, d, t, score=SCORES[settings.score]), d, t, rule, settings.turns)
                 ).value
-            except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
+            except (ContextFull, ScoreFailed, UnknownCharacter) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:
                 raise UserError(

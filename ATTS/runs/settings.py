@@ -85,8 +85,9 @@ class AsyncSettings(_Pair, Queued):
 
     calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
     """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
-    default), of its question, of its turn, or of its question's group; those that came before it in this
-    run (online: needs no array); or these with a level that follows the rate (adaptive)."""
+    default), of its question, of its turn, or of its question's group; or those of its turn that came before it
+    in this run, with a level that follows the rate: one for each turn (online: needs no array) or one for
+    all turns (adaptive)."""
 
     budget: int | None = None
     """Chunks to hand to the target of the --repeats that a question has at a turn; sets the rejection rate
@@ -106,8 +107,9 @@ class AsyncSettings(_Pair, Queued):
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
 
     gamma: float | None = None
-    """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
-    over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
+    """online, adaptive: how far a level moves after a decision; default 1/19, which holds the rate within 0.05
+    over every 400 decisions of that level, whatever the scores do: (1 + gamma) / (gamma 400). With online, 0
+    leaves the level at the rate: the paper's memory bank alone."""
 
     scoring_concurrency: int = 0
     """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
@@ -149,8 +151,9 @@ class AsyncSettings(_Pair, Queued):
         fixed = self.calibration in (None, "marginal", "per_question")
         require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
-        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
-        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(self.gamma is None or 0 <= self.gamma <= 1, "--gamma must lie in [0, 1]")
+        require(learns or self.gamma is None, "--gamma is for --calibration online and adaptive")
+        require(self.gamma != 0 or self.calibration == "online", "--gamma 0 is for --calibration online")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
         require(
             self.compat is None or (fixed and self.p_value in (None, "published")),

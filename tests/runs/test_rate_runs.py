@@ -109,7 +109,7 @@ def told(folder: Path) -> dict[int, list[Any]]:
 @given(
     st.integers(0, 120),
     st.integers(0, 120),
-    st.sampled_from(["online", "window", "smoothed", "random", "sum"]),
+    st.sampled_from(["online", "window", "bound", "smoothed", "random", "sum"]),
 )
 def test_an_interrupted_run_decides_like_one_that_was_not(
     tmp_path_factory: pytest.TempPathFactory, first: int, second: int, kind: str
@@ -120,6 +120,8 @@ def test_an_interrupted_run_decides_like_one_that_was_not(
     flags: dict[str, Any] = {"calibration": "online", "seed": 3}
     if kind == "window":
         flags |= {"bank_window": 4}
+    if kind == "bound":
+        flags |= {"budget": 2, "budget_kind": "bound", "gamma": 0.5}
     if kind == "random":
         flags = {"takeover": "random", "rejection_rate": 0.5, "seed": 3}
     if kind == "sum":
@@ -402,7 +404,8 @@ def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
         ({"repeats": 4, "budget": 2, "budget_kind": "bound", "calibration": "adaptive"}, "contradicts"),
         ({"repeats": 4, "budget": 2, "budget_kind": "bound", "compat": "published"}, "not part of --compat"),
         ({"bank_window": 5}, "--bank_window is for"),
-        ({"calibration": "online", "gamma": 0.1}, "--gamma is for"),
+        ({"calibration": "marginal", "gamma": 0.1}, "--gamma is for"),
+        ({"calibration": "adaptive", "gamma": 0}, "--gamma 0 is for"),
         ({"calibration": "online", "compat": "published"}, "--compat published"),
         ({"calibration": "online", "takeover": "random"}, "--takeover random"),
         ({"p_value": "bounded", "takeover": "random"}, "--takeover random"),
