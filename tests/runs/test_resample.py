@@ -74,6 +74,9 @@ def turns_of(sample: dict[str, Any]) -> Iterator[list[str]]:
     ("more", "message"),
     [
         ({"score_answers": True}, "--score_answers is for --on_rejection resample"),
+        ({"score_window": 3}, "--score_window is for --score worst_window"),
+        ({"score": "worst_window", "score_window": 0}, "--score_window must be at least 1"),
+        ({"score": "regret", "compat": "published"}, "--compat published scores by --score mean"),
         ({"draft_attempts": 2}, "--draft_attempts above 1 is for --on_rejection resample"),
         ({"on_rejection": "resample", "draft_attempts": 0}, "--draft_attempts must be at least 1"),
         ({"on_rejection": "resample", "compat": "published"}, "--compat published continues behind a rejected chunk"),
