@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BOLDEST = 0.99  # of the bet at which one loss of 1 takes the whole capital
-POWER, DRAWS, MOST = 0.8, 200, 20_000  # a number of questions is enough if so many of so many draws pass; the most tried
+POWER, DRAWS, MOST = (
+    0.8,
+    200,
+    20_000,
+)  # a number of questions is enough if so many of so many draws pass; the most tried
 
 
 def p_values(losses: ArrayLike, max_loss: float, level: float) -> NDArray[np.float64]:
