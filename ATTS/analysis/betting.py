@@ -46,7 +46,7 @@ def p_values(losses: ArrayLike, max_loss: float, level: float) -> NDArray[np.flo
     before = np.concatenate([np.full((*x.shape[:-1], 1), 0.25), variances[..., :-1]], axis=-1)
     bets = np.minimum(np.sqrt(2 * math.log(1 / level) / (n * before)), BOLDEST / m)
     capital = np.log1p(bets * (won - m)).cumsum(-1).max(-1)
-    return np.exp(-np.maximum(capital, 0.0))
+    return np.asarray(np.exp(-np.maximum(capital, 0.0)))
 
 
 def p_value(losses: ArrayLike, max_loss: float, level: float) -> float:
@@ -96,8 +96,8 @@ def passed(chains: Sequence[Sequence[float]], level: float) -> list[int]:
 def questions_needed(losses: ArrayLike, max_loss: float, level: float) -> int | None:
     """How many questions with losses like these it takes to certify ``max_loss`` at ``level`` four times in five.
 
-    Draws from the losses with replacement. None: the mean of the losses is not below ``max_loss``, or it takes more than
-    20,000.
+    Draws from the losses with replacement. None: the mean of the losses is not below ``max_loss``, or it takes more
+    than 20,000.
     """
     x = np.asarray(losses, dtype=np.float64)
     if not len(x) or x.mean() >= max_loss:

@@ -4,7 +4,7 @@ python scripts/figures/certify.py --worlds 2000 --out results/certify
 
 In a world, five settings from the most to the least expensive answer the target's questions. Prints how often each way
 to choose the cheapest one chooses one whose true loss is above the limit, and how often it finds any; writes
-certify.json into ``--out``; exits with 1 if a certificate is wrong more often than it says, or if the naive choice is not.
+certify.json into ``--out``; exits with 1 if a certificate is wrong more often than it says, or the naive choice is not.
 """
 
 import argparse
