@@ -35,7 +35,8 @@ from ATTS.method.types import Stage
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
-from ATTS.store import atomic, provenance
+from ATTS.store import atomic, blocks, provenance
+from ATTS.store.blocks import BlockLog
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 from ATTS.tasks import datasets
@@ -46,7 +47,7 @@ async def compare_methods(settings: MethodsSettings) -> str:
     s = settings
     s.output_dir.mkdir(parents=True, exist_ok=True)
     _check(s)
-    log = _Log(s.output_dir / "blocks.json")
+    log = BlockLog(s.output_dir / blocks.FILE)
     for method, turns in (("atts", 1), ("per_turn", s.full_turns)):
         if method not in s.chosen:
             continue
@@ -212,18 +213,3 @@ def _clear(folder: Path, indices: range) -> None:
     """Forgets an interrupted block."""
     for index in indices:
         (folder / f"problem_{index:04d}.json").unlink(missing_ok=True)
-
-
-class _Log:
-    """Which method has done which block, and how long it took."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.blocks: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-
-    def has(self, method: str, block: int) -> bool:
-        return any(done["method"] == method and done["block"] == block for done in self.blocks)
-
-    def add(self, method: str, block: int, seconds: float, samples: int) -> None:
-        self.blocks.append({"method": method, "block": block, "wall_seconds": seconds, "samples": samples})
-        atomic.write(self._path, json.dumps(self.blocks, indent=1).encode() + b"\n")

@@ -1,0 +1,35 @@
+"""The log of runs that are made block by block: which has done which part of the questions, and how long it took."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ATTS.store import atomic
+from ATTS.store.result_folder import parsed
+
+FILE = "blocks.json"
+
+
+class BlockLog:
+    """Entries of ``method`` (a run's folder), ``block``, ``wall_seconds`` and ``samples``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.blocks: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+
+    def has(self, method: str, block: int) -> bool:
+        return any(done["method"] == method and done["block"] == block for done in self.blocks)
+
+    def add(self, method: str, block: int, seconds: float, samples: int) -> None:
+        self.blocks.append({"method": method, "block": block, "wall_seconds": seconds, "samples": samples})
+        atomic.write(self._path, json.dumps(self.blocks, indent=1).encode() + b"\n")
+
+
+def wall_seconds(folder: Path, samples: int) -> float | None:
+    """Of a run that was made in blocks, by the log beside its folder; None unless that is of all its ``samples``."""
+    found = parsed(folder.resolve().parent / FILE)
+    blocks = [b for b in found if isinstance(b, dict)] if isinstance(found, list) else []
+    own = [block for block in blocks if block.get("method") == folder.resolve().name]
+    if not own or sum(block["samples"] for block in own) != samples:
+        return None
+    return float(sum(block["wall_seconds"] for block in own))
