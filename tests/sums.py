@@ -4,6 +4,7 @@ The draft errs at questions whose last digit is below 4, in its first chunk; the
 it, and never errs by itself.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -75,3 +76,14 @@ async def runs(one: Server, two: Server, dataset: Path, folder: Path, rates: Seq
         more = {"rejection_rate": rate, "repeats": 2, "output_dir": folder / f"atts_{rate:g}"}
         made[f"atts_{rate:g}"] = await evaluate_async(AsyncSettings(**common, **more), per_question=False)
     return made
+
+
+def make(folder: Path, count: int, rates: Sequence[float]) -> Path:
+    """The same in one go, of ``count`` questions."""
+
+    async def main() -> None:
+        async with Server(served("draft")) as one, Server(served("target")) as two:
+            await runs(one, two, data(folder / "sums.jsonl", range(count)), folder, rates)
+
+    asyncio.run(main())
+    return folder

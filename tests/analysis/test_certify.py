@@ -11,7 +11,6 @@ import sums
 from conftest import door
 
 from ATTS.analysis.certify import CertifySettings, certify
-from ATTS.emulator import Server
 from ATTS.errors import UserError
 from ATTS.store import certificate
 
@@ -19,14 +18,7 @@ from ATTS.store import certificate
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs at three rates, of 60 questions: .5 sees every bad chunk, .1 a quarter of them."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    async def main() -> None:
-        async with Server(sums.served("draft")) as one, Server(sums.served("target")) as two:
-            await sums.runs(one, two, sums.data(folder / "sums.jsonl", range(80)), folder, (0.9, 0.5, 0.1))
-
-    asyncio.run(main())
-    return folder
+    return sums.make(tmp_path_factory.mktemp("runs"), 80, (0.9, 0.5, 0.1))
 
 
 def ask(folder: Path, tmp_path: Path, **more: Any) -> CertifySettings:
