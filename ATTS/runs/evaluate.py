@@ -42,6 +42,8 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     folder = settings.output_dir or names.async_results(settings, per_question)
     more = round(settings.rejection_rate * settings.evalator_max_tokens)
     longest = settings.longest(settings.small_model_max_tokens + more)
+    if settings.on_rejection == "resample":
+        longest = settings.text_limit
     async with new_session(settings.request_timeout) as session:
         limits = Limits(settings.samples_in_flight, longest)
         slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
@@ -60,8 +62,9 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
                 told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t, score=SCORES[settings.score], token_budget=settings.token_budget)
-            return chain, atts(chain, d, t, ByScore(judge), settings.turns, settings.optimistic)
+            chain = Chain(answers, d, t, score=SCORES[settings.score], token_budget=settings.text_limit)
+            rule = ByScore(judge, settings.policy)
+            return chain, atts(chain, d, t, rule, settings.most_turns, settings.optimistic)
 
         command = "ref_async_per_question" if per_question else "ref_async"
         await run_loop(settings, command, asked, loop, [draft, target], limits, folder, decides)

@@ -265,13 +265,17 @@ PURPOSE = (
     "calibration_split",
     "compat",
     "score",
+    "score_answers",
     "answer_after_think",
     "extract_mode",
 )
 
 
 # And what later turns depend on besides.
-PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_temperature")
+PURPOSE_OF_TURNS = (
+    *("rejection_rate", "evalator_max_tokens", "eval_model_temperature"),
+    *("on_rejection", "draft_attempts"),
+)
 
 
 def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ATTS.method.score import MEAN, SCORES, Score
 from ATTS.method.score import recorded as recorded_score
 from ATTS.method.types import Stage
 from ATTS.store import atomic
+from ATTS.store.provenance import UNTOLD as UNTOLD_SETTINGS
 from ATTS.store.provenance import differences as changes
 from ATTS.store.records import Record
 
@@ -80,7 +81,12 @@ class CalibrationArray:
 
 
 # What arrays were made with that don't tell: those of versions without these settings.
-UNTOLD = {"score": MEAN.name, "answer_after_think": False, "extract_mode": "regex"}
+UNTOLD = {
+    "score": MEAN.name,
+    "answer_after_think": False,
+    "extract_mode": "regex",
+    **UNTOLD_SETTINGS,
+}
 
 
 COUNTS = "scores_by_question"  # in the JSON file: how many scores each question has

@@ -41,6 +41,10 @@ INCIDENTAL = frozenset(
 )
 
 
+# What result folders and arrays of versions without these settings were made with.
+UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1}
+
+
 def resolved(settings: "DataclassInstance") -> dict[str, Any]:
     """All settings, as JSON values."""
     values = dataclasses.asdict(settings)
