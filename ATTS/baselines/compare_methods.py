@@ -26,7 +26,7 @@ from ATTS.baselines.flags import (
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
 )
-from ATTS.baselines.method_settings import AUTHORS_THRESHOLD, CONTROLS, DECODING, METHODS, MethodsSettings
+from ATTS.baselines.method_settings import AUTHORS_THRESHOLD, CONTROLS, DECODING, METHODS, RESAMPLE, MethodsSettings
 from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
 from ATTS.console import say
@@ -48,12 +48,13 @@ async def compare_methods(settings: MethodsSettings) -> str:
     s.output_dir.mkdir(parents=True, exist_ok=True)
     _check(s)
     log = BlockLog(s.output_dir / blocks.FILE)
-    for method, turns in (("atts", 1), ("per_turn", s.full_turns)):
+    for method, turns in (("atts", 1), ("per_turn", s.full_turns), (RESAMPLE, s.full_turns)):
         if method not in s.chosen:
             continue
         asked = s.calibration_problems if s.dataset_name == datasets.DEMO else s.max_problems
         started = time.perf_counter()
         more = {"max_problems": asked, "turns": turns, "ppl_array_path": _array(s, method)}
+        more["on_rejection"] = "resample" if method == RESAMPLE else "continue"
         await calibrate(_settings(ConformalSettings, s, **more), per_question=False)
         name = compare_methods_report.CALIBRATION + method
         if not log.has(name, 0):
@@ -133,8 +134,9 @@ async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path
             "small_model_concurrency": s.eval_model_concurrency if of_target else s.small_model_concurrency,
         }
         return await evaluate_alone(_settings(BaselineSettings, s, **common, **alone))
-    if method in ("atts", "per_turn"):
-        more = {"ppl_array_path": _array(s, method), "calibration": "per_turn" if method == "per_turn" else None}
+    if method in ("atts", "per_turn", RESAMPLE):
+        more = {"ppl_array_path": _array(s, method), "calibration": None if method == "atts" else "per_turn"}
+        more["on_rejection"] = "resample" if method == RESAMPLE else "continue"
         return await evaluate_async(_settings(AsyncSettings, s, **loop, **more), per_question=False)
     if method == "random":
         rate = min(max(rates.rejected, 0.01), 0.99)

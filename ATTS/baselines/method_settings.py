@@ -8,8 +8,9 @@ from ATTS.console import require
 from ATTS.runs.flags import TwoServers
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
+RESAMPLE = "atts_resample"  # calibrated by turn; the target writes in the place of a rejected chunk
 METHODS = (
-    *("target", "draft", "atts", "per_turn", *CONTROLS),
+    *("target", "draft", "atts", "per_turn", RESAMPLE, *CONTROLS),
     *("spec_reason", "spec_reason_3", "speculative_thinking"),
 )  # the first is what the others are compared with
 AUTHORS_THRESHOLD = 3.0  # with which the authors of ATTS ran SpecReason, whose own default is 7
