@@ -1,6 +1,7 @@
 """The log of runs that are made block by block: which has done which part of the questions, and how long it took."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from ATTS.store import atomic
 from ATTS.store.result_folder import parsed
 
 FILE = "blocks.json"
+CALIBRATION = "calibration of "  # before the name of a run whose calibration an entry is of
 
 
 class BlockLog:
@@ -23,6 +25,11 @@ class BlockLog:
     def add(self, method: str, block: int, seconds: float, samples: int) -> None:
         self.blocks.append({"method": method, "block": block, "wall_seconds": seconds, "samples": samples})
         atomic.write(self._path, json.dumps(self.blocks, indent=1).encode() + b"\n")
+
+    def whole(self) -> list[str]:
+        """The runs that have done all blocks that any has, in the order in which they began."""
+        counts = Counter(block["method"] for block in self.blocks if not block["method"].startswith(CALIBRATION))
+        return [name for name, count in counts.items() if count == max(counts.values())]
 
 
 def wall_seconds(folder: Path, samples: int) -> float | None:
