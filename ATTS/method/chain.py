@@ -12,6 +12,7 @@ from ATTS.method.types import (
     Generated,
     LanguageModel,
     Stage,
+    TellsBest,
     Tokenizer,
     Usage,
 )
@@ -71,13 +72,18 @@ class ModelView:
         self._remember(self.prompt, len(prompt), len(prompt) - 1, written.usage)
         return written
 
-    async def logprobs(self) -> tuple[list[float | None], Usage]:
-        """Log-probabilities of the newest chunk's tokens."""
+    async def logprobs(self, with_best: bool) -> tuple[list[float | None], list[float | None] | None, Usage]:
+        """Log-probabilities of the newest chunk's tokens and, if asked for, of the likeliest tokens there."""
         prompt = [*self.scoring_prompt, *self.ids]
         start = len(prompt) - self.newest
-        logprobs, usage = await self.model.logprobs(prompt, start)
+        best = None
+        if with_best:
+            assert isinstance(self.model, TellsBest)
+            logprobs, best, usage = await self.model.logprobs_and_best(prompt, start)
+        else:
+            logprobs, usage = await self.model.logprobs(prompt, start)
         self._remember(self.scoring_prompt, len(prompt), start - 1, usage)
-        return logprobs, usage
+        return logprobs, best, usage
 
     def _remember(self, beginning: Sequence[int], sent: int, cacheable: int, usage: Usage) -> None:
         line = beginning is self.prompt or beginning == self.prompt  # a chain scored behind another prompt is another
@@ -166,8 +172,8 @@ class Chain:
 
     async def score(self, scorer: ModelView, turn: int, rule: RejectionRule | None = None) -> Event:
         """Scores the newest chunk, all of its tokens, and lets ``rule`` decide. Raises ScoreFailed."""
-        logprobs, usage = await scorer.logprobs()
-        score = self._score(logprobs, scorer.newest)
+        logprobs, best, usage = await scorer.logprobs(self._score.needs_best)
+        score = self._score(logprobs, scorer.newest, best)
         ppl: float | None = score
         own: dict[str, float] = {}
         if self._score is not MEAN:

@@ -21,7 +21,6 @@ from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
-from ATTS.method.score import SCORES
 from ATTS.method.take_over import RejectionPolicy, Ruling, TakeOver
 from ATTS.method.types import Event
 from ATTS.runs.models import ChunkModel
@@ -136,9 +135,8 @@ async def calibrate_turns(
             known = {(e["turn"], e.get("attempt", 0)): e["score"] for e in journal[key] if "score" in e}
             rule = _AtItsTurn(turns, key, known, partial, settings.policy)
             try:
-                status = (
-                    await atts(Chain(answers, d, t, score=SCORES[settings.score]), d, t, rule, settings.turns)
-                ).value
+                chain = Chain(answers, d, t, score=settings.scoring)
+                status = (await atts(chain, d, t, rule, settings.turns)).value
             except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:

@@ -12,7 +12,6 @@ from ATTS.console import Progress, say
 from ATTS.errors import UserError
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
-from ATTS.method.score import SCORES
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import certified, models, names, questions, rules
@@ -65,7 +64,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
                 told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t, score=SCORES[settings.score], token_budget=settings.text_limit)
+            chain = Chain(answers, d, t, score=settings.scoring, token_budget=settings.text_limit)
             rule = ByScore(judge, settings.policy)
             return chain, atts(chain, d, t, rule, settings.most_turns, settings.optimistic)
 

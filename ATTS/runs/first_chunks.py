@@ -19,7 +19,6 @@ from ATTS.console import Progress, say
 from ATTS.errors import SampleError, ScoreFailed, UserError
 from ATTS.method.chain import Chain
 from ATTS.method.conformal import Decision
-from ATTS.method.score import SCORES
 from ATTS.method.types import Stage
 from ATTS.published import Author, PublishedChain
 from ATTS.runs.models import ChunkModel
@@ -75,7 +74,7 @@ class _Drawer:
         s = self.settings
         d, t = self.draft.reader(question), self.target.reader(question)
         answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
-        chain = Chain(answers, d, t, score=SCORES[s.score])
+        chain = Chain(answers, d, t, score=s.scoring)
         drafted = await chain.extend(d, 0, Stage.DRAFT)
         if chain.answer is not None and not s.score_answers:
             return "answered"
@@ -130,7 +129,7 @@ async def first_chunks(
     Per question: of shape (questions, sample_size); a row with fewer scores ends in NaN. Raises UserError, also if
     there is no score at all.
     """
-    key = SCORES[settings.score].key
+    key = settings.scoring.key
     everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
     done = {(entry["row"], entry["sample"]) for entry in partial.entries}
     drawer = _Drawer(settings, asked, draft, target)

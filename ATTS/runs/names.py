@@ -65,7 +65,7 @@ def baseline_results(settings: BaselineSettings) -> Path:
 
 def _score(settings: ConformalSettings | AsyncSettings) -> str:
     """Nothing for the published score."""
-    return "" if settings.score == "mean" else f"_{settings.score}"
+    return "" if settings.score == "mean" else f"_{settings.score}{settings.score_window or ''}"
 
 
 def _replacing(settings: ConformalSettings | AsyncSettings) -> str:

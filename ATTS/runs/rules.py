@@ -269,7 +269,7 @@ PURPOSE = (
     "use_chat_template",
     "calibration_split",
     "compat",
-    "score",
+    *("score", "score_window"),
     "score_answers",
     "answer_after_think",
     "extract_mode",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ATTS.console import require
 from ATTS.method.conformal import forms
-from ATTS.method.score import ScoreName
+from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
 from ATTS.runs.flags import PUBLISHED_TARGET_LIMIT, Answering, Common, Continued, Queued, url
 
@@ -25,8 +25,13 @@ class _Pair(Continued, Common, Answering):
     """The calibration array; default: evaluation/ppls_... by the naming scheme."""
 
     score: ScoreName = "mean"
-    """What a chunk's log-probabilities amount to: perplexity, exp(-mean) (mean, as in the published code), or the
-    negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length."""
+    """What a chunk's log-probabilities under the target amount to: perplexity, exp(-mean) (mean, as in the
+    published code); the negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length;
+    the largest mean of -log p over --score_window tokens in a row (worst_window) or of one (worst_token); or the
+    mean of the three largest differences to the log-probability of the target's own choice (regret)."""
+
+    score_window: int | None = None
+    """--score worst_window: tokens in a row; default 5."""
 
     on_rejection: OnRejection = "continue"
     """What becomes of a rejected chunk: the target continues behind it (as in the paper), or writes in its place
@@ -57,7 +62,19 @@ class _Pair(Continued, Common, Answering):
             require(self.score == "mean", "--compat published scores by --score mean")
             require(self.top_p == 1, "--compat published sends no top_p: --top_p must be 1")
             require(self.on_rejection == "continue", "--compat published continues behind a rejected chunk")
+        self._check_score()
         self._check_rejections()
+
+    def _check_score(self) -> None:
+        window = self.score == "worst_window"
+        require(window or self.score_window is None, "--score_window is for --score worst_window")
+        require(self.score_window is None or self.score_window >= 1, "--score_window must be at least 1")
+        if window and self.score_window is None:
+            object.__setattr__(self, "score_window", WINDOW)
+
+    @property
+    def scoring(self) -> Score:
+        return scoring(self.score, self.score_window)
 
     def _check_rejections(self) -> None:
         resample = self.on_rejection == "resample"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.errors import UserError
-from ATTS.method.score import MEAN, SCORES, Score
+from ATTS.method.score import MEAN, SCORES, Score, scoring
 from ATTS.method.score import recorded as recorded_score
 from ATTS.method.types import Stage
 from ATTS.store import atomic
@@ -71,7 +71,14 @@ class CalibrationArray:
     def score(self) -> Score:
         """How its chunks were scored; an array that doesn't tell holds perplexities."""
         made_for = (self.provenance or {}).get("made_for", {})
-        return SCORES.get(made_for.get("score", MEAN.name), MEAN)
+        name = made_for.get("score", MEAN.name)
+        return scoring(name if name in SCORES else MEAN.name, self.score_window)
+
+    @property
+    def score_window(self) -> int | None:
+        """Tokens of the window that its scores are of; None for scores of another kind."""
+        window = (self.provenance or {}).get("made_for", {}).get("score_window")
+        return None if window is None else int(window)
 
     def of_row(self, row: int) -> Scores:
         """What a conditional array compares a question's chunks with: its own scores; those of all questions if

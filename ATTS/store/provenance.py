@@ -43,7 +43,7 @@ INCIDENTAL = frozenset(
 
 
 # What result folders and arrays of versions without these settings were made with.
-UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1}
+UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
 
 
 def resolved(settings: "DataclassInstance") -> dict[str, Any]:
