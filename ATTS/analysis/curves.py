@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ATTS.analysis.accuracy import Graded, majority_at_k, pass_at_k
 from ATTS.analysis.grading import by_math
-from ATTS.analysis.operating_points import Mean, mean
+from ATTS.analysis.operating_points import Mean, share
 from ATTS.store.records import Record
 
 
@@ -55,4 +55,4 @@ def _at(count: int, questions: Sequence[Sequence[tuple[Graded, int]]], k: int, t
         means.append(right / len(group))
         votes.append(majority_at_k(right, others, len(group) - right - sum(others), k))
         best.append(pass_at_k(len(group), right, k))
-    return At(count, mean(means), mean(votes), mean(best))
+    return At(count, share(means), share(votes), share(best))

@@ -11,7 +11,7 @@ import tyro
 
 from ATTS.analysis import curves, operating_points
 from ATTS.analysis.curves import Curves
-from ATTS.analysis.operating_points import Mean, Point, Points, mean
+from ATTS.analysis.operating_points import Mean, Point, Points
 from ATTS.analysis.tables import markdown, percent
 from ATTS.console import require
 from ATTS.store import atomic
@@ -78,7 +78,9 @@ def _costs(rows: Sequence[Row]) -> tuple[list[float | None], list[float | None]]
 def _row(point: Point, points: Points, margin: float) -> Row:
     target = points.target.cost
     both = point.alone is None
-    difference = None if point is points.target else mean([-loss for loss in points.losses(point)])
+    difference = None
+    if point is not points.target:
+        difference = operating_points.difference([-loss for loss in points.losses(point)])
     by_score = both and point.command in ("ref_async", "ref_async_per_question")
     return Row(
         run=point.name,
@@ -88,13 +90,13 @@ def _row(point: Point, points: Points, margin: float) -> Row:
         score=point.settings.get("score", "mean") if by_score else None,
         questions=len(points.ids),
         samples=len(point.samples),
-        accuracy=mean([point.right[question] for question in points.ids]),
+        accuracy=operating_points.share([point.right[question] for question in points.ids]),
         difference=difference,
         target_tokens=point.cost.target_written / target.target_written,
         scored_tokens=point.cost.target_scored / target.target_written,
         draft_tokens=point.cost.draft_written / target.target_written,
         wall_seconds=point.cost.wall_seconds,
-        non_inferior=None if difference is None or difference.low is None else difference.low > -margin,
+        non_inferior=None if difference is None else difference.low > -margin,
     )
 
 
@@ -118,12 +120,11 @@ def _cells(row: Row, margin: float) -> tuple[str, ...]:
     told = {True: "yes", False: "no", None: "-"}
     on = [name for name, there in (("tokens", row.front_tokens), ("seconds", row.front_seconds)) if there]
     d = row.difference
-    signed = ("-" if value is None else f"{100 * value:+.1f}" for value in ((d.mean, d.low, d.high) if d else ()))
     return (
         row.run,
         "-" if row.rate is None else f"{row.rate:g}",
         f"{percent(row.accuracy.mean)} ({percent(row.accuracy.low)} - {percent(row.accuracy.high)})",
-        "{} ({} - {})".format(*signed) if d else "-",
+        f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} - {100 * d.high:+.1f})" if d else "-",
         *map(percent, (row.target_tokens, row.scored_tokens, row.draft_tokens)),
         "-" if row.wall_seconds is None else f"{row.wall_seconds:.1f}",
         ", ".join(on) or "-",
@@ -162,8 +163,7 @@ def _trade(axes: Any, made: Report, costs: Sequence[float | None], tokens: bool)
         if cost is None:
             continue
         d = row.difference or Mean(0.0, 0.0, 0.0)
-        low, high = (100 * (d.mean if end is None else end) for end in (d.low, d.high))
-        errors = [[max(0.0, 100 * d.mean - low)], [max(0.0, high - 100 * d.mean)]]
+        errors = [[100 * (d.mean - d.low)], [100 * (d.high - d.mean)]]
         axes.errorbar([cost], [100 * d.mean], yerr=errors, fmt="o", capsize=3, label=row.run)
         if row.front_tokens if tokens else row.front_seconds:
             on_front.append((cost, 100 * d.mean))
@@ -182,9 +182,8 @@ def _axes(axes: Sequence[Any], name: str, made: Mapping[str, Curves]) -> None:
     axes[0].plot(counts, [100 * at.any.mean for at in by_samples], "--", color=color)
     axes[1].plot([at.count for at in by_turns], [100 * at.mean.mean for at in by_turns], marker=".", color=color)
     for place, points in ((axes[0], [at.majority for at in by_samples]), (axes[1], [at.mean for at in by_turns])):
-        if points and points[0].low is not None:
-            ends = [[100 * (point.low or 0.0) for point in points], [100 * (point.high or 0.0) for point in points]]
-            place.fill_between(range(1, len(points) + 1), *ends, color=color, alpha=0.12)
+        ends = [[100 * point.low for point in points], [100 * point.high for point in points]]
+        place.fill_between(range(1, len(points) + 1), *ends, color=color, alpha=0.12)
 
 
 @dataclass(frozen=True, kw_only=True)

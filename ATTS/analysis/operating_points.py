@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ATTS.analysis import accuracy, by_role
+from ATTS.analysis import by_role, intervals
 from ATTS.analysis.grading import finished
 from ATTS.errors import UserError
 from ATTS.method.types import Stage
@@ -195,15 +195,19 @@ def _scored(sample: Record) -> int:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over questions with its 95 % interval; None for fewer than two questions."""
+    """A mean over questions with its 95 % interval."""
 
     mean: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
-def mean(values: ArrayLike) -> Mean:
-    """Of one value a question, such as a difference of two runs on it."""
-    x = np.asarray(values, dtype=np.float64)
-    low, high = accuracy.interval(x, np.ones(len(x), dtype=np.int_))
-    return Mean(float(x.mean()), low, high)
+def share(values: ArrayLike) -> Mean:
+    """Of values between 0 and 1, one a question."""
+    found = intervals.of_questions(values)
+    return Mean(found.rate, found.low, found.high)
+
+
+def difference(values: ArrayLike) -> Mean:
+    """Of differences of two runs, one a question."""
+    return Mean(float(np.mean(np.asarray(values, dtype=np.float64))), *intervals.difference(values))

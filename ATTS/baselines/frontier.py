@@ -48,6 +48,8 @@ class FrontierSettings(BlockSettings):
         require(all(0 <= rate <= 1 for rate in self.rates), "--rates must lie between 0 and 1")
         require(len(set(self.combinations)) == len(self.combinations), "a rate, score or calibration is there twice")
         require(0 < self.margin < 1, "--margin must lie in (0, 1)")
+        for rate in self.rates if "per_turn" in self.calibrations else ():
+            self.check_calibration(rate, f"per_turn among --calibrations, at a rate of {rate:g},")
 
     @property
     def combinations(self) -> list["Combination"]:

@@ -21,7 +21,6 @@ from ATTS.runs.settings import ConformalSettings
 from ATTS.store import atomic, blocks, provenance
 from ATTS.store.blocks import CALIBRATION, BlockLog
 from ATTS.store.result_folder import SUMMARY
-from ATTS.tasks import datasets
 
 WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force")
 
@@ -62,8 +61,7 @@ async def run_in_blocks(
 
 async def calibrate_once(s: BlockSettings, log: BlockLog, name: str, **more: Any) -> None:
     """The array of a run, on questions of their own where the data set has some; its time stands in the log."""
-    own = s.dataset_name == datasets.DEMO or s.calibration_split > 0
-    asked = s.calibration_problems if own else s.max_problems
+    asked, _ = s.calibrated
     started = time.perf_counter()
     await calibrate(settings_of(ConformalSettings, s, **{"max_problems": asked, **more}), per_question=False)
     if not log.has(CALIBRATION + name, 0):

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from ATTS.console import require
+from ATTS.method.conformal import PerTurn
 from ATTS.runs.flags import TwoServers
+from ATTS.tasks import datasets
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
 RESAMPLE = "atts_resample"  # calibrated by turn; the target writes in the place of a rejected chunk
@@ -62,6 +64,18 @@ class BlockSettings(TwoServers):
         require(self.token_budget >= 1, "--token_budget must be at least 1")
 
     @property
+    def calibrated(self) -> tuple[int, str]:
+        """How many questions are calibrated on, and the flag that says so: their own, where the data set has some."""
+        if self.dataset_name == datasets.DEMO or self.calibration_split:
+            return self.calibration_problems, "--calibration_problems"
+        return self.max_problems, "--max_problems"
+
+    def check_calibration(self, rate: float, what: str) -> None:
+        """Raises ValueError where ``what``, calibrated by turn, would have too few questions for a rate."""
+        (count, flag), fewest = self.calibrated, PerTurn.fewest(rate)
+        require(count >= fewest, f"{what} needs at least {fewest} questions to calibrate on: {flag}")
+
+    @property
     def full_turns(self) -> int:
         """Turns of a sample whose draft writes whole chunks only, at least two."""
         return max(2, self.token_budget // self.small_model_max_tokens)
@@ -100,6 +114,8 @@ class MethodsSettings(BlockSettings):
         unknown = [method for method in self.chosen if method not in (*METHODS, DECODING)]
         require(not unknown, f"--methods: {', '.join(unknown)} unknown; known are {', '.join((*METHODS, DECODING))}")
         require(bool(self.chosen), "--methods names none")
+        if "per_turn" in self.chosen or RESAMPLE in self.chosen:
+            self.check_calibration(self.rejection_rate, "per_turn among --methods")
 
     @property
     def chosen(self) -> list[str]:

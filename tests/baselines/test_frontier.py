@@ -21,9 +21,9 @@ def settings(one: Server, two: Server, folder: Path, **more: Any) -> FrontierSet
         "eval_model_name": "target",
         "small_model_url": one.url,
         "eval_model_url": two.url,
-        "dataset_name": str(sums.data(folder / "sums.jsonl", range(40))),
+        "dataset_name": str(sums.data(folder / "sums.jsonl", range(80))),
         "calibration_split": 0.25,
-        "calibration_problems": 10,
+        "calibration_problems": 20,
         "max_problems": 30,
         "repeats": 2,
         "sample_size": 2,
@@ -116,6 +116,7 @@ def test_an_interrupted_block_is_done_again_and_more_rates_can_be_added(tmp_path
         ({"rates": (0.1, 0.1)}, "is there twice"),
         ({"margin": 0.0}, "--margin must lie"),
         ({"max_problems": 1}, "--max_problems must be at least --blocks"),
+        ({"calibration_problems": 19}, "at a rate of 0.1, needs at least 20 questions to calibrate on"),
     ],
 )
 def test_settings_that_make_no_frontier_are_refused(more: dict[str, Any], message: str) -> None:
