@@ -120,7 +120,7 @@ def choose(points: Points, s: CertifySettings) -> list[Tried]:
 def _chains(points: Sequence[Point], procedure: str) -> list[list[Point]]:
     chains: dict[str, list[Point]] = {}
     for point in points:
-        kept = {n: v for n, v in point.settings.items() if n not in provenance.INCIDENTAL and n not in RATE}
+        kept = {name: value for name, value in point.decisive.items() if name not in RATE}
         name = provenance.digest(kept | {"kind": point.kind})
         chains.setdefault(point.name if procedure == "bonferroni" else name, []).append(point)
     ordered = [sorted(chain, key=lambda p: -float(p.settings.get("rejection_rate", 0))) for chain in chains.values()]
@@ -182,7 +182,7 @@ def _certificate(best: Tried, tried: Sequence[Tried], points: Points, s: Certify
         cost_in=s.cost,
         n=len(best.losses),
         command=point.command,
-        settings={n: v for n, v in point.settings.items() if n not in provenance.INCIDENTAL} | {"kind": point.kind},
+        settings=point.decisive | {"kind": point.kind},
         calibration={"path": point.settings.get("ppl_array_path"), "digest": point.digest},
         question_ids=points.ids,
         tried=[one.row() for one in tried],

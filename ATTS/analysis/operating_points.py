@@ -43,6 +43,7 @@ class Point:
     path: Path
     command: str
     settings: dict[str, Any]
+    decisive: dict[str, Any]  # those of them that decide what its samples are
     calibration: dict[str, Any] | None  # where its array is from, if that tells
     digest: str | None  # of its array
     samples: list[Record]
@@ -155,6 +156,7 @@ def _point(path: Path) -> Point:
         path=path,
         command=about["command"],
         settings=about["settings"],
+        decisive={name: value for name, value in about["settings"].items() if name in about["decisive"]},
         calibration=about.get("calibration"),
         digest=samples[0].get("calibration_digest"),
         samples=samples,

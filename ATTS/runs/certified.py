@@ -9,13 +9,14 @@ from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.runs import names
 from ATTS.runs.settings import AsyncSettings
-from ATTS.store import certificate
+from ATTS.store import certificate, provenance
 from ATTS.store.calibration import CalibrationArray
 from ATTS.store.certificate import Certificate
 from ATTS.tasks.datasets import Question
 
 # What a person chooses for every run: the questions, and how many samples of each.
 OWN = ("dataset_name", "seed", "calibration_split", "repeats", "sample_size")
+REQUIRED = ("small_model_name", "eval_model_name", "dataset_name")
 SHOWN = 5  # questions named in a message
 
 
@@ -28,15 +29,14 @@ def applied(settings: AsyncSettings, per_question: bool) -> tuple[AsyncSettings,
     made = certificate.load(path)
     if per_question != (made.command == "ref_async_per_question"):
         raise UserError(f"{path} is for python -m ATTS.{made.command}")
-    fields = {field.name for field in dataclasses.fields(AsyncSettings)}
-    known = {name: value for name, value in made.settings.items() if name in fields and name not in OWN}
+    given = provenance.resolved(settings)
+    known = {name: value for name, value in made.settings.items() if name in given and name not in OWN}
     if known.get("budget") is not None:  # a part of the repeats
         known["repeats"] = made.settings["repeats"]
-    plain = AsyncSettings(**{name: getattr(settings, name) for name in REQUIRED})
+    plain = provenance.resolved(AsyncSettings(**{name: given[name] for name in REQUIRED}))
     for name, value in known.items():
-        given = getattr(settings, name)
-        if given != value and (name in REQUIRED or given != getattr(plain, name)):
-            raise UserError(f"--{name} {given} contradicts {path}, which is for {value}: leave it out")
+        if given[name] != value and (name in REQUIRED or given[name] != plain[name]):
+            raise UserError(f"--{name} {given[name]} contradicts {path}, which is for {value}: leave it out")
     array = settings.ppl_array_path
     if array is None and _kind(made) not in ("per_question", "random"):
         array = _array(made, known)
@@ -44,9 +44,6 @@ def applied(settings: AsyncSettings, per_question: bool) -> tuple[AsyncSettings,
         return dataclasses.replace(settings, **known, ppl_array_path=array), made
     except ValueError as error:
         raise UserError(f"{path} does not go with the other flags: {error}") from None
-
-
-REQUIRED = ("small_model_name", "eval_model_name", "dataset_name")
 
 
 def _kind(made: Certificate) -> str:
