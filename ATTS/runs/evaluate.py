@@ -14,7 +14,7 @@ from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import models, names, questions, rules
+from ATTS.runs import certified, models, names, questions, rules
 from ATTS.runs.flags import Queued, Sampled
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.rules import RejectionRules
@@ -35,8 +35,11 @@ log = logging.getLogger(__name__)
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises UserError."""
+    settings, certificate = certified.applied(settings, per_question)
     asked = questions.to_evaluate(settings)
     decides = rules.make(settings, per_question, asked)
+    if certificate is not None:
+        certified.check(settings, certificate, asked, decides.array)
     per_question = per_question or decides.kind == "per_question"
     folder = settings.output_dir or names.async_results(settings, per_question)
     more = round(settings.rejection_rate * settings.evalator_max_tokens)

@@ -127,6 +127,10 @@ class AsyncSettings(_Pair, Queued):
     """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
     question and --compat published: 4, as published)."""
 
+    certificate: Path | None = None
+    """A certificate (python -m ATTS.certify): the run has its settings and calibration array, and other questions than
+    it rests on."""
+
     takeover: Literal["score", "random"] = "score"
     """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
 

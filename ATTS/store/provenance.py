@@ -32,6 +32,7 @@ INCIDENTAL = frozenset(
         "request_timeout",
         "force",
         "ppl_array_path",
+        "certificate",
         "output_dir",
         "problem_id",
         "repeat_id",
