@@ -59,7 +59,7 @@ def with_servers(use: Use, says: Says | None = None, timing: Timing = Timing(spe
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("data") / "questions.jsonl"
-    path.write_text("".join(json.dumps({"problem": f"question <{i}>", "answer": "1"}) + "\n" for i in range(8)))
+    path.write_text("".join(json.dumps({"problem": f"question <{i}>", "answer": "1"}) + "\n" for i in range(24)))
     return {"dataset_name": str(path), "small_model_max_tokens": 10, "evalator_max_tokens": 14}
 
 
@@ -132,7 +132,7 @@ def test_calibration_by_turn_follows_the_rejections_of_the_run_that_it_is_for(
     """Interrupted, too: then nothing is scored twice; and each decision of the run is that of its turn's scores."""
     array = tmp_path / "turns.npy"
     policy = {"on_rejection": "resample", "draft_attempts": attempts, "rejection_rate": 0.5}
-    making = {**flags, **policy, "ppl_array_path": array, "sample_size": 8, "turns": 4}
+    making = {**flags, **policy, "ppl_array_path": array, "sample_size": 3, "turns": 4}
 
     def partial() -> list[dict[str, Any]]:
         path = array.with_suffix(".partial.jsonl")
@@ -150,12 +150,12 @@ def test_calibration_by_turn_follows_the_rejections_of_the_run_that_it_is_for(
     assert made.questions is not None
     rows = set(zip(made.turns.tolist(), made.questions.tolist(), made.scores.tolist(), strict=True))
     assert {(e["turn"], e["row"], e["score"]) for e in kept if not e["attempt"]} <= rows
-    assert (made.turns == 0).sum() == 64  # of every chain one, whatever is drafted again
+    assert (made.turns == 0).sum() == 72  # of every chain one, whatever is drafted again
 
-    run = {**flags, **policy, "ppl_array_path": array, "repeats": 4, "turns": 5, "calibration": "per_turn"}
+    run = {**flags, **policy, "ppl_array_path": array, "repeats": 2, "turns": 5, "calibration": "per_turn"}
     run |= {"output_dir": tmp_path / "run", "optimistic": True}
     with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **run)
-    judge, found = PerTurn(made.by_turn, 0.5), list(samples(tmp_path / "run"))
+    judge, found = PerTurn(made.by_turn, 0.5, questions=made.questions_by_turn), list(samples(tmp_path / "run"))
     replaced = redrafted = 0
     for sample in found:
         for entry in sample["full_history"]:
@@ -211,7 +211,7 @@ def test_a_run_killed_half_way_is_finished_with_its_own_setting_and_no_other(
     flags: dict[str, Any], tmp_path: Path
 ) -> None:
     words = [f"--{name}={value}" for name, value in flags.items()]
-    words += ["--takeover=random", "--rejection_rate=0.5", "--turns=6", "--repeats=12", "--output_dir=out"]
+    words += ["--takeover=random", "--rejection_rate=0.5", "--turns=6", "--repeats=4", "--output_dir=out"]
 
     async def process(pair: dict[str, Any], on_rejection: str) -> asyncio.subprocess.Process:
         addresses = [f"--{name}={value}" for name, value in pair.items()]
