@@ -56,14 +56,15 @@ def test_where_rejected_samples_come_late_a_bank_alone_misses_and_a_level_a_turn
     assert missed["adaptive"][0] <= served.OVERALL
 
 
-def test_on_recorded_runs_with_the_adaptive_limits_only_a_level_a_turn_holds(traces: Path) -> None:
+def test_on_recorded_runs_with_the_adaptive_limits_a_level_a_turn_holds_and_the_bank_alone_does_not(
+    traces: Path,
+) -> None:
     """One order of the fifteen in docs/GUARANTEES.md."""
     order, under_way = served.served(read_recording(traces / "traces_math500_ct1.jsonl.gz"), 0, 0)
     assert under_way > 50
     held = {name: served.holds(order, rule(order)) for name, rule in served.RULES.items()}
     assert held["online"]
     assert not held["the bank alone"]
-    assert not held["adaptive"]
 
 
 @pytest.mark.parametrize("name", ["the bank alone", "completed samples only", "adaptive", "online"])
