@@ -56,7 +56,7 @@ def test_where_rejected_samples_come_late_a_bank_alone_misses_and_a_level_a_turn
     assert missed["adaptive"][0] <= served.OVERALL
 
 
-def test_on_recorded_runs_with_the_adaptive_limits_a_level_a_turn_holds_and_the_bank_alone_does_not(
+def test_on_recorded_runs_a_level_a_turn_holds_and_the_bank_alone_does_not(
     traces: Path,
 ) -> None:
     """One order of the fifteen in docs/GUARANTEES.md."""
