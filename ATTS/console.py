@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ATTS.errors import UserError
 
 Settings = TypeVar("Settings")
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
 BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
 
 
@@ -26,7 +27,7 @@ def parse(settings: type[Settings], description: str | None) -> Settings:
     return tyro.cli(
         settings,
         description=(description or "").strip().split("\n\n")[0],
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=CONFIG,
         use_underscores=True,
     )
 

@@ -1,5 +1,6 @@
 """Flags: the published names, one set of defaults, and no typo passes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from ATTS.baselines.flags import (
     SpecReasonSettings,
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
+    ThinkingSettings,
 )
 from ATTS.runs import names
 from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.store import provenance
 
 OTHERS = (
     *(AsyncFixBudgetSettings, SyncFixBudgetSettings, SpecReasonSettings, SpeculativeThinkingSettings),
@@ -166,3 +169,14 @@ def test_every_flag_has_a_help_text(capsys: pytest.CaptureFixture[str], monkeypa
         capsys.readouterr()
         for field in settings.__dataclass_fields__:
             assert tyro._docstrings.get_field_docstring(settings, field, ()), field
+
+
+@pytest.mark.parametrize("before", json.loads(Path(__file__).with_name("settings_before.json").read_text()))
+def test_settings_are_stored_as_the_version_before_did(before: dict[str, Any]) -> None:
+    kinds = (AsyncSettings, BudgetSettings, ConformalSettings, BaselineSettings, ThinkingSettings, *OTHERS)
+    (kind,) = (kind for kind in kinds if kind.__name__ == before["kind"])
+    paths = {"ppl_array_path", "output_dir"}
+    flags = {name: Path(value) if name in paths else value for name, value in before["flags"].items()}
+    made = kind(**flags)
+    assert provenance.resolved(made) == before["settings"]
+    assert provenance.digest(provenance.decisive(made)) == before["digest"]
