@@ -12,7 +12,7 @@ import pytest
 from tyro.extras import get_parser
 
 from ATTS.__main__ import commands
-from ATTS.console import CONFIG
+from ATTS.flags import CONFIG
 
 RECORDED = Path(__file__).with_name("flags.json")
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ATTS.analysis import metrics
 from ATTS.analysis.grading import finished
 from ATTS.analysis.intervals import interval
-from ATTS.console import require
 from ATTS.errors import UserError
+from ATTS.flags import require
 from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
 from ATTS.method.score import MEAN, recorded

@@ -12,7 +12,7 @@ import tyro
 from ATTS.analysis import folders
 from ATTS.analysis.chains import chain
 from ATTS.analysis.grading import by_math
-from ATTS.console import require
+from ATTS.flags import require
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
 from ATTS.store.records import Record

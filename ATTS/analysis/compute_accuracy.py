@@ -12,8 +12,8 @@ from ATTS.analysis import folders, metrics, tables
 from ATTS.analysis.accuracy import accuracy
 from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import JudgeName, by_llm, by_math
-from ATTS.console import require
 from ATTS.errors import UserError
+from ATTS.flags import require
 from ATTS.store import calibration
 from ATTS.store.records import Record
 from ATTS.store.replies import ReplyCache

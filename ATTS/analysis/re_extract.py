@@ -14,8 +14,9 @@ from ATTS.analysis import compute_accuracy, folders, metrics, tables
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress, require
+from ATTS.console import Progress
 from ATTS.errors import UserError
+from ATTS.flags import require
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
 from ATTS.store.records import Record

@@ -6,10 +6,9 @@ again, so its clock is whole. The controls of ATTS take over at the rate that AT
 so ATTS runs before them in either order: what is compared is whom the target helps, not how often.
 """
 
-import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
 from ATTS.console import say
 from ATTS.errors import UserError
+from ATTS.flags import Settings, flags, flat, make
 from ATTS.method.types import Stage
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
@@ -44,35 +44,35 @@ from ATTS.tasks import datasets
 async def compare_methods(settings: MethodsSettings) -> str:
     """Runs what is missing and returns the table. Raises UserError."""
     s = settings
-    s.output_dir.mkdir(parents=True, exist_ok=True)
+    s.output.output_dir.mkdir(parents=True, exist_ok=True)
     _check(s)
-    log = _Log(s.output_dir / "blocks.json")
-    for method, turns in (("atts", 1), ("per_turn", s.full_turns)):
-        if method not in s.chosen:
+    log = _Log(s.output.output_dir / "blocks.json")
+    for method, turns in (("atts", 1), ("per_turn", s.comparison.full_turns)):
+        if method not in s.comparison.chosen:
             continue
-        asked = s.calibration_problems if s.dataset_name == datasets.DEMO else s.max_problems
+        asked = s.comparison.calibration_problems if s.data.dataset_name == datasets.DEMO else s.data.max_problems
         started = time.perf_counter()
         more = {"max_problems": asked, "turns": turns, "ppl_array_path": _array(s, method)}
         await calibrate(_settings(ConformalSettings, s, **more), per_question=False)
         name = compare_methods_report.CALIBRATION + method
         if not log.has(name, 0):
-            log.add(name, 0, time.perf_counter() - started, asked * s.sample_size)
-    size = -(-s.max_problems // s.blocks)
-    for block in range(s.blocks):
-        first, last = block * size, min((block + 1) * size, s.max_problems)
-        for method in order(s.chosen, block):
+            log.add(name, 0, time.perf_counter() - started, asked * s.comparison.sample_size)
+    size = -(-s.data.max_problems // s.comparison.blocks)
+    for block in range(s.comparison.blocks):
+        first, last = block * size, min((block + 1) * size, s.data.max_problems)
+        for method in order(s.comparison.chosen, block):
             if last <= first or log.has(method, block):
                 continue
-            indices = range(first * s.repeats, last * s.repeats)
-            say(f"== block {block + 1} of {s.blocks}: {method}")
+            indices = range(first * s.comparison.repeats, last * s.comparison.repeats)
+            say(f"== block {block + 1} of {s.comparison.blocks}: {method}")
             rates = _rates(s, log.has("atts", block), indices)
             if method in CONTROLS:
                 say(f"the target takes over {percent(rates.handed_over)} of the chunks that don't answer, as in atts")
-            _clear(s.output_dir / method, indices)
+            _clear(s.output.output_dir / method, indices)
             folder = await _run(method, s, last, rates)
             summary = json.loads((folder / SUMMARY).read_text())
             log.add(method, block, summary["wall_seconds"], summary["samples_in_wall_seconds"])
-    return compare_methods_report.write(s.output_dir, log.blocks, [*METHODS, DECODING], dataclasses.asdict(s))
+    return compare_methods_report.write(s.output.output_dir, log.blocks, [*METHODS, DECODING], flat(s))
 
 
 def order(chosen: Sequence[str], block: int) -> list[str]:
@@ -110,26 +110,28 @@ def realised(found: Iterable[Record]) -> Rates | None:
 
 def _rates(s: MethodsSettings, atts_is_done: bool, block: range) -> Rates:
     """At which the controls take over: those of ATTS in the same block, else the one that it was asked for."""
-    asked = Rates(s.rejection_rate, s.rejection_rate)
+    asked = Rates(s.comparison.rejection_rate, s.comparison.rejection_rate)
     if not atts_is_done:
         return asked
-    return realised(sample for sample in samples(s.output_dir / "atts") if sample["problem_index"] in block) or asked
+    found = samples(s.output.output_dir / "atts")
+    return realised(sample for sample in found if sample["problem_index"] in block) or asked
 
 
 async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path:
     """The first ``last`` questions, of which all but the newest block are done already."""
-    folder = s.output_dir / method
+    folder = s.output.output_dir / method
     common: dict[str, Any] = {"max_problems": last, "output_dir": folder}
     # Every turn writes something, so the budget ends a sample before so many turns do.
-    loop = {**common, "turns": s.token_budget}
+    loop = {**common, "turns": s.comparison.token_budget}
     control = {**loop, "force": True}  # its rate is another one in every block
     if method in ("draft", "target", DECODING):
-        alone: dict[str, Any] = {"small_model_max_tokens": s.token_budget, "turns": 1, "token_budget": s.token_budget}
+        most = s.comparison.token_budget
+        alone: dict[str, Any] = {"small_model_max_tokens": most, "turns": 1, "token_budget": most}
         of_target = method != "draft"
         alone |= {
-            "small_model_name": s.eval_model_name if of_target else s.small_model_name,
-            "small_model_url": s.target_url if of_target else s.draft_url,
-            "small_model_concurrency": s.eval_model_concurrency if of_target else s.small_model_concurrency,
+            "small_model_name": s.target.name if of_target else s.draft.name,
+            "small_model_url": s.target.url if of_target else s.draft.url,
+            "small_model_concurrency": s.limits.target if of_target else s.limits.draft,
         }
         return await evaluate_alone(_settings(BaselineSettings, s, **common, **alone))
     if method in ("atts", "per_turn"):
@@ -140,53 +142,54 @@ async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path
         coin = {**control, "takeover": "random", "rejection_rate": rate}
         return await evaluate_async(_settings(AsyncSettings, s, **coin), per_question=False)
     if method in CONTROLS:
-        kind = SyncFixBudgetSettings if method == "sync_fix_budget" else AsyncFixBudgetSettings
-        budget = {"takeover_rate": rates.handed_over, "takeover_budget": 0}
-        if s.takeover_budget is not None:
-            budget = {"takeover_budget": s.takeover_budget}
-        return await evaluate_fixed_budget(_settings(kind, s, **control, **budget))
+        budget: dict[str, Any] = {"takeover_rate": rates.handed_over, "takeover_budget": 0}
+        if s.comparison.takeover_budget is not None:
+            budget = {"takeover_budget": s.comparison.takeover_budget}
+        if method == "sync_fix_budget":
+            return await evaluate_fixed_budget(_settings(SyncFixBudgetSettings, s, **control, **budget))
+        return await evaluate_fixed_budget(_settings(AsyncFixBudgetSettings, s, **control, **budget))
     if method in ("spec_reason", "spec_reason_3"):
-        threshold = s.score_threshold if method == "spec_reason" else AUTHORS_THRESHOLD
+        threshold = s.comparison.score_threshold if method == "spec_reason" else AUTHORS_THRESHOLD
         return await evaluate_spec_reason(_settings(SpecReasonSettings, s, **common, score_threshold=threshold))
     return await _think(s, last)
 
 
-def _settings(kind: Callable[..., Any], s: MethodsSettings, **more: Any) -> Any:
+def _settings(kind: type[Settings], s: MethodsSettings, **more: Any) -> Settings:
     """The settings of one method: those of the comparison wherever it has them."""
     shared = {
-        **dataclasses.asdict(s),
-        "small_model_temperature": s.temperature,
-        "eval_model_temperature": s.temperature,
-        "max_concurrent": s.small_model_concurrency,
+        **flat(s),
+        "small_model_temperature": s.comparison.temperature,
+        "eval_model_temperature": s.comparison.temperature,
+        "max_concurrent": s.limits.draft,
         "use_chat_template": True,
-        "step_max_tokens": min(512, s.token_budget),
+        "step_max_tokens": min(512, s.comparison.token_budget),
     } | more
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in shared.items() if name in known})
+    known = {flag.name for flag in flags(kind)}
+    return make(kind, **{name: value for name, value in shared.items() if name in known})
 
 
 def _array(s: MethodsSettings, method: str) -> Path:
-    return s.output_dir / f"calibration_{method}.npy"
+    return s.output.output_dir / f"calibration_{method}.npy"
 
 
 async def _think(s: MethodsSettings, last: int) -> Path:
     """With the rules of the file and the models of this comparison."""
-    fields = yaml.safe_load(s.spe_config.read_text())
-    fields |= {"target_model_name": s.eval_model_name, "speculative_model_name": s.small_model_name}
-    path = s.output_dir / "speculative_thinking.yml"
+    fields = yaml.safe_load(s.comparison.spe_config.read_text())
+    fields |= {"target_model_name": s.target.name, "speculative_model_name": s.draft.name}
+    path = s.output.output_dir / "speculative_thinking.yml"
     atomic.write(path, yaml.safe_dump(fields).encode())
     settings = _settings(
         SpeculativeThinkingSettings,
         s,
         spe_config=path,
         model=None,
-        evals=s.dataset_name,
-        n=s.repeats,
+        evals=s.data.dataset_name,
+        n=s.comparison.repeats,
         end=last,
-        temperatures=(s.temperature,),
+        temperatures=(s.comparison.temperature,),
         top_k=0,
-        max_tokens=s.token_budget,
-        result_dir=s.output_dir,
+        max_tokens=s.comparison.token_budget,
+        result_dir=s.output.output_dir,
         folder="speculative_thinking",
     )
     return Path(await evaluate_speculative_thinking(settings))
@@ -194,8 +197,8 @@ async def _think(s: MethodsSettings, last: int) -> Path:
 
 def _check(s: MethodsSettings) -> None:
     """The folder is of one comparison: other settings need another."""
-    path = s.output_dir / "comparison_settings.json"
-    told = json.loads(json.dumps(dataclasses.asdict(s), default=str))
+    path = s.output.output_dir / "comparison_settings.json"
+    told = json.loads(json.dumps(flat(s), default=str))
     for name in ("methods", "small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force"):
         told.pop(name)
     if path.is_file():
@@ -203,7 +206,9 @@ def _check(s: MethodsSettings) -> None:
         changed = provenance.differences(made, told)
         if changed:
             raise UserError(
-                f"{s.output_dir} holds another comparison:\n  " + "\n  ".join(changed) + "\nchoose another --output_dir"
+                f"{s.output.output_dir} holds another comparison:\n  "
+                + "\n  ".join(changed)
+                + "\nchoose another --output_dir"
             )
     atomic.write(path, json.dumps(told, indent=1).encode() + b"\n")
 

@@ -2,18 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from ATTS.console import require
-from ATTS.runs.flags import Addresses, Continued, Sampled, Samples, TwoServers
+from tyro.conf import Fixed, arg
+
+from ATTS.flags import Incidental, require, settle
+from ATTS.runs.parts import (
+    Answers,
+    Chains,
+    Data,
+    Draft,
+    DraftAddress,
+    DraftModel,
+    PairLimits,
+    Requests,
+    Results,
+    Resumable,
+    Samples,
+    Target,
+    TargetAddress,
+    TargetModel,
+    apart,
+)
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
 AIME_2024_FIRST = 60  # the published number of its first problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedBudgetSettings(Continued, Samples):
-    """Flags of ref_sync_fix_budget and ref_async_fix_budget."""
+class Budget:
+    """How many samples are taken over."""
 
     takeover_budget: int
     """Take-overs a question and turn."""
@@ -22,19 +40,14 @@ class FixedBudgetSettings(Continued, Samples):
     """Instead of --takeover_budget: the share of a question's samples (sync: of its live ones) to take over at
     every turn; whole samples, rounded up or down by a draw that makes it right on the average."""
 
-    eval_model_concurrency: int = 4
-    """Most requests in flight at the target server."""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
         require(self.takeover_rate is None or 0 <= self.takeover_rate <= 1, "--takeover_rate must lie in [0, 1]")
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncFixBudgetSettings(FixedBudgetSettings):
-    """Flags of ref_sync_fix_budget."""
+class SyncBudget(Budget):
+    """How many samples are taken over, and how they are scored."""
 
     takeover_budget: int = 5
     """Of a question's live samples, so many with the highest perplexity are taken over at every turn."""
@@ -44,19 +57,87 @@ class SyncFixBudgetSettings(FixedBudgetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsyncFixBudgetSettings(FixedBudgetSettings):
-    """Flags of ref_async_fix_budget."""
+class AsyncBudget(Budget):
+    """How many samples are taken over."""
 
     takeover_budget: int = 10
     """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpecReasonSettings(TwoServers, Sampled):
-    """Flags of spec_reason. Its data sets' own names (aime, math) are understood, too."""
+class _FixedBudgetSettings:
+    """What both have."""
 
-    top_p: float = 0.95
-    """Nucleus sampling of both models."""
+    draft: Draft
+    target: Target
+    data: Data
+    budget: Budget
+    answers: Answers = Answers()
+    samples: Chains = Chains()
+    requests: Requests = Requests()
+    limits: PairLimits = PairLimits()
+    output: Results = Results()
+
+    def __post_init__(self) -> None:
+        apart(self.draft, self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncFixBudgetSettings(_FixedBudgetSettings):
+    """Flags of ref_sync_fix_budget."""
+
+    budget: SyncBudget = SyncBudget()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncFixBudgetSettings(_FixedBudgetSettings):
+    """Flags of ref_async_fix_budget."""
+
+    budget: AsyncBudget = AsyncBudget()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecReasonData(Data):
+    """Which questions. The data sets' own names in SpecReason (aime, math) are understood, too."""
+
+    aime_year: int = 2024
+    """Which aime: 2024 or 2025."""
+
+    problem_id: Incidental[int | None] = None
+    """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
+
+    def __post_init__(self) -> None:
+        asked = self.dataset_name
+        require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
+        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
+        if name != f"aime{self.aime_year % 100}":
+            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
+        settle(self, dataset_name=name)
+        if asked == "aime" and name == "aime24" and self.problem_id is not None:
+            require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
+            settle(self, problem_id=self.problem_id - AIME_2024_FIRST)
+        super().__post_init__()
+        require(self.problem_id is None or self.problem_id >= 0, "--problem_id must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecReasonSamples(Samples):
+    """How many samples."""
+
+    repeat_id: Incidental[int | None] = None
+    """Only this sample of every question, by its number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.repeat_id is None or 0 <= self.repeat_id < self.repeats,
+            f"--repeat_id must lie between 0 and --repeats - 1 ({self.repeats - 1})",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How steps are written and graded."""
 
     temperature: float = 0.6
     """Sampling temperature of both models; grading is greedy."""
@@ -76,18 +157,6 @@ class SpecReasonSettings(TwoServers, Sampled):
     step_max_tokens: int = 512
     """Most tokens of one step."""
 
-    aime_year: int = 2024
-    """Which aime: 2024 or 2025."""
-
-    problem_id: int | None = None
-    """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
-
-    repeat_id: int | None = None
-    """Only this sample of every question, by its number."""
-
-    eval_model_concurrency: int = 4
-    """Most requests in flight at the target server."""
-
     backend: Literal["sglang", "openai"] = "sglang"
     """How both servers are spoken to: SGLang's /generate with token ids, or chat completions, which any
     OpenAI-compatible server has (the key, if it wants one, in OPENAI_API_KEY)."""
@@ -96,49 +165,91 @@ class SpecReasonSettings(TwoServers, Sampled):
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
     def __post_init__(self) -> None:
-        asked = self.dataset_name
-        require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
-        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
-        if name != f"aime{self.aime_year % 100}":
-            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
-        object.__setattr__(self, "dataset_name", name)
-        if asked == "aime" and name == "aime24" and self.problem_id is not None:
-            require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
-            object.__setattr__(self, "problem_id", self.problem_id - AIME_2024_FIRST)
-        super().__post_init__()
         require(self.temperature >= 0, "--temperature must not be negative")
         require(self.token_budget >= 1, "--token_budget must be at least 1")
         require(self.step_max_tokens >= 1, "--step_max_tokens must be at least 1")
         require(self.first_n_steps_base_model >= 0, "--first_n_steps_base_model must not be negative")
-        require(self.problem_id is None or self.problem_id >= 0, "--problem_id must not be negative")
-        require(
-            self.repeat_id is None or 0 <= self.repeat_id < self.repeats,
-            f"--repeat_id must lie between 0 and --repeats - 1 ({self.repeats - 1})",
-        )
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThinkingSettings(Sampled):
+class SpecReasonSettings:
+    """Flags of spec_reason."""
+
+    draft: DraftModel
+    target: TargetModel
+    data: SpecReasonData
+    steps: Steps = Steps()
+    answers: Answers = Answers()
+    samples: SpecReasonSamples = SpecReasonSamples()
+    requests: Requests = Requests(top_p=0.95)
+    limits: PairLimits = PairLimits()
+    output: Results = Results()
+
+    def __post_init__(self) -> None:
+        apart(self.draft, self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Which part of a data set."""
+
+    start: Incidental[int] = 0
+    """First question."""
+
+    end: Incidental[int] = -1
+    """Question to stop before; -1 = all."""
+
+    def __post_init__(self) -> None:
+        require(self.start >= 0 and self.end >= -1, "--start and --end must not be negative (-1 = to the end)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """How both models write."""
+
+    max_tokens: int = 32768
+    """Most tokens of a sample, prompt included."""
+
+    top_k: int = 50
+    """Both models sample from so many tokens; 0 = all."""
+
+    compat: Literal["published"] | None = None
+    """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
+
+    def __post_init__(self) -> None:
+        require(self.max_tokens >= 1, "--max_tokens must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneRun:
+    """What one run of Speculative Thinking has of its own. ``draft`` is None for a target alone."""
+
+    target: Annotated[str, arg(name="eval_model_name")]
+    draft: Annotated[str | None, arg(name="small_model_name")]
+    target_url: Annotated[Incidental[str], arg(name="eval_model_url")]
+    draft_url: Annotated[Incidental[str | None], arg(name="small_model_url")]
+    temperature: float
+    rules: Annotated[dict[str, object], Fixed]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinkingSettings:
     """One run of Speculative Thinking: a data set at a temperature. ``speculative_thinking`` makes them."""
 
-    eval_model_name: str
-    small_model_name: str | None
-    eval_model_url: str
-    small_model_url: str | None
-    temperature: float
-    top_k: int
-    max_tokens: int
-    start: int
-    end: int
-    rules: dict[str, object]
-    eval_model_concurrency: int
-    compat: Literal["published"] | None
+    run: OneRun
+    data: Data
+    part: Slice
+    writing: Writing
+    answers: Answers
+    samples: Samples
+    requests: Requests
+    limits: PairLimits
+    output: Results
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeculativeThinkingSettings(Addresses):
-    """Flags of speculative_thinking."""
+class ThinkingModels:
+    """Which models and rules."""
 
     spe_config: Path | None = None
     """YAML file with the models and the rules (configs/speculative_thinking/); one without a speculative
@@ -146,6 +257,14 @@ class SpeculativeThinkingSettings(Addresses):
 
     model: str | None = None
     """Without --spe_config: the model to run alone, at the target's server."""
+
+    def __post_init__(self) -> None:
+        require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluations:
+    """Which runs."""
 
     evals: str = "math500,aime24,gpqa_diamond"
     """Data sets, separated by commas: aime24, aime25, amc23, math500, gpqa_diamond (or gpqa), gsm8k,
@@ -157,65 +276,39 @@ class SpeculativeThinkingSettings(Addresses):
     temperatures: tuple[float, ...] = (0.6,)
     """Sampling temperatures of both models, a run each."""
 
+    seed: int = 0
+    """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
     result_dir: Path = Path("eval")
     """Where result folders go, <configuration>_<data set>_t<temperature>_n<samples> each."""
 
     folder: str | None = None
     """Name of the one result folder, where there is one data set and one temperature."""
 
-    start: int = 0
-    """First question."""
-
-    end: int = -1
-    """Question to stop before; -1 = all."""
-
-    max_tokens: int = 32768
-    """Most tokens of a sample, prompt included."""
-
-    top_p: float = 0.95
-    """Nucleus sampling of both models."""
-
-    top_k: int = 50
-    """Both models sample from so many tokens; 0 = all."""
-
-    seed: int = 0
-    """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
-
-    small_model_concurrency: int = 16
-    """Most requests in flight at the draft server."""
-
-    eval_model_concurrency: int = 16
-    """Most requests in flight at the target server."""
-
-    data_dir: Path | None = None
-    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
-
-    max_retries: int = 3
-    """How often a failed request is tried again."""
-
-    request_timeout: float = 600.0
-    """Seconds until a request without an answer counts as failed."""
-
-    extract_mode: Literal["regex", "published", "llm"] = "regex"
-    """How answers are read (see ref_async)."""
-
-    answer_after_think: bool = False
-    """Boxes before </think> are no answers (see ref_async)."""
-
-    compat: Literal["published"] | None = None
-    """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
-
-    force: bool = False
-    """Accept a result folder made with other settings."""
-
     def __post_init__(self) -> None:
-        require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
         require(bool(self.evals.strip(", ")), "--evals names no data set")
         require(self.n >= 1, "--n must be at least 1")
         several = "," in self.evals.strip(", ") or len(self.temperatures) > 1
         require(self.folder is None or not several, "--folder names one folder, but there are several runs")
         require(bool(self.temperatures) and min(self.temperatures) >= 0, "--temperatures must not be negative")
-        require(self.start >= 0 and self.end >= -1, "--start and --end must not be negative (-1 = to the end)")
-        require(self.max_tokens >= 1, "--max_tokens must be at least 1")
-        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeculativeThinkingSettings:
+    """Flags of speculative_thinking."""
+
+    stored_as: ClassVar[type] = ThinkingSettings  # in each folder, and so with --resume
+
+    draft: DraftAddress = DraftAddress()
+    target: TargetAddress = TargetAddress()
+    models: ThinkingModels
+    evaluations: Evaluations = Evaluations()
+    part: Slice = Slice()
+    writing: Writing = Writing()
+    answers: Answers = Answers()
+    requests: Requests = Requests(top_p=0.95)
+    limits: PairLimits = PairLimits(target=16)
+    output: Resumable = Resumable()

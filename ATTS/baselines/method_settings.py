@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ATTS.console import require
-from ATTS.runs.flags import TwoServers
+from ATTS.flags import Incidental, require
+from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, TargetModel, apart
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
 METHODS = (
@@ -17,11 +17,8 @@ DECODING = "speculative_decoding"  # the target alone on a server with native sp
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodsSettings(TwoServers):
-    """Flags of compare_methods."""
-
-    output_dir: Path = Path("results/methods")
-    """A folder for the runs, the table, the picture and the JSON."""
+class Comparison:
+    """What is compared."""
 
     methods: str = ",".join(METHODS)
     """Which, separated by commas; besides these, speculative_decoding: the target alone, on a server that
@@ -69,15 +66,7 @@ class MethodsSettings(TwoServers):
     spe_config: Path = Path("configs/speculative_thinking/1b_14b.yml")
     """Rules of Speculative Thinking; the models are those of the other flags."""
 
-    small_model_concurrency: int = 16
-    """Most requests in flight at the draft server, in every method."""
-
-    eval_model_concurrency: int = 16
-    """Most requests in flight at the target server, in every method."""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.max_problems >= self.blocks >= 1, "--max_problems must be at least --blocks, and that at least 1")
         require(self.repeats >= 1, "--repeats must be at least 1")
         unknown = [method for method in self.chosen if method not in (*METHODS, DECODING)]
         require(not unknown, f"--methods: {', '.join(unknown)} unknown; known are {', '.join((*METHODS, DECODING))}")
@@ -92,3 +81,29 @@ class MethodsSettings(TwoServers):
     def full_turns(self) -> int:
         """Turns of a sample whose draft writes whole chunks only, at least two."""
         return max(2, self.token_budget // self.small_model_max_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodsOutput(Output):
+    """Where the comparison goes."""
+
+    output_dir: Incidental[Path] = Path("results/methods")
+    """A folder for the runs, the table, the picture and the JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodsSettings:
+    """Flags of compare_methods."""
+
+    draft: DraftModel
+    target: TargetModel
+    data: Data
+    comparison: Comparison = Comparison()
+    requests: Requests = Requests()
+    limits: PairLimits = PairLimits(target=16)
+    output: MethodsOutput = MethodsOutput()
+
+    def __post_init__(self) -> None:
+        apart(self.draft, self.target)
+        enough = self.data.max_problems >= self.comparison.blocks >= 1
+        require(enough, "--max_problems must be at least --blocks, and that at least 1")

@@ -27,7 +27,6 @@ from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store import calibration
 from ATTS.store.journal import Entry, Journal
-from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 
@@ -92,8 +91,8 @@ async def calibrate_turns(
 
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
-    keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
-    turns = _Turns(len(keys), settings.turns, settings.rejection_rate)
+    keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
+    turns = _Turns(len(keys), settings.calibration.turns, settings.scoring.rejection_rate)
     journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for entry in partial.entries:
         journal[entry["row"], entry["sample"]].append(entry)
@@ -111,17 +110,16 @@ async def calibrate_turns(
         made.model = Replayed(made.model, replies, keep)
         return made
 
-    answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
+    answers = settings.answers.reader()
     with Progress(len(keys), 0, "sample") as progress:
 
         async def work(key: tuple[int, int]) -> None:
             d, t = reader(draft, key), reader(target, key)
             known = {entry["turn"]: entry["score"] for entry in journal[key] if "score" in entry}
+            chain = Chain(answers, d, t, score=SCORES[settings.scoring.score])
             rule = _AtItsTurn(turns, *key, known, partial)
             try:
-                status = (
-                    await atts(Chain(answers, d, t, score=SCORES[settings.score]), d, t, rule, settings.turns)
-                ).value
+                status = (await atts(chain, d, t, rule, settings.calibration.turns)).value
             except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:

@@ -18,7 +18,7 @@ def first_chunks(settings: AsyncSettings, array: CalibrationArray, questions: in
     """Of a marginal array's scores, or of those of a group of questions."""
     which = slice(None) if group is None else array.groups == group
     what = "the first chunks" + (f" in group {group!r}" if group else "")
-    _say(settings, array.scores[which], array.clusters(settings.sample_size)[which], questions, what)
+    _say(settings, array.scores[which], array.clusters(settings.rule.sample_size)[which], questions, what)
 
 
 def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, questions: int) -> None:
@@ -31,7 +31,7 @@ def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, qu
 
 
 def of_a_question(settings: AsyncSettings, n: int) -> None:
-    k = forms.threshold(n, settings.rejection_rate, "published")
+    k = forms.threshold(n, settings.scoring.rejection_rate, "published")
     low, high = forms.realised_interval(n, k, 0)
     say(
         f"{n} scores a question: a question's expected rate is a multiple of 1/{n + 1}, here"
@@ -40,7 +40,8 @@ def of_a_question(settings: AsyncSettings, n: int) -> None:
 
 
 def _say(settings: AsyncSettings, scores: Scores, clusters: ArrayLike, questions: int, what: str) -> None:
-    made = promise(scores, clusters, settings.rejection_rate, questions * settings.repeats)
+    rate = settings.scoring.rejection_rate
+    made = promise(scores, clusters, rate, questions * settings.samples.repeats)
     say(
         f"{made.scores} calibration scores of {made.clusters} questions, worth {made.worth:.0f} independent ones: of"
         f" {what} of {questions} such questions {percent(made.low)} to {percent(made.high)} will be rejected (95 %)"
@@ -48,6 +49,6 @@ def _say(settings: AsyncSettings, scores: Scores, clusters: ArrayLike, questions
     if made.half_width > TOO_WIDE:
         more = math.ceil(made.clusters * (made.half_width / TOO_WIDE) ** 2)
         say(
-            f"warning: that holds {percent(settings.rejection_rate)} only within {percent(made.half_width)}; for"
+            f"warning: that holds {percent(rate)} only within {percent(made.half_width)}; for"
             f" {percent(TOO_WIDE)} about {more} questions are needed, to calibrate and in the run"
         )

@@ -1,60 +1,69 @@
 """Settings of calibration, of the loop, and of one model alone."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from ATTS.console import require
+from tyro.conf import arg
+
+from ATTS.flags import Incidental, require, settle
 from ATTS.method.conformal import forms
-from ATTS.method.score import ScoreName
-from ATTS.runs.flags import PUBLISHED_TARGET_LIMIT, Answering, Common, Continued, Queued, url
-
-RATE = 0.4
+from ATTS.runs.parts import (
+    RATE,
+    Alone,
+    Answers,
+    Chains,
+    Data,
+    Draft,
+    LoopLimits,
+    Output,
+    QueueLimits,
+    Requests,
+    Results,
+    Scoring,
+    Target,
+    apart,
+)
+from ATTS.tasks.answering import ExtractMode
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair(Continued, Common, Answering):
+class PairAnswers(Answers):
+    """How answers are read."""
+
+    extract_mode: ExtractMode | None = None  # type: ignore[assignment]  # None until --compat is known
+    """How answers are read: by regex with balanced braces (the default), up to the first closing brace
+    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
+    OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
     """What calibration and the loop share."""
 
-    use_chat_template: bool = False
-    """Score a chunk behind the target's chat template (_ct1) rather than behind the raw question (_ct0)."""
-
-    ppl_array_path: Path | None = None
-    """The calibration array; default: evaluation/ppls_... by the naming scheme."""
-
-    score: ScoreName = "mean"
-    """What a chunk's log-probabilities amount to: perplexity, exp(-mean) (mean, as in the published code), or the
-    negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length."""
-
-    compat: Literal["published"] | None = None
-    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode published unless another is given, and in a run --schedule question. An array for such a run
-    is made with it, too: it has chunks that answer, which only such a run scores."""
-
-    rejection_rate: float = RATE
-    """Share of chunks to hand to the target, 0 (none) to 1 (all that are scored): it takes over iff the percentile
-    reaches 1 - rate. In calibration it matters with --turns only."""
+    draft: Draft
+    target: Target
+    data: Data
+    scoring: Scoring = Scoring()
+    answers: PairAnswers = PairAnswers()
+    requests: Requests = Requests()
 
     def __post_init__(self) -> None:
-        if self.compat == "published" and self.extract_mode is None:
-            object.__setattr__(self, "extract_mode", "published")
-        super().__post_init__()
-        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie between 0 and 1")
-        if self.compat == "published":
-            require(self.score == "mean", "--compat published scores by --score mean")
-            require(self.top_p == 1, "--compat published sends no top_p: --top_p must be 1")
+        apart(self.draft, self.target)
+        mode = self.answers.extract_mode or ("published" if self.scoring.compat else "regex")
+        settle(self, answers=replace(self.answers, extract_mode=mode))
+        require(
+            self.scoring.compat is None or self.requests.top_p == 1,
+            "--compat published sends no top_p: --top_p must be 1",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConformalSettings(_Pair):
-    """Flags of ref_conformal and ref_conformal_per_question."""
+class Calibration:
+    """How much is scored to calibrate with."""
 
     sample_size: int = 16
     """Samples of every question: so many first chunks are scored, or chains followed with --turns. In the place of
     a first chunk that a run would not score, because it answers or its author ended it, another is drawn."""
-
-    max_concurrent: int = 16
-    """Most requests in flight at each server."""
 
     turns: int = 1
     """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
@@ -62,23 +71,41 @@ class ConformalSettings(_Pair):
     those of the run that it is for."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
-        require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
         require(self.turns >= 1, "--turns must be at least 1")
-        require(self.compat is None or self.turns == 1, "--compat published calibrates first chunks: --turns must be 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsyncSettings(_Pair, Queued):
-    """Flags of ref_async and ref_async_per_question."""
+class CalibrationLimits:
+    """How much is in flight."""
+
+    each: Annotated[Incidental[int], arg(name="max_concurrent")] = 16
+    """Most requests in flight at each server."""
+
+    def __post_init__(self) -> None:
+        require(self.each >= 1, "--max_concurrent must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConformalSettings(_Pair):
+    """Flags of ref_conformal and ref_conformal_per_question."""
+
+    calibration: Calibration = Calibration()
+    limits: CalibrationLimits = CalibrationLimits()
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        first_chunks = self.scoring.compat is None or self.calibration.turns == 1
+        require(first_chunks, "--compat published calibrates first chunks: --turns must be 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What decides that the target takes over."""
 
     sample_size: int = 16
     """Calibration samples a question; only names the default calibration array."""
-
-    eval_model_concurrency: int = 0
-    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
-    question and --compat published: 4, as published)."""
 
     takeover: Literal["score", "random"] = "score"
     """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
@@ -109,77 +136,88 @@ class AsyncSettings(_Pair, Queued):
     """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
     over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
 
-    scoring_concurrency: int = 0
-    """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
-
-    optimistic: bool = False
-    """Let the draft write on while its last chunk is scored. Same results, sooner; what it wrote behind a
-    chunk that is then rejected was for nothing, so it pays where the draft server has room to spare."""
-
     def __post_init__(self) -> None:
-        if self.compat == "published":
-            object.__setattr__(self, "schedule", "question")
-        if self.budget is not None:
-            require(
-                0 < self.budget < self.repeats,
-                f"--budget must lie between 0 and --repeats ({self.repeats}), both excluded: it is a part of them",
-            )
-            rate = forms.rate_of_budget(self.budget, self.repeats)
-            require(
-                self.rejection_rate in (RATE, rate),
-                f"--budget sets the rejection rate ({rate:g}): leave --rejection_rate out",
-            )
-            object.__setattr__(self, "rejection_rate", rate)
-        super().__post_init__()
         require(self.sample_size >= 1, "--sample_size must be at least 1")
-        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
-        require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
-        require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
-        require(not (self.token_budget and self.compat), "--token_budget is not part of --compat published")
-        if self.schedule == "question":
-            self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
         learns = self.calibration in ("online", "adaptive")
-        require(self.budget_kind is None or self.budget is not None, "--budget_kind is for --budget")
-        bound = self.budget_kind == "bound"
+        require(self.budget_kind is None or self.granted is not None, "--budget_kind is for --budget")
         require(
-            not (bound and self.calibration == "adaptive"),
+            not (self.budget_kind == "bound" and self.calibration == "adaptive"),
             "--budget_kind bound contradicts --calibration adaptive, whose level would make up for it",
         )
-        require(not (bound and self.compat), "--budget_kind bound is not part of --compat published")
-        fixed = self.calibration in (None, "marginal", "per_question")
         require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
         require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
         require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
-        require(
-            self.compat is None or (fixed and self.p_value in (None, "published")),
-            "--compat published decides as published",
-        )
         without = self.calibration is None and self.p_value is None
         require(self.takeover == "score" or without, "--takeover random decides without --calibration and --p_value")
+
+    @property
+    def granted(self) -> int | None:
+        """The budget, whatever its flag is called."""
+        return self.budget
+
+    @property
+    def as_published(self) -> bool:
+        """Whether a score's rank among those of one array decides."""
+        return self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncSettings(_Pair):
+    """Flags of ref_async and ref_async_per_question."""
+
+    rule: Rule = Rule()
+    samples: Chains = Chains()
+    limits: LoopLimits = LoopLimits()
+    output: Results = Results()
+
+    def __post_init__(self) -> None:
+        if self.scoring.compat:
+            self._check_published()
+            settle(self, limits=replace(self.limits, schedule="question"))
+        super().__post_init__()
+        if self.rule.budget is not None:
+            self._set_rate(self.rule.budget)
         require(
-            self.calibration != "online" or self.ppl_array_path is None,
+            self.rule.calibration != "online" or self.scoring.ppl_array_path is None,
             "--calibration online starts without scores: leave --ppl_array_path out, or use --calibration adaptive,"
             " which starts from an array",
         )
+
+    def _set_rate(self, budget: int) -> None:
+        repeats = self.samples.repeats
         require(
-            self.compat is None or self.scoring_concurrency == 0,
+            0 < budget < repeats,
+            f"--budget must lie between 0 and --repeats ({repeats}), both excluded: it is a part of them",
+        )
+        rate = forms.rate_of_budget(budget, repeats)
+        require(
+            self.scoring.rejection_rate in (RATE, rate),
+            f"--budget sets the rejection rate ({rate:g}): leave --rejection_rate out",
+        )
+        settle(self, scoring=replace(self.scoring, rejection_rate=rate))
+
+    def _check_published(self) -> None:
+        no = "is not part of --compat published"
+        require(not self.limits.optimistic, f"--optimistic {no}")
+        require(not self.samples.token_budget, f"--token_budget {no}")
+        require(self.rule.budget_kind != "bound", f"--budget_kind bound {no}")
+        require(self.rule.as_published, "--compat published decides as published")
+        require(
+            self.limits.scoring == 0,
             "--compat published has one limit for the target server: --scoring_concurrency must be 0",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings(Queued):
+class BaselineSettings:
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
-    sglang_port: int = 40000
-    """Port of the server on this machine."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.draft_url  # raises if it is none
-
-    @property
-    def draft_url(self) -> str:
-        return url("--small_model_url", self.small_model_url, "--sglang_port", self.sglang_port)
+    draft: Alone
+    data: Data
+    answers: Answers = Answers()
+    samples: Chains = Chains()
+    requests: Requests = Requests()
+    limits: QueueLimits = QueueLimits()
+    output: Results = Results()

@@ -10,7 +10,8 @@ from typing import Any
 from matplotlib import pyplot as plt
 
 from ATTS.analysis.timeline import LABELS
-from ATTS.console import require, say
+from ATTS.console import say
+from ATTS.flags import require
 from ATTS.simulation.roofline import MODELS, Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 

@@ -17,6 +17,7 @@ from conftest import Pair, free_ports
 from transformers import AutoModelForCausalLM
 
 from ATTS import demo
+from ATTS.flags import make
 from ATTS.method.chain import Chain
 from ATTS.method.prompts import maths
 from ATTS.method.types import Stage
@@ -43,7 +44,8 @@ def test_a_server_says_who_it_is_and_how_long_its_context_is(servers: Pair) -> N
 
 
 def settings(pair: Pair) -> AsyncSettings:
-    return AsyncSettings(
+    return make(
+        AsyncSettings,
         small_model_name="demo-draft",
         eval_model_name="demo-target",
         dataset_name="demo",

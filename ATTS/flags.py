@@ -1,0 +1,164 @@
+"""Settings as flags, and back: a frozen dataclass whose fields are flags, or parts that hold flags.
+
+Inside, settings have the shape of their parts (``settings.draft.name``); outside, on the command line and in the
+files that tell how something was made, they are flat, by the names of their flags (``--small_model_name``).
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
+
+import tyro
+
+from ATTS.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value")
+Settings = TypeVar("Settings", bound="DataclassInstance")
+INCIDENTAL = object()
+Incidental = Annotated[Value, INCIDENTAL]  # says where, how fast or how far, not what: results made with others of
+# these belong together
+CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+STORED = "settings.json"  # a run's settings, in its folder
+
+
+class Flag(NamedTuple):
+    """A field of a settings class: a flag, or a part that holds flags."""
+
+    field: str
+    name: str
+    type: Any
+    default: Any
+    incidental: bool
+
+    @property
+    def is_part(self) -> bool:
+        return is_dataclass(self.type)
+
+
+@cache
+def _declared(kind: type) -> tuple[Flag, ...]:
+    """The fields of a settings class or part. One that is no part of what is compared (--resume) is left out."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = []
+    for field in fields(kind):
+        if field.compare:
+            hint = hints[field.name]
+            marks = getattr(hint, "__metadata__", ())
+            name = next((mark.name for mark in marks if hasattr(mark, "name")), field.name)
+            plain = hint.__origin__ if marks else hint
+            found.append(Flag(field.name, name, plain, field.default, INCIDENTAL in marks))
+    return tuple(found)
+
+
+def flags(kind: type) -> Iterator[Flag]:
+    """All flags of a settings class, those of its parts among them."""
+    for flag in _declared(kind):
+        yield from flags(flag.type) if flag.is_part else (flag,)
+
+
+def named(kind: type, field: str) -> str:
+    """What the flag of a part's field is called, for messages."""
+    return next(f"--{flag.name}" for flag in _declared(kind) if flag.field == field)
+
+
+def flat(settings: "DataclassInstance") -> dict[str, Any]:
+    """Values by the names of their flags."""
+    found: dict[str, Any] = {}
+    for flag in _declared(type(settings)):
+        value = getattr(settings, flag.field)
+        found |= flat(value) if flag.is_part else {flag.name: value}
+    return found
+
+
+def make(kind: type[Settings], **given: Any) -> Settings:
+    """Settings from flat values. Raises TypeError for a flag that is missing or that ``kind`` doesn't have."""
+    unknown = given.keys() - {flag.name for flag in flags(kind)}
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no flag {', '.join(sorted(unknown))}")
+    return _make(kind, MISSING, given)
+
+
+def _make(kind: type[Settings], default: Any, given: dict[str, Any]) -> Settings:
+    own: dict[str, Any] = {}
+    for flag in _declared(kind):
+        if flag.is_part:
+            own[flag.field] = _make(flag.type, flag.default, given)
+        elif flag.name in given:
+            value = given[flag.name]
+            of_path = isinstance(value, str) and Path in (flag.type, *get_args(flag.type))
+            own[flag.field] = Path(value) if of_path else value
+    return kind(**own) if default is MISSING else replace(default, **own)
+
+
+def settle(part: object, **values: object) -> None:
+    """Writes what follows from other flags. For ``__post_init__`` only: frozen is a part for everyone after it."""
+    for name, value in values.items():
+        object.__setattr__(part, name, value)
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def parse(kind: type[Settings], description: str | None) -> Settings:
+    """Reads the command line; a flag that doesn't exist or doesn't fit exits with 2.
+
+    With ``--resume`` the settings are those of that folder, and beside it only incidental flags change anything.
+    Raises UserError if another is given, or if the folder is of another command.
+    """
+    stored: Any = None
+    folder = _folder_to_resume(sys.argv[1:])
+    if folder and _resumes(kind):
+        kind = getattr(kind, "stored_as", kind)
+        stored = of_folder(kind, folder)
+    made: Settings = tyro.cli(
+        kind,
+        default=stored,
+        description=(description or "").strip().split("\n\n")[0],
+        config=CONFIG,
+        use_underscores=True,
+    )
+    if stored is not None:
+        before, now = flat(stored), flat(made)
+        changed = [f"--{f.name}" for f in flags(kind) if not f.incidental and before[f.name] != now[f.name]]
+        if changed:
+            raise UserError(f"--resume {folder} goes on with the settings of that run: leave out {', '.join(changed)}")
+    return made
+
+
+def _resumes(kind: type) -> bool:
+    parts = (flag.type for flag in _declared(kind) if flag.is_part)
+    return any(field.name == "resume" for field in fields(kind)) or any(map(_resumes, parts))
+
+
+def _folder_to_resume(words: Sequence[str]) -> Path | None:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, given, value = word.partition("=")
+        if flag == "--resume" and (value or following):
+            return Path(value if given else following)
+    return None
+
+
+def of_folder(kind: type[Settings], folder: Path) -> Settings:
+    """The settings of the run in ``folder``; flags that its version didn't have are at their defaults.
+    Raises UserError."""
+    path = folder / STORED
+    try:
+        about = json.loads(path.read_text())
+        settings = dict(about["settings"])
+    except OSError as error:
+        raise UserError(f"--resume: {path} can't be read ({error.strerror}), so {folder} is no run to resume") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--resume: {path} is damaged ({error}); give the flags of the run instead") from None
+    try:
+        return make(kind, **settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--resume: {folder} is of another command, {about.get('command')} ({error})") from None

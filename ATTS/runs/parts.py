@@ -1,0 +1,335 @@
+"""The parts that settings are put together from. Each checks what it holds; the settings check what parts share."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from ATTS.flags import Incidental, named, require, settle
+from ATTS.method.score import ScoreName
+from ATTS.tasks import answering, datasets
+from ATTS.tasks.answering import ExtractMode
+from ATTS.tasks.answers import FindAnswer
+
+HOST = "127.0.0.1"
+PUBLISHED_DRAFT_LIMIT, PUBLISHED_TARGET_LIMIT = 16, 4
+RATE = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which questions."""
+
+    dataset_name: str
+    """aime24, aime25, amc23 (or amc), math500, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
+
+    max_problems: Incidental[int] = 0
+    """Use the first so many questions; 0 = all (demo: 100)."""
+
+    data_dir: Incidental[Path | None] = None
+    """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
+    else $ATTS_DATA_DIR; else the hub."""
+
+    calibration_split: float = 0.0
+    """Keep this share of the questions, drawn by seed, for calibration only; 0 = evaluate all, and
+    calibrate on the evaluated ones. demo always calibrates on problems of its own."""
+
+    seed: int = 0
+    """Draws demo problems and the calibration split. Sampling itself is not seeded: servers ignore it."""
+
+    def __post_init__(self) -> None:
+        settle(self, data_dir=self.data_dir or datasets.default_data_dir())
+        settle(self, dataset_name=datasets.canonical(self.dataset_name))
+        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
+        require(self.max_problems >= 0, "--max_problems must not be negative (0 = all)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """How both servers are asked."""
+
+    top_p: float = 1.0
+    """Nucleus sampling of all models; 1 is off."""
+
+    max_retries: Incidental[int] = 3
+    """How often a failed request is tried again."""
+
+    request_timeout: Incidental[float] = 600.0
+    """Seconds until a request without an answer counts as failed."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.top_p <= 1, "--top_p must lie in (0, 1]")
+        require(self.max_retries >= 0, "--max_retries must not be negative")
+        require(self.request_timeout > 0, "--request_timeout must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Address:
+    """Where a server is."""
+
+    port: Incidental[int]
+    address: Incidental[str | None] = None
+
+    def __post_init__(self) -> None:
+        _ = self.url  # raises if it is none
+
+    @property
+    def url(self) -> str:
+        """Raises ValueError naming the flag at fault."""
+        if self.address is None:
+            require(0 < self.port < 65536, f"{named(type(self), 'port')} {self.port} is not a port")
+            return f"http://{HOST}:{self.port}"
+        allowed = self.address.startswith(("http://", "https://"))
+        flag = named(type(self), "address")
+        require(allowed, f"{flag} {self.address!r} must start with http:// or https://")
+        return self.address.rstrip("/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftAddress(_Address):
+    """The model that writes first."""
+
+    port: Annotated[Incidental[int], arg(name="small_model_port")] = 40000
+    """Port of the draft server on this machine."""
+
+    address: Annotated[Incidental[str | None], arg(name="small_model_url")] = None
+    """URL of the draft server or of a router before several; overrides its port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftModel(DraftAddress):
+    """The model that writes first."""
+
+    name: Annotated[str, arg(name="small_model_name")]
+    """Draft model: hub id, local folder, or the name its server was started with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft(DraftModel):
+    """The model that writes first, chunk by chunk."""
+
+    max_tokens: Annotated[int, arg(name="small_model_max_tokens")] = 500
+    """Most tokens of one draft chunk."""
+
+    temperature: Annotated[float, arg(name="small_model_temperature")] = 0.8
+    """Sampling temperature of the draft; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.max_tokens >= 1, "--small_model_max_tokens must be at least 1")
+        require(self.temperature >= 0, "--small_model_temperature must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone(Draft):
+    """The only model."""
+
+    port: Annotated[Incidental[int], arg(name="sglang_port")] = 40000
+    """Port of the server on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetAddress(_Address):
+    """The model that helps."""
+
+    port: Annotated[Incidental[int], arg(name="eval_model_port")] = 40001
+    """Port of the target server on this machine."""
+
+    address: Annotated[Incidental[str | None], arg(name="eval_model_url")] = None
+    """URL of the target server or of a router before several; overrides its port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetModel(TargetAddress):
+    """The model that helps."""
+
+    name: Annotated[str, arg(name="eval_model_name")]
+    """Target model: hub id, local folder, or the name its server was started with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(TargetModel):
+    """The model that scores chunks and continues those that are rejected."""
+
+    max_tokens: Annotated[int, arg(name="evalator_max_tokens")] = 500
+    """Most tokens the target writes when it takes over."""
+
+    temperature: Annotated[float, arg(name="eval_model_temperature")] = 0.8
+    """Sampling temperature of the target; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.max_tokens >= 1, "--evalator_max_tokens must be at least 1")
+        require(self.temperature >= 0, "--eval_model_temperature must not be negative")
+
+
+def apart(draft: DraftAddress, target: TargetAddress) -> None:
+    require(draft.url != target.url, f"draft and target are both at {draft.url}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How chunks are scored, and how many of them go to the target."""
+
+    use_chat_template: bool = False
+    """Score a chunk behind the target's chat template (_ct1) rather than behind the raw question (_ct0)."""
+
+    ppl_array_path: Incidental[Path | None] = None
+    """The calibration array; default: evaluation/ppls_... by the naming scheme."""
+
+    score: ScoreName = "mean"
+    """What a chunk's log-probabilities amount to: perplexity, exp(-mean) (mean, as in the published code), or the
+    negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length."""
+
+    compat: Literal["published"] | None = None
+    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
+    --extract_mode published unless another is given, and in a run --schedule question. An array for such a run
+    is made with it, too: it has chunks that answer, which only such a run scores."""
+
+    rejection_rate: float = RATE
+    """Share of chunks to hand to the target, 0 (none) to 1 (all that are scored): it takes over iff the percentile
+    reaches 1 - rate. In calibration it matters with --turns only."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie between 0 and 1")
+        require(self.compat is None or self.score == "mean", "--compat published scores by --score mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """How answers are read."""
+
+    extract_mode: ExtractMode = "regex"
+    """How answers are read: by regex with balanced braces (the default), up to the first closing brace
+    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
+    OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+    answer_after_think: bool = False
+    """Count answers behind </think> only: for models that think, a box before it is an intermediate result.
+    As published, every box counts."""
+
+    def reader(self) -> FindAnswer:
+        """What looks for an answer while a chain grows."""
+        return answering.reader(self.extract_mode, self.answer_after_think)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """How many samples."""
+
+    repeats: int = 16
+    """Samples of every question."""
+
+    def __post_init__(self) -> None:
+        require(self.repeats >= 1, "--repeats must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chains(Samples):
+    """How many samples, and how long: they grow turn by turn."""
+
+    turns: int = 15
+    """Most turns of a sample."""
+
+    token_budget: int = 0
+    """Most tokens of a sample, over all turns and whoever writes them, to compare methods at the same budget;
+    0 = no limit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.turns >= 1, "--turns must be at least 1")
+        require(self.token_budget >= 0, "--token_budget must not be negative (0 = no limit)")
+
+    def longest(self, of_a_turn: int) -> int:
+        """Tokens that a chain may get at most, where a turn brings ``of_a_turn``."""
+        return min(self.turns * of_a_turn, self.token_budget or sys.maxsize)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLimits:
+    """How much is in flight."""
+
+    draft: Annotated[Incidental[int], arg(name="small_model_concurrency")] = 16
+    """Most requests in flight at the draft server."""
+
+    target: Annotated[Incidental[int], arg(name="eval_model_concurrency")] = 4
+    """Most requests in flight at the target server."""
+
+    def __post_init__(self) -> None:
+        require(self.draft >= 1, "--small_model_concurrency must be at least 1")
+        require(self.target >= 1, "--eval_model_concurrency must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLimits:
+    """How much is in flight; a run finds that by itself unless it is told."""
+
+    draft: Annotated[Incidental[int], arg(name="small_model_concurrency")] = 0
+    """Most requests in flight at the server of the model that writes first; 0 = adaptive: as many as its
+    memory holds (with --schedule question and --compat published: 16, as published)."""
+
+    samples: Annotated[Incidental[int], arg(name="samples_in_flight")] = 0
+    """Most samples under way; 0 = adaptive (where all requests are limited: the sum of those limits)."""
+
+    schedule: Incidental[Literal["queue", "question"]] = "queue"
+    """queue: all samples in one queue. question: one question's samples after the other's, each time
+    waiting for the slowest, as the published driver does."""
+
+    def __post_init__(self) -> None:
+        require(self.draft >= 0, "--small_model_concurrency must be at least 0")
+        require(self.samples >= 0, "--samples_in_flight must not be negative (0 = adaptive)")
+        if self.schedule == "question":
+            settle(self, draft=self.draft or PUBLISHED_DRAFT_LIMIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopLimits(QueueLimits):
+    """How much is in flight; a run finds that by itself unless it is told."""
+
+    target: Annotated[Incidental[int], arg(name="eval_model_concurrency")] = 0
+    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
+    question and --compat published: 4, as published)."""
+
+    scoring: Annotated[Incidental[int], arg(name="scoring_concurrency")] = 0
+    """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
+
+    optimistic: Incidental[bool] = False
+    """Let the draft write on while its last chunk is scored. Same results, sooner; what it wrote behind a
+    chunk that is then rejected was for nothing, so it pays where the draft server has room to spare."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.target >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
+        require(self.scoring >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
+        if self.schedule == "question":
+            settle(self, target=self.target or PUBLISHED_TARGET_LIMIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What may be written over."""
+
+    force: Incidental[bool] = False
+    """Accept a calibration array or a result folder made with other settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumable(Output):
+    """Where the samples go."""
+
+    resume: Path | None = field(default=None, compare=False)  # no setting: it says where the settings are
+    """Go on with the run in this folder, with its settings; beside it only flags may stand that decide nothing
+    about results, such as ports and limits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Resumable):
+    """Where the samples go."""
+
+    output_dir: Incidental[Path | None] = None
+    """Result folder; default: results/... by the naming scheme."""
+
+    def __post_init__(self) -> None:
+        settle(self, output_dir=self.resume or self.output_dir)
