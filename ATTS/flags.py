@@ -5,9 +5,10 @@ files that tell how something was made, they are flat, by the names of their fla
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
@@ -24,6 +25,29 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 INCIDENTAL = object()
 Incidental = Annotated[Value, INCIDENTAL]  # says where, how fast or how far, not what: results made with others of
 # these belong together
+
+
+class Range(NamedTuple):
+    """What a number may be; an open end is left out."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        above = self.low < value if self.open_low else self.low <= value
+        return above and (value < self.high if self.open_high else value <= self.high)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"be {'more than' if self.open_low else 'at least'} {self.low:g}"
+        return f"lie in {'(['[not self.open_low]}{self.low:g}, {self.high:g}{')]'[not self.open_high]}"
+
+
+NotNegative = Annotated[Value, Range(0)]
+Positive = Annotated[Value, Range(1)]
+Share = Annotated[Value, Range(0, 1)]
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 STORED = "settings.json"  # a run's settings, in its folder
 
@@ -36,6 +60,7 @@ class Flag(NamedTuple):
     type: Any
     default: Any
     incidental: bool
+    range: Range | None
 
     @property
     def is_part(self) -> bool:
@@ -53,8 +78,22 @@ def _declared(kind: type) -> tuple[Flag, ...]:
             marks = getattr(hint, "__metadata__", ())
             name = next((mark.name for mark in marks if hasattr(mark, "name")), field.name)
             plain = hint.__origin__ if marks else hint
-            found.append(Flag(field.name, name, plain, field.default, INCIDENTAL in marks))
+            of = next((mark for mark in marks if isinstance(mark, Range)), None)
+            found.append(Flag(field.name, name, plain, field.default, INCIDENTAL in marks, of))
     return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Settings, or a part of them: numbers lie in the ranges that their fields name."""
+
+    def __post_init__(self) -> None:
+        kind: type = type(self)
+        for flag in _declared(kind):
+            value = getattr(self, flag.field)
+            if flag.range is not None and value is not None:
+                for one in value if isinstance(value, tuple) else (value,):
+                    require(flag.range.holds(one), f"--{flag.name} must {flag.range}")
 
 
 def flags(kind: type) -> Iterator[Flag]:

@@ -6,50 +6,30 @@ from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Fixed, arg
 
-from ATTS.flags import Incidental, require, settle
-from ATTS.runs.parts import (
-    Answers,
-    Chains,
-    Data,
-    Draft,
-    DraftAddress,
-    DraftModel,
-    PairLimits,
-    Requests,
-    Results,
-    Resumable,
-    Samples,
-    Target,
-    TargetAddress,
-    TargetModel,
-    apart,
-)
+from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, require, settle
+from ATTS.runs import parts
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
 AIME_2024_FIRST = 60  # the published number of its first problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class Budget(Part):
     """How many samples are taken over."""
 
-    takeover_budget: int
+    takeover_budget: NotNegative[int]
     """Take-overs a question and turn."""
 
-    takeover_rate: float | None = None
+    takeover_rate: Share[float | None] = None
     """Instead of --takeover_budget: the share of a question's samples (sync: of its live ones) to take over at
     every turn; whole samples, rounded up or down by a draw that makes it right on the average."""
-
-    def __post_init__(self) -> None:
-        require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
-        require(self.takeover_rate is None or 0 <= self.takeover_rate <= 1, "--takeover_rate must lie in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncBudget(Budget):
     """How many samples are taken over, and how they are scored."""
 
-    takeover_budget: int = 5
+    takeover_budget: NotNegative[int] = 5
     """Of a question's live samples, so many with the highest perplexity are taken over at every turn."""
 
     use_chat_template: bool = False
@@ -60,26 +40,26 @@ class SyncBudget(Budget):
 class AsyncBudget(Budget):
     """How many samples are taken over."""
 
-    takeover_budget: int = 10
+    takeover_budget: NotNegative[int] = 10
     """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FixedBudgetSettings:
+class _FixedBudgetSettings(Part):
     """What both have."""
 
-    draft: Draft
-    target: Target
-    data: Data
+    draft: parts.Draft
+    target: parts.Target
+    data: parts.Data
     budget: Budget
-    answers: Answers = Answers()
-    samples: Chains = Chains()
-    requests: Requests = Requests()
-    limits: PairLimits = PairLimits()
-    output: Results = Results()
+    answers: parts.Answers = parts.Answers()
+    samples: parts.Chains = parts.Chains()
+    requests: parts.Requests = parts.Requests()
+    limits: parts.PairLimits = parts.PairLimits()
+    output: parts.Results = parts.Results()
 
     def __post_init__(self) -> None:
-        apart(self.draft, self.target)
+        parts.apart(self.draft, self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +77,13 @@ class AsyncFixBudgetSettings(_FixedBudgetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpecReasonData(Data):
+class SpecReasonData(parts.Data):
     """Which questions. The data sets' own names in SpecReason (aime, math) are understood, too."""
 
     aime_year: int = 2024
     """Which aime: 2024 or 2025."""
 
-    problem_id: Incidental[int | None] = None
+    problem_id: NotNegative[Incidental[int | None]] = None
     """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
 
     def __post_init__(self) -> None:
@@ -117,11 +97,10 @@ class SpecReasonData(Data):
             require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
             settle(self, problem_id=self.problem_id - AIME_2024_FIRST)
         super().__post_init__()
-        require(self.problem_id is None or self.problem_id >= 0, "--problem_id must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpecReasonSamples(Samples):
+class SpecReasonSamples(parts.Samples):
     """How many samples."""
 
     repeat_id: Incidental[int | None] = None
@@ -136,10 +115,10 @@ class SpecReasonSamples(Samples):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
+class Steps(Part):
     """How steps are written and graded."""
 
-    temperature: float = 0.6
+    temperature: NotNegative[float] = 0.6
     """Sampling temperature of both models; grading is greedy."""
 
     score_threshold: float = 7.0
@@ -148,13 +127,13 @@ class Steps:
     score_method: Literal["greedy", "average"] = "greedy"
     """The grade is the likeliest token, or the mean over the digits by their probabilities."""
 
-    token_budget: int = 8192
+    token_budget: Positive[int] = 8192
     """Most tokens of a sample, counted over the steps that are kept."""
 
-    first_n_steps_base_model: int = 0
+    first_n_steps_base_model: NotNegative[int] = 0
     """So many first steps are written by the target, unasked and ungraded."""
 
-    step_max_tokens: int = 512
+    step_max_tokens: Positive[int] = 512
     """Most tokens of one step."""
 
     backend: Literal["sglang", "openai"] = "sglang"
@@ -164,50 +143,41 @@ class Steps:
     compat: Literal["published"] | None = None
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
-    def __post_init__(self) -> None:
-        require(self.temperature >= 0, "--temperature must not be negative")
-        require(self.token_budget >= 1, "--token_budget must be at least 1")
-        require(self.step_max_tokens >= 1, "--step_max_tokens must be at least 1")
-        require(self.first_n_steps_base_model >= 0, "--first_n_steps_base_model must not be negative")
-
 
 @dataclass(frozen=True, kw_only=True)
-class SpecReasonSettings:
+class SpecReasonSettings(Part):
     """Flags of spec_reason."""
 
-    draft: DraftModel
-    target: TargetModel
+    draft: parts.DraftModel
+    target: parts.TargetModel
     data: SpecReasonData
     steps: Steps = Steps()
-    answers: Answers = Answers()
+    answers: parts.Answers = parts.Answers()
     samples: SpecReasonSamples = SpecReasonSamples()
-    requests: Requests = Requests(top_p=0.95)
-    limits: PairLimits = PairLimits()
-    output: Results = Results()
+    requests: parts.Requests = parts.Requests(top_p=0.95)
+    limits: parts.PairLimits = parts.PairLimits()
+    output: parts.Results = parts.Results()
 
     def __post_init__(self) -> None:
-        apart(self.draft, self.target)
+        parts.apart(self.draft, self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slice:
+class Slice(Part):
     """Which part of a data set."""
 
-    start: Incidental[int] = 0
+    start: NotNegative[Incidental[int]] = 0
     """First question."""
 
-    end: Incidental[int] = -1
+    end: Annotated[Incidental[int], Range(-1)] = -1
     """Question to stop before; -1 = all."""
-
-    def __post_init__(self) -> None:
-        require(self.start >= 0 and self.end >= -1, "--start and --end must not be negative (-1 = to the end)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Writing:
+class Writing(Part):
     """How both models write."""
 
-    max_tokens: int = 32768
+    max_tokens: Positive[int] = 32768
     """Most tokens of a sample, prompt included."""
 
     top_k: int = 50
@@ -216,12 +186,9 @@ class Writing:
     compat: Literal["published"] | None = None
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
-    def __post_init__(self) -> None:
-        require(self.max_tokens >= 1, "--max_tokens must be at least 1")
-
 
 @dataclass(frozen=True, kw_only=True)
-class OneRun:
+class OneRun(Part):
     """What one run of Speculative Thinking has of its own. ``draft`` is None for a target alone."""
 
     target: Annotated[str, arg(name="eval_model_name")]
@@ -233,22 +200,22 @@ class OneRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThinkingSettings:
+class ThinkingSettings(Part):
     """One run of Speculative Thinking: a data set at a temperature. ``speculative_thinking`` makes them."""
 
     run: OneRun
-    data: Data
+    data: parts.Data
     part: Slice
     writing: Writing
-    answers: Answers
-    samples: Samples
-    requests: Requests
-    limits: PairLimits
-    output: Results
+    answers: parts.Answers
+    samples: parts.Samples
+    requests: parts.Requests
+    limits: parts.PairLimits
+    output: parts.Results
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThinkingModels:
+class ThinkingModels(Part):
     """Which models and rules."""
 
     spe_config: Path | None = None
@@ -263,17 +230,17 @@ class ThinkingModels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluations:
+class Evaluations(Part):
     """Which runs."""
 
     evals: str = "math500,aime24,gpqa_diamond"
     """Data sets, separated by commas: aime24, aime25, amc23, math500, gpqa_diamond (or gpqa), gsm8k,
     olympiadbench_math_en (or olympiad), s1, demo, or .jsonl files."""
 
-    n: int = 5
+    n: Positive[int] = 5
     """Samples of every question."""
 
-    temperatures: tuple[float, ...] = (0.6,)
+    temperatures: NotNegative[tuple[float, ...]] = (0.6,)
     """Sampling temperatures of both models, a run each."""
 
     seed: int = 0
@@ -289,26 +256,26 @@ class Evaluations:
     """Name of the one result folder, where there is one data set and one temperature."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.evals.strip(", ")), "--evals names no data set")
-        require(self.n >= 1, "--n must be at least 1")
         several = "," in self.evals.strip(", ") or len(self.temperatures) > 1
         require(self.folder is None or not several, "--folder names one folder, but there are several runs")
-        require(bool(self.temperatures) and min(self.temperatures) >= 0, "--temperatures must not be negative")
+        require(bool(self.temperatures), "--temperatures names none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeculativeThinkingSettings:
+class SpeculativeThinkingSettings(Part):
     """Flags of speculative_thinking."""
 
     stored_as: ClassVar[type] = ThinkingSettings  # in each folder, and so with --resume
 
-    draft: DraftAddress = DraftAddress()
-    target: TargetAddress = TargetAddress()
+    draft: parts.DraftAddress = parts.DraftAddress()
+    target: parts.TargetAddress = parts.TargetAddress()
     models: ThinkingModels
     evaluations: Evaluations = Evaluations()
     part: Slice = Slice()
     writing: Writing = Writing()
-    answers: Answers = Answers()
-    requests: Requests = Requests(top_p=0.95)
-    limits: PairLimits = PairLimits(target=16)
-    output: Resumable = Resumable()
+    answers: parts.Answers = parts.Answers()
+    requests: parts.Requests = parts.Requests(top_p=0.95)
+    limits: parts.PairLimits = parts.PairLimits(target=16)
+    output: parts.Resumable = parts.Resumable()

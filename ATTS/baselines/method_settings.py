@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ATTS.flags import Incidental, require
+from ATTS.flags import Incidental, Part, Positive, require
 from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, TargetModel, apart
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
@@ -17,23 +17,23 @@ DECODING = "speculative_decoding"  # the target alone on a server with native sp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Part):
     """What is compared."""
 
     methods: str = ",".join(METHODS)
     """Which, separated by commas; besides these, speculative_decoding: the target alone, on a server that
     was started with configs/speculative_decoding.sh. Those done before stay in the table."""
 
-    repeats: int = 4
+    repeats: Positive[int] = 4
     """Samples of every question."""
 
-    blocks: int = 4
+    blocks: Positive[int] = 4
     """The questions are worked on in so many parts."""
 
     temperature: float = 0.8
     """Sampling temperature of both models in every method."""
 
-    token_budget: int = 8192
+    token_budget: Positive[int] = 8192
     """Most tokens of a sample, in every method. Nothing else ends a sample without an answer: chunks are cut to
     what is left of it."""
 
@@ -67,11 +67,10 @@ class Comparison:
     """Rules of Speculative Thinking; the models are those of the other flags."""
 
     def __post_init__(self) -> None:
-        require(self.repeats >= 1, "--repeats must be at least 1")
+        super().__post_init__()
         unknown = [method for method in self.chosen if method not in (*METHODS, DECODING)]
         require(not unknown, f"--methods: {', '.join(unknown)} unknown; known are {', '.join((*METHODS, DECODING))}")
         require(bool(self.chosen), "--methods names none")
-        require(self.token_budget >= 1, "--token_budget must be at least 1")
 
     @property
     def chosen(self) -> list[str]:
@@ -92,7 +91,7 @@ class MethodsOutput(Output):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodsSettings:
+class MethodsSettings(Part):
     """Flags of compare_methods."""
 
     draft: DraftModel
@@ -105,5 +104,4 @@ class MethodsSettings:
 
     def __post_init__(self) -> None:
         apart(self.draft, self.target)
-        enough = self.data.max_problems >= self.comparison.blocks >= 1
-        require(enough, "--max_problems must be at least --blocks, and that at least 1")
+        require(self.data.max_problems >= self.comparison.blocks, "--max_problems must be at least --blocks")

@@ -69,16 +69,9 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     decides = rules.make(settings, per_question, asked)
     per_question = per_question or decides.kind == "per_question"
     async with connected(settings, decides) as method:
-        run = Run(
-            command="ref_async_per_question" if per_question else "ref_async",
-            settings=settings,
-            questions=asked,
-            models=[method.draft, method.target],
-            limits=method.limits,
-            folder=names.async_results(settings, per_question),
-            schedule=settings.limits.schedule,
-            rules=decides,
-        )
+        command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]
+        folder, schedule = names.async_results(settings, per_question), settings.limits.schedule
+        run = Run(command, settings, asked, both, method.limits, folder, schedule, decides)
         return await run.finish(method.sample)
 
 
@@ -104,13 +97,5 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
-        run = Run(
-            command="baseline",
-            settings=s,
-            questions=asked,
-            models=[model],
-            limits=limits,
-            folder=names.baseline_results(s),
-            schedule=s.limits.schedule,
-        )
+        run = Run("baseline", s, asked, [model], limits, names.baseline_results(s), s.limits.schedule)
         return await run.finish(Alone(s, model).sample)

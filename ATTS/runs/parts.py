@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from ATTS.flags import Incidental, named, require, settle
+from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, named, require, settle
 from ATTS.method.score import ScoreName
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
@@ -19,20 +19,20 @@ RATE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Part):
     """Which questions."""
 
     dataset_name: str
     """aime24, aime25, amc23 (or amc), math500, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
 
-    max_problems: Incidental[int] = 0
+    max_problems: NotNegative[Incidental[int]] = 0
     """Use the first so many questions; 0 = all (demo: 100)."""
 
     data_dir: Incidental[Path | None] = None
     """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
     else $ATTS_DATA_DIR; else the hub."""
 
-    calibration_split: float = 0.0
+    calibration_split: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     """Keep this share of the questions, drawn by seed, for calibration only; 0 = evaluate all, and
     calibrate on the evaluated ones. demo always calibrates on problems of its own."""
 
@@ -40,39 +40,34 @@ class Data:
     """Draws demo problems and the calibration split. Sampling itself is not seeded: servers ignore it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settle(self, data_dir=self.data_dir or datasets.default_data_dir())
         settle(self, dataset_name=datasets.canonical(self.dataset_name))
-        require(0 <= self.calibration_split < 1, "--calibration_split must lie in [0, 1)")
-        require(self.max_problems >= 0, "--max_problems must not be negative (0 = all)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Requests:
+class Requests(Part):
     """How both servers are asked."""
 
-    top_p: float = 1.0
+    top_p: Annotated[float, Range(0, 1, open_low=True)] = 1.0
     """Nucleus sampling of all models; 1 is off."""
 
-    max_retries: Incidental[int] = 3
+    max_retries: NotNegative[Incidental[int]] = 3
     """How often a failed request is tried again."""
 
-    request_timeout: Incidental[float] = 600.0
+    request_timeout: Annotated[Incidental[float], Range(0, open_low=True)] = 600.0
     """Seconds until a request without an answer counts as failed."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.top_p <= 1, "--top_p must lie in (0, 1]")
-        require(self.max_retries >= 0, "--max_retries must not be negative")
-        require(self.request_timeout > 0, "--request_timeout must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Address:
+class _Address(Part):
     """Where a server is."""
 
     port: Incidental[int]
     address: Incidental[str | None] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _ = self.url  # raises if it is none
 
     @property
@@ -81,9 +76,8 @@ class _Address:
         if self.address is None:
             require(0 < self.port < 65536, f"{named(type(self), 'port')} {self.port} is not a port")
             return f"http://{HOST}:{self.port}"
-        allowed = self.address.startswith(("http://", "https://"))
-        flag = named(type(self), "address")
-        require(allowed, f"{flag} {self.address!r} must start with http:// or https://")
+        starts, flag = self.address.startswith(("http://", "https://")), named(type(self), "address")
+        require(starts, f"{flag} {self.address!r} must start with http:// or https://")
         return self.address.rstrip("/")
 
 
@@ -110,16 +104,11 @@ class DraftModel(DraftAddress):
 class Draft(DraftModel):
     """The model that writes first, chunk by chunk."""
 
-    max_tokens: Annotated[int, arg(name="small_model_max_tokens")] = 500
+    max_tokens: Annotated[Positive[int], arg(name="small_model_max_tokens")] = 500
     """Most tokens of one draft chunk."""
 
-    temperature: Annotated[float, arg(name="small_model_temperature")] = 0.8
+    temperature: Annotated[NotNegative[float], arg(name="small_model_temperature")] = 0.8
     """Sampling temperature of the draft; 0 is greedy."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.max_tokens >= 1, "--small_model_max_tokens must be at least 1")
-        require(self.temperature >= 0, "--small_model_temperature must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,16 +142,11 @@ class TargetModel(TargetAddress):
 class Target(TargetModel):
     """The model that scores chunks and continues those that are rejected."""
 
-    max_tokens: Annotated[int, arg(name="evalator_max_tokens")] = 500
+    max_tokens: Annotated[Positive[int], arg(name="evalator_max_tokens")] = 500
     """Most tokens the target writes when it takes over."""
 
-    temperature: Annotated[float, arg(name="eval_model_temperature")] = 0.8
+    temperature: Annotated[NotNegative[float], arg(name="eval_model_temperature")] = 0.8
     """Sampling temperature of the target; 0 is greedy."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.max_tokens >= 1, "--evalator_max_tokens must be at least 1")
-        require(self.temperature >= 0, "--eval_model_temperature must not be negative")
 
 
 def apart(draft: DraftAddress, target: TargetAddress) -> None:
@@ -170,7 +154,7 @@ def apart(draft: DraftAddress, target: TargetAddress) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
+class Scoring(Part):
     """How chunks are scored, and how many of them go to the target."""
 
     use_chat_template: bool = False
@@ -188,17 +172,17 @@ class Scoring:
     --extract_mode published unless another is given, and in a run --schedule question. An array for such a run
     is made with it, too: it has chunks that answer, which only such a run scores."""
 
-    rejection_rate: float = RATE
+    rejection_rate: Share[float] = RATE
     """Share of chunks to hand to the target, 0 (none) to 1 (all that are scored): it takes over iff the percentile
     reaches 1 - rate. In calibration it matters with --turns only."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie between 0 and 1")
+        super().__post_init__()
         require(self.compat is None or self.score == "mean", "--compat published scores by --score mean")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class Answers(Part):
     """How answers are read."""
 
     extract_mode: ExtractMode = "regex"
@@ -216,31 +200,23 @@ class Answers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
+class Samples(Part):
     """How many samples."""
 
-    repeats: int = 16
+    repeats: Positive[int] = 16
     """Samples of every question."""
-
-    def __post_init__(self) -> None:
-        require(self.repeats >= 1, "--repeats must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chains(Samples):
     """How many samples, and how long: they grow turn by turn."""
 
-    turns: int = 15
+    turns: Positive[int] = 15
     """Most turns of a sample."""
 
-    token_budget: int = 0
+    token_budget: NotNegative[int] = 0
     """Most tokens of a sample, over all turns and whoever writes them, to compare methods at the same budget;
     0 = no limit."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.turns >= 1, "--turns must be at least 1")
-        require(self.token_budget >= 0, "--token_budget must not be negative (0 = no limit)")
 
     def longest(self, of_a_turn: int) -> int:
         """Tokens that a chain may get at most, where a turn brings ``of_a_turn``."""
@@ -248,29 +224,25 @@ class Chains(Samples):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairLimits:
+class PairLimits(Part):
     """How much is in flight."""
 
-    draft: Annotated[Incidental[int], arg(name="small_model_concurrency")] = 16
+    draft: Annotated[Positive[Incidental[int]], arg(name="small_model_concurrency")] = 16
     """Most requests in flight at the draft server."""
 
-    target: Annotated[Incidental[int], arg(name="eval_model_concurrency")] = 4
+    target: Annotated[Positive[Incidental[int]], arg(name="eval_model_concurrency")] = 4
     """Most requests in flight at the target server."""
-
-    def __post_init__(self) -> None:
-        require(self.draft >= 1, "--small_model_concurrency must be at least 1")
-        require(self.target >= 1, "--eval_model_concurrency must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueLimits:
+class QueueLimits(Part):
     """How much is in flight; a run finds that by itself unless it is told."""
 
-    draft: Annotated[Incidental[int], arg(name="small_model_concurrency")] = 0
+    draft: Annotated[NotNegative[Incidental[int]], arg(name="small_model_concurrency")] = 0
     """Most requests in flight at the server of the model that writes first; 0 = adaptive: as many as its
     memory holds (with --schedule question and --compat published: 16, as published)."""
 
-    samples: Annotated[Incidental[int], arg(name="samples_in_flight")] = 0
+    samples: Annotated[NotNegative[Incidental[int]], arg(name="samples_in_flight")] = 0
     """Most samples under way; 0 = adaptive (where all requests are limited: the sum of those limits)."""
 
     schedule: Incidental[Literal["queue", "question"]] = "queue"
@@ -278,8 +250,7 @@ class QueueLimits:
     waiting for the slowest, as the published driver does."""
 
     def __post_init__(self) -> None:
-        require(self.draft >= 0, "--small_model_concurrency must be at least 0")
-        require(self.samples >= 0, "--samples_in_flight must not be negative (0 = adaptive)")
+        super().__post_init__()
         if self.schedule == "question":
             settle(self, draft=self.draft or PUBLISHED_DRAFT_LIMIT)
 
@@ -288,11 +259,11 @@ class QueueLimits:
 class LoopLimits(QueueLimits):
     """How much is in flight; a run finds that by itself unless it is told."""
 
-    target: Annotated[Incidental[int], arg(name="eval_model_concurrency")] = 0
+    target: Annotated[NotNegative[Incidental[int]], arg(name="eval_model_concurrency")] = 0
     """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
     question and --compat published: 4, as published)."""
 
-    scoring: Annotated[Incidental[int], arg(name="scoring_concurrency")] = 0
+    scoring: Annotated[NotNegative[Incidental[int]], arg(name="scoring_concurrency")] = 0
     """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
 
     optimistic: Incidental[bool] = False
@@ -301,14 +272,12 @@ class LoopLimits(QueueLimits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.target >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
-        require(self.scoring >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
         if self.schedule == "question":
             settle(self, target=self.target or PUBLISHED_TARGET_LIMIT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
+class Output(Part):
     """What may be written over."""
 
     force: Incidental[bool] = False
@@ -332,4 +301,5 @@ class Results(Resumable):
     """Result folder; default: results/... by the naming scheme."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settle(self, output_dir=self.resume or self.output_dir)

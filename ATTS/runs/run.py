@@ -1,5 +1,5 @@
-"""One run in three phases, each a context manager: a method connects to its servers, the folder is opened, what is
-owed is run; then the folder is summed up."""
+"""One run in three phases, each an async context manager: a method connects to its servers, the folder is opened, what
+is owed is run within limits; then the folder is summed up."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ class RunSettings(Protocol):
     def output(self) -> Results: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Run:
     """What a method runs, with servers that it is connected to. ``folder``: unless --output_dir names one.
 
@@ -66,13 +66,13 @@ class Run:
         it returns. ``loop`` makes a sample: its transcript and the work on it. Raises UserError."""
         for model in self.models:
             model.check(self.questions)
-        async with self._opened() as folder:
-            async with self._running(folder) as kept:
-                await run_samples(
-                    folder.waiting(), loop, kept.keep, self.limits.samples, self.schedule, self.limits.queue_is_empty
-                )
+        async with opened(self) as folder:
+            with folder.progress:
+                async with self.limits as limits:
+                    owed = folder.waiting()
+                    await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, limits.queue_is_empty)
             say("grading")
-            summary = await folder.sum_up(self.limits)
+            summary = await folder.sum_up()
         print(metrics.describe(summary))
         if summary["owed"]:
             raise UserError(
@@ -81,15 +81,13 @@ class Run:
             )
         return folder.store.folder
 
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator["OpenFolder"]:
-        """The folder, locked, with what is done in it. Raises UserError if it is another run's."""
+    def about(self) -> dict[str, Any]:
+        """What the folder tells of it."""
         array = self.rules.array if self.rules else None
-        of_array = array.digest if array else None
-        decisive = provenance.decisive(self.settings, command=self.command, calibration=of_array)
+        decisive = provenance.decisive(self.settings, command=self.command, calibration=array.digest if array else None)
         if self.rules and self.rules.kind not in ("marginal", "per_question", "random"):
             decisive["calibration_kind"] = self.rules.kind
-        about = {
+        return {
             "command": self.command,
             "settings": provenance.resolved(self.settings),
             "decisive": decisive,
@@ -97,50 +95,67 @@ class Run:
             "calibration": array.provenance if array else None,
             **surroundings(self.models),
         }
-        output, extracting = self.settings.output, self.settings.answers.extract_mode == "llm"
-        keys: Sequence[Key] = Keys(self.questions, self.settings.samples.repeats)
-        if self.only_repeat is not None:
-            keys = [key for key in keys if key.repeat == self.only_repeat]
-        async with Extractor() if extracting else nullcontext() as extractor:
-            with ResultStore(output.output_dir or self.folder, about, output.force) as store:
-                done = store.finished(keys)
-                if self.whole_questions:
-                    incomplete = {key.question.index for key in keys if key.index not in done}
-                    done = {key.index for key in keys if key.question.index not in incomplete}
-                if done:
-                    say(f"{len(done)} of {len(keys)} samples are already in {store.folder}")
-                digests = {"settings_digest": about["digest"], "calibration_digest": of_array}
-                yield OpenFolder(store, keys, done, digests, extractor, self.rules)
-
-    @asynccontextmanager
-    async def _running(self, folder: "OpenFolder") -> AsyncIterator["Kept"]:
-        """The limits at work, and where samples go when they end."""
-        epoch = time.time() - asyncio.get_running_loop().time()
-        with Progress(len(folder.keys), len(folder.done), "sample") as progress:
-            async with self.limits:
-                yield Kept(folder, self.limits, progress, epoch)
 
 
-@dataclass(frozen=True)
+@asynccontextmanager
+async def opened(run: Run) -> AsyncIterator["OpenFolder"]:
+    """The run's folder, locked, with what is done in it. Raises UserError if it is another run's."""
+    output, about = run.settings.output, run.about()
+    keys: Sequence[Key] = Keys(run.questions, run.settings.samples.repeats)
+    if run.only_repeat is not None:
+        keys = [key for key in keys if key.repeat == run.only_repeat]
+    async with Extractor() if run.settings.answers.extract_mode == "llm" else nullcontext() as extractor:
+        with ResultStore(output.output_dir or run.folder, about, output.force) as store:
+            done = store.finished(keys)
+            if run.whole_questions:
+                incomplete = {key.question.index for key in keys if key.index not in done}
+                done = {key.index for key in keys if key.question.index not in incomplete}
+            if done:
+                say(f"{len(done)} of {len(keys)} samples are already in {store.folder}")
+            digests = {"settings_digest": about["digest"], "calibration_digest": about["decisive"]["calibration"]}
+            yield OpenFolder(run, store, keys, done, digests, extractor)
+
+
 class OpenFolder:
     """A run's folder while it is open. ``done``: indexes of the samples that it held before."""
 
-    store: ResultStore
-    keys: Sequence[Key]
-    done: set[int]
-    digests: dict[str, str | None]
-    extractor: Extractor | None
-    rules: RejectionRules | None
+    def __init__(
+        self,
+        run: Run,
+        store: ResultStore,
+        keys: Sequence[Key],
+        done: set[int],
+        digests: dict[str, str | None],
+        extractor: Extractor | None,
+    ) -> None:
+        self.run, self.store, self.keys, self.done = run, store, keys, done
+        self.progress = Progress(len(keys), len(done), "sample")
+        self._digests, self._extractor = digests, extractor
+        self._epoch = time.time() - asyncio.get_running_loop().time()
 
     def waiting(self) -> Iterable[Key]:
         """The samples owed, in the order in which they are to be run."""
         owed = (key for key in self.keys if key.index not in self.done)
-        if self.rules and self.rules.learns:
-            return self.rules.resume(self.store.folder, list(owed))
-        return owed
+        rules = self.run.rules
+        return rules.resume(self.store.folder, list(owed)) if rules and rules.learns else owed
 
-    async def sum_up(self, limits: Limits) -> dict[str, Any]:
-        owed = len(self.keys) - len(self.done)
+    async def keep(self, ended: Ended) -> None:
+        """Writes a sample when it ends."""
+        reason, started = ended.reason, ended.started_at
+        if self._extractor and ended.status not in OWED:  # off the sample's clock
+            problem = ended.key.question.problem
+            try:
+                ended.chain.answer = await self._extractor.final_answer(problem, ended.chain.text)
+            except UserError as error:
+                reason = f"{error}; the answer is the one found by regex"
+                log.warning("%s", reason)
+        self.run.limits.ended(ended.chain)
+        content = record(ended.key, ended.chain, ended.status, reason, ended.seconds, self._digests, started)
+        await self.store.save({**content, "started_at": self._epoch + started})
+        self.progress.add(ended.status.value)
+
+    async def sum_up(self) -> dict[str, Any]:
+        limits, owed = self.run.limits, len(self.keys) - len(self.done)
         clock = {"wall_seconds": limits.seconds, "samples_in_wall_seconds": owed, "servers": limits.report()}
         before = self.store.summary()
         if not owed and before.get("samples") == len(self.keys):  # all was done: the clock of that run stands
@@ -148,28 +163,3 @@ class OpenFolder:
         summary = {**await asyncio.to_thread(metrics.summarise, self.store.folder, self.keys), **clock}
         self.store.save_summary(summary)
         return summary
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Where samples go when they end. ``epoch``: what the event loop's clock counts from."""
-
-    folder: OpenFolder
-    limits: Limits
-    progress: Progress
-    epoch: float
-
-    async def keep(self, ended: Ended) -> None:
-        reason = ended.reason
-        if self.folder.extractor and ended.status not in OWED:  # off the sample's clock
-            problem = ended.key.question.problem
-            try:
-                ended.chain.answer = await self.folder.extractor.final_answer(problem, ended.chain.text)
-            except UserError as error:
-                reason = f"{error}; the answer is the one found by regex"
-                log.warning("%s", reason)
-        self.limits.ended(ended.chain)
-        digests, started = self.folder.digests, ended.started_at
-        content = record(ended.key, ended.chain, ended.status, reason, ended.seconds, digests, started)
-        await self.folder.store.save({**content, "started_at": self.epoch + started})
-        self.progress.add(ended.status.value)

@@ -5,29 +5,15 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from ATTS.flags import Incidental, require, settle
+from ATTS.flags import Incidental, Part, Positive, Range, require, settle
 from ATTS.method.conformal import forms
-from ATTS.runs.parts import (
-    RATE,
-    Alone,
-    Answers,
-    Chains,
-    Data,
-    Draft,
-    LoopLimits,
-    Output,
-    QueueLimits,
-    Requests,
-    Results,
-    Scoring,
-    Target,
-    apart,
-)
+from ATTS.runs import parts
+from ATTS.runs.parts import RATE
 from ATTS.tasks.answering import ExtractMode
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairAnswers(Answers):
+class PairAnswers(parts.Answers):
     """How answers are read."""
 
     extract_mode: ExtractMode | None = None  # type: ignore[assignment]  # None until --compat is known
@@ -37,18 +23,18 @@ class PairAnswers(Answers):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair:
+class _Pair(Part):
     """What calibration and the loop share."""
 
-    draft: Draft
-    target: Target
-    data: Data
-    scoring: Scoring = Scoring()
+    draft: parts.Draft
+    target: parts.Target
+    data: parts.Data
+    scoring: parts.Scoring = parts.Scoring()
     answers: PairAnswers = PairAnswers()
-    requests: Requests = Requests()
+    requests: parts.Requests = parts.Requests()
 
     def __post_init__(self) -> None:
-        apart(self.draft, self.target)
+        parts.apart(self.draft, self.target)
         mode = self.answers.extract_mode or ("published" if self.scoring.compat else "regex")
         settle(self, answers=replace(self.answers, extract_mode=mode))
         require(
@@ -58,32 +44,25 @@ class _Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class Calibration(Part):
     """How much is scored to calibrate with."""
 
-    sample_size: int = 16
+    sample_size: Positive[int] = 16
     """Samples of every question: so many first chunks are scored, or chains followed with --turns. In the place of
     a first chunk that a run would not score, because it answers or its author ended it, another is drawn."""
 
-    turns: int = 1
+    turns: Positive[int] = 1
     """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
     --calibration per_turn; --rejection_rate, --evalator_max_tokens and --eval_model_temperature are then
     those of the run that it is for."""
 
-    def __post_init__(self) -> None:
-        require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
-        require(self.turns >= 1, "--turns must be at least 1")
-
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationLimits:
+class CalibrationLimits(Part):
     """How much is in flight."""
 
-    each: Annotated[Incidental[int], arg(name="max_concurrent")] = 16
+    each: Annotated[Positive[Incidental[int]], arg(name="max_concurrent")] = 16
     """Most requests in flight at each server."""
-
-    def __post_init__(self) -> None:
-        require(self.each >= 1, "--max_concurrent must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +71,7 @@ class ConformalSettings(_Pair):
 
     calibration: Calibration = Calibration()
     limits: CalibrationLimits = CalibrationLimits()
-    output: Output = Output()
+    output: parts.Output = parts.Output()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,10 +80,10 @@ class ConformalSettings(_Pair):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(Part):
     """What decides that the target takes over."""
 
-    sample_size: int = 16
+    sample_size: Positive[int] = 16
     """Calibration samples a question; only names the default calibration array."""
 
     takeover: Literal["score", "random"] = "score"
@@ -129,24 +108,22 @@ class Rule:
     p-value that rejects at most the rate (bounded); or one that rejects exactly it, by a draw between
     neighbouring ranks (smoothed, which online and adaptive always use)."""
 
-    bank_window: int | None = None
+    bank_window: Positive[int | None] = None
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
 
-    gamma: float | None = None
+    gamma: Annotated[float | None, Range(0, 1, open_low=True)] = None
     """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
     over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
 
     def __post_init__(self) -> None:
-        require(self.sample_size >= 1, "--sample_size must be at least 1")
+        super().__post_init__()
         learns = self.calibration in ("online", "adaptive")
         require(self.budget_kind is None or self.granted is not None, "--budget_kind is for --budget")
         require(
             not (self.budget_kind == "bound" and self.calibration == "adaptive"),
             "--budget_kind bound contradicts --calibration adaptive, whose level would make up for it",
         )
-        require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
-        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
         require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
         without = self.calibration is None and self.p_value is None
@@ -168,9 +145,9 @@ class AsyncSettings(_Pair):
     """Flags of ref_async and ref_async_per_question."""
 
     rule: Rule = Rule()
-    samples: Chains = Chains()
-    limits: LoopLimits = LoopLimits()
-    output: Results = Results()
+    samples: parts.Chains = parts.Chains()
+    limits: parts.LoopLimits = parts.LoopLimits()
+    output: parts.Results = parts.Results()
 
     def __post_init__(self) -> None:
         if self.scoring.compat:
@@ -211,13 +188,13 @@ class AsyncSettings(_Pair):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings:
+class BaselineSettings(Part):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
-    draft: Alone
-    data: Data
-    answers: Answers = Answers()
-    samples: Chains = Chains()
-    requests: Requests = Requests()
-    limits: QueueLimits = QueueLimits()
-    output: Results = Results()
+    draft: parts.Alone
+    data: parts.Data
+    answers: parts.Answers = parts.Answers()
+    samples: parts.Chains = parts.Chains()
+    requests: parts.Requests = parts.Requests()
+    limits: parts.QueueLimits = parts.QueueLimits()
+    output: parts.Results = parts.Results()

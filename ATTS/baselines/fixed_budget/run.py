@@ -46,16 +46,10 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
     async with new_session(s.requests.request_timeout) as session:
         draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
         target = await models.target(session, s.target, s.requests, CapacityLimiter(s.limits.target), template)
-        run = Run(
-            command=f"ref_{_kind(s)}_fix_budget",
-            settings=s,
-            questions=asked,
-            models=[draft, target],
-            # All samples of a question must be under way at once where they wait for each other.
-            limits=Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1)),
-            folder=_folder(s),
-            whole_questions=sync,
-        )
+        # All samples of a question must be under way at once where they wait for each other.
+        limits = Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1))
+        command = f"ref_{_kind(s)}_fix_budget"
+        run = Run(command, s, asked, [draft, target], limits, _folder(s), whole_questions=sync)
         budgets = {question.index: _budget(s, question.index) for question in asked}
         return await run.finish(FixedBudget(s, budgets, draft, target).sample)
 

@@ -61,15 +61,8 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
         connect = _speakers_openai if s.steps.backend == "openai" else _speakers_sglang
         draft, draft_says = await connect(session, s, s.draft, "draft", s.limits.draft)
         target, target_says = await connect(session, s, s.target, "target", s.limits.target)
-        run = Run(
-            command="spec_reason",
-            settings=s,
-            questions=asked,
-            models=[draft, target],
-            limits=Limits(s.limits.draft + s.limits.target),
-            folder=_folder(s),
-            only_repeat=s.samples.repeat_id,
-        )
+        limits, both, only = Limits(s.limits.draft + s.limits.target), [draft, target], s.samples.repeat_id
+        run = Run("spec_reason", s, asked, both, limits, _folder(s), only_repeat=only)
         return await run.finish(SpecReason(s, draft_says, target_says).sample)
 
 

@@ -124,14 +124,9 @@ async def _think(s: ThinkingSettings) -> Path:
         if one.draft is not None and one.draft_url is not None:
             draft = await connect("draft", one.draft_url, one.draft, CapacityLimiter(limits.draft))
         method = Thinking(s, draft, target)
-        run = Run(
-            command="speculative_thinking",
-            settings=s,
-            questions=asked,
-            models=[StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in method.served],
-            limits=Limits(limits.target + (limits.draft if draft else 0)),
-            folder=folder,
-        )
+        served = [StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in method.served]
+        in_flight = Limits(limits.target + (limits.draft if draft else 0))
+        run = Run("speculative_thinking", s, asked, served, in_flight, folder)
         return await run.finish(method.sample)
 
 
