@@ -8,10 +8,20 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_type_hints,
+)
 
 import tyro
 
@@ -59,6 +69,7 @@ class Flag(NamedTuple):
     name: str
     type: Any
     default: Any
+    stored: bool
     incidental: bool
     range: Range | None
 
@@ -69,23 +80,34 @@ class Flag(NamedTuple):
 
 @cache
 def _declared(kind: type) -> tuple[Flag, ...]:
-    """The fields of a settings class or part. One that is no part of what is compared (--resume) is left out."""
+    """The fields of a settings class or part."""
     hints = get_type_hints(kind, include_extras=True)
     found = []
-    for field in fields(kind):
-        if field.compare:
-            hint = hints[field.name]
-            marks = getattr(hint, "__metadata__", ())
-            name = next((mark.name for mark in marks if hasattr(mark, "name")), field.name)
-            plain = hint.__origin__ if marks else hint
-            of = next((mark for mark in marks if isinstance(mark, Range)), None)
-            found.append(Flag(field.name, name, plain, field.default, INCIDENTAL in marks, of))
+    for own in fields(kind):
+        marks = getattr(hints[own.name], "__metadata__", ())
+        found.append(
+            Flag(
+                field=own.name,
+                name=next((mark.name for mark in marks if hasattr(mark, "name")), own.name),
+                type=hints[own.name].__origin__ if marks else hints[own.name],
+                default=own.default,
+                stored=own.compare,
+                incidental=INCIDENTAL in marks,
+                range=next((mark for mark in marks if isinstance(mark, Range)), None),
+            )
+        )
     return tuple(found)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class Part:
-    """Settings, or a part of them: numbers lie in the ranges that their fields name."""
+    """Settings, or a part of them. Every subclass is a frozen dataclass with keyword arguments only, whose numbers lie
+    in the ranges that their fields name."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
         kind: type = type(self)
@@ -110,7 +132,7 @@ def named(kind: type, field: str) -> str:
 def flat(settings: "DataclassInstance") -> dict[str, Any]:
     """Values by the names of their flags."""
     found: dict[str, Any] = {}
-    for flag in _declared(type(settings)):
+    for flag in (flag for flag in _declared(type(settings)) if flag.stored):
         value = getattr(settings, flag.field)
         found |= flat(value) if flag.is_part else {flag.name: value}
     return found
@@ -155,7 +177,7 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
     """
     stored: Any = None
     folder = _folder_to_resume(sys.argv[1:])
-    if folder and _resumes(kind):
+    if folder and any(flag.name == "resume" for flag in flags(kind)):
         kind = getattr(kind, "stored_as", kind)
         stored = of_folder(kind, folder)
     made: Settings = tyro.cli(
@@ -167,15 +189,11 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
     )
     if stored is not None:
         before, now = flat(stored), flat(made)
-        changed = [f"--{f.name}" for f in flags(kind) if not f.incidental and before[f.name] != now[f.name]]
+        decisive = (flag.name for flag in flags(kind) if flag.stored and not flag.incidental)
+        changed = [f"--{name}" for name in decisive if before[name] != now[name]]
         if changed:
             raise UserError(f"--resume {folder} goes on with the settings of that run: leave out {', '.join(changed)}")
     return made
-
-
-def _resumes(kind: type) -> bool:
-    parts = (flag.type for flag in _declared(kind) if flag.is_part)
-    return any(field.name == "resume" for field in fields(kind)) or any(map(_resumes, parts))
 
 
 def _folder_to_resume(words: Sequence[str]) -> Path | None:

@@ -1,6 +1,5 @@
 """Settings of the baselines: SpecReason, Speculative Thinking, and a fixed budget of take-overs."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -13,7 +12,6 @@ SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aim
 AIME_2024_FIRST = 60  # the published number of its first problem
 
 
-@dataclass(frozen=True, kw_only=True)
 class Budget(Part):
     """How many samples are taken over."""
 
@@ -25,7 +23,6 @@ class Budget(Part):
     every turn; whole samples, rounded up or down by a draw that makes it right on the average."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SyncBudget(Budget):
     """How many samples are taken over, and how they are scored."""
 
@@ -36,7 +33,6 @@ class SyncBudget(Budget):
     """Score a chunk behind the target's chat template rather than behind the raw question."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class AsyncBudget(Budget):
     """How many samples are taken over."""
 
@@ -44,7 +40,6 @@ class AsyncBudget(Budget):
     """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _FixedBudgetSettings(Part):
     """What both have."""
 
@@ -62,21 +57,18 @@ class _FixedBudgetSettings(Part):
         parts.apart(self.draft, self.target)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SyncFixBudgetSettings(_FixedBudgetSettings):
     """Flags of ref_sync_fix_budget."""
 
     budget: SyncBudget = SyncBudget()
 
 
-@dataclass(frozen=True, kw_only=True)
 class AsyncFixBudgetSettings(_FixedBudgetSettings):
     """Flags of ref_async_fix_budget."""
 
     budget: AsyncBudget = AsyncBudget()
 
 
-@dataclass(frozen=True, kw_only=True)
 class SpecReasonData(parts.Data):
     """Which questions. The data sets' own names in SpecReason (aime, math) are understood, too."""
 
@@ -99,7 +91,6 @@ class SpecReasonData(parts.Data):
         super().__post_init__()
 
 
-@dataclass(frozen=True, kw_only=True)
 class SpecReasonSamples(parts.Samples):
     """How many samples."""
 
@@ -114,7 +105,6 @@ class SpecReasonSamples(parts.Samples):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Steps(Part):
     """How steps are written and graded."""
 
@@ -144,7 +134,6 @@ class Steps(Part):
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SpecReasonSettings(Part):
     """Flags of spec_reason."""
 
@@ -162,7 +151,6 @@ class SpecReasonSettings(Part):
         parts.apart(self.draft, self.target)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Slice(Part):
     """Which part of a data set."""
 
@@ -173,7 +161,6 @@ class Slice(Part):
     """Question to stop before; -1 = all."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Writing(Part):
     """How both models write."""
 
@@ -187,7 +174,6 @@ class Writing(Part):
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class OneRun(Part):
     """What one run of Speculative Thinking has of its own. ``draft`` is None for a target alone."""
 
@@ -199,7 +185,6 @@ class OneRun(Part):
     rules: Annotated[dict[str, object], Fixed]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ThinkingSettings(Part):
     """One run of Speculative Thinking: a data set at a temperature. ``speculative_thinking`` makes them."""
 
@@ -214,7 +199,6 @@ class ThinkingSettings(Part):
     output: parts.Results
 
 
-@dataclass(frozen=True, kw_only=True)
 class ThinkingModels(Part):
     """Which models and rules."""
 
@@ -229,7 +213,6 @@ class ThinkingModels(Part):
         require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evaluations(Part):
     """Which runs."""
 
@@ -263,7 +246,6 @@ class Evaluations(Part):
         require(bool(self.temperatures), "--temperatures names none")
 
 
-@dataclass(frozen=True, kw_only=True)
 class SpeculativeThinkingSettings(Part):
     """Flags of speculative_thinking."""
 

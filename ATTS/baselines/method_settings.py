@@ -1,6 +1,5 @@
 """Settings of the comparison of methods."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,6 @@ AUTHORS_THRESHOLD = 3.0  # with which the authors of ATTS ran SpecReason, whose 
 DECODING = "speculative_decoding"  # the target alone on a server with native speculative decoding
 
 
-@dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
     """What is compared."""
 
@@ -82,7 +80,6 @@ class Comparison(Part):
         return max(2, self.token_budget // self.small_model_max_tokens)
 
 
-@dataclass(frozen=True, kw_only=True)
 class MethodsOutput(Output):
     """Where the comparison goes."""
 
@@ -90,7 +87,6 @@ class MethodsOutput(Output):
     """A folder for the runs, the table, the picture and the JSON."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class MethodsSettings(Part):
     """Flags of compare_methods."""
 

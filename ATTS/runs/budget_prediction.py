@@ -6,7 +6,7 @@ Counted from the finished samples, when a question is done; nothing is counted w
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from ATTS.store.result_folder import SETTINGS, read_summary
 BUDGET = "budget.json"
 
 
-@dataclass(frozen=True, kw_only=True)
 class BudgetRule(Rule):
     """What decides that the target takes over."""
 
@@ -49,7 +48,6 @@ class BudgetRule(Rule):
         return self.takeover_budget
 
 
-@dataclass(frozen=True, kw_only=True)
 class BudgetSettings(AsyncSettings):
     """Flags of ref_async_budget_prediction and ref_async_budget_prediction_per_question."""
 

@@ -1,7 +1,7 @@
 """The parts that settings are put together from. Each checks what it holds; the settings check what parts share."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,6 @@ PUBLISHED_DRAFT_LIMIT, PUBLISHED_TARGET_LIMIT = 16, 4
 RATE = 0.4
 
 
-@dataclass(frozen=True, kw_only=True)
 class Data(Part):
     """Which questions."""
 
@@ -45,7 +44,6 @@ class Data(Part):
         settle(self, dataset_name=datasets.canonical(self.dataset_name))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Requests(Part):
     """How both servers are asked."""
 
@@ -59,7 +57,6 @@ class Requests(Part):
     """Seconds until a request without an answer counts as failed."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Address(Part):
     """Where a server is."""
 
@@ -81,7 +78,6 @@ class _Address(Part):
         return self.address.rstrip("/")
 
 
-@dataclass(frozen=True, kw_only=True)
 class DraftAddress(_Address):
     """The model that writes first."""
 
@@ -92,7 +88,6 @@ class DraftAddress(_Address):
     """URL of the draft server or of a router before several; overrides its port."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class DraftModel(DraftAddress):
     """The model that writes first."""
 
@@ -100,7 +95,6 @@ class DraftModel(DraftAddress):
     """Draft model: hub id, local folder, or the name its server was started with."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Draft(DraftModel):
     """The model that writes first, chunk by chunk."""
 
@@ -111,7 +105,6 @@ class Draft(DraftModel):
     """Sampling temperature of the draft; 0 is greedy."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Alone(Draft):
     """The only model."""
 
@@ -119,7 +112,6 @@ class Alone(Draft):
     """Port of the server on this machine."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class TargetAddress(_Address):
     """The model that helps."""
 
@@ -130,7 +122,6 @@ class TargetAddress(_Address):
     """URL of the target server or of a router before several; overrides its port."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class TargetModel(TargetAddress):
     """The model that helps."""
 
@@ -138,7 +129,6 @@ class TargetModel(TargetAddress):
     """Target model: hub id, local folder, or the name its server was started with."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Target(TargetModel):
     """The model that scores chunks and continues those that are rejected."""
 
@@ -153,7 +143,6 @@ def apart(draft: DraftAddress, target: TargetAddress) -> None:
     require(draft.url != target.url, f"draft and target are both at {draft.url}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Scoring(Part):
     """How chunks are scored, and how many of them go to the target."""
 
@@ -181,7 +170,6 @@ class Scoring(Part):
         require(self.compat is None or self.score == "mean", "--compat published scores by --score mean")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Answers(Part):
     """How answers are read."""
 
@@ -199,7 +187,6 @@ class Answers(Part):
         return answering.reader(self.extract_mode, self.answer_after_think)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Samples(Part):
     """How many samples."""
 
@@ -207,7 +194,6 @@ class Samples(Part):
     """Samples of every question."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Chains(Samples):
     """How many samples, and how long: they grow turn by turn."""
 
@@ -223,7 +209,6 @@ class Chains(Samples):
         return min(self.turns * of_a_turn, self.token_budget or sys.maxsize)
 
 
-@dataclass(frozen=True, kw_only=True)
 class PairLimits(Part):
     """How much is in flight."""
 
@@ -234,7 +219,6 @@ class PairLimits(Part):
     """Most requests in flight at the target server."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class QueueLimits(Part):
     """How much is in flight; a run finds that by itself unless it is told."""
 
@@ -255,7 +239,6 @@ class QueueLimits(Part):
             settle(self, draft=self.draft or PUBLISHED_DRAFT_LIMIT)
 
 
-@dataclass(frozen=True, kw_only=True)
 class LoopLimits(QueueLimits):
     """How much is in flight; a run finds that by itself unless it is told."""
 
@@ -276,7 +259,6 @@ class LoopLimits(QueueLimits):
             settle(self, target=self.target or PUBLISHED_TARGET_LIMIT)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Output(Part):
     """What may be written over."""
 
@@ -284,7 +266,6 @@ class Output(Part):
     """Accept a calibration array or a result folder made with other settings."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Resumable(Output):
     """Where the samples go."""
 
@@ -293,7 +274,6 @@ class Resumable(Output):
     about results, such as ports and limits."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Results(Resumable):
     """Where the samples go."""
 

@@ -1,6 +1,6 @@
 """Settings of calibration, of the loop, and of one model alone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from tyro.conf import arg
@@ -12,7 +12,6 @@ from ATTS.runs.parts import RATE
 from ATTS.tasks.answering import ExtractMode
 
 
-@dataclass(frozen=True, kw_only=True)
 class PairAnswers(parts.Answers):
     """How answers are read."""
 
@@ -22,7 +21,6 @@ class PairAnswers(parts.Answers):
     OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Pair(Part):
     """What calibration and the loop share."""
 
@@ -43,7 +41,6 @@ class _Pair(Part):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Calibration(Part):
     """How much is scored to calibrate with."""
 
@@ -57,7 +54,6 @@ class Calibration(Part):
     those of the run that it is for."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class CalibrationLimits(Part):
     """How much is in flight."""
 
@@ -65,7 +61,6 @@ class CalibrationLimits(Part):
     """Most requests in flight at each server."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConformalSettings(_Pair):
     """Flags of ref_conformal and ref_conformal_per_question."""
 
@@ -79,7 +74,6 @@ class ConformalSettings(_Pair):
         require(first_chunks, "--compat published calibrates first chunks: --turns must be 1")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Rule(Part):
     """What decides that the target takes over."""
 
@@ -140,7 +134,6 @@ class Rule(Part):
         return self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
 
 
-@dataclass(frozen=True, kw_only=True)
 class AsyncSettings(_Pair):
     """Flags of ref_async and ref_async_per_question."""
 
@@ -187,7 +180,6 @@ class AsyncSettings(_Pair):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class BaselineSettings(Part):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
