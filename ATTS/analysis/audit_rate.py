@@ -116,7 +116,7 @@ def again(
 
 
 def _bank(rule: Rule, array: CalibrationArray | None) -> Online:
-    bank = Online(rule.rate, rule.seed, rule.window, rule.gamma if rule.kind == "adaptive" else 0.0)
+    bank = Online(rule.rate, rule.seed, rule.window, rule.gamma, by_turn=rule.kind == "online")
     if array is not None:
         bank.start(array.scores, array.turns)
     return bank
@@ -128,8 +128,7 @@ def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | Non
     like = ~own
     if rule.kind == "per_turn":
         others = made.take(like)
-        by_turn = {int(turn): others.score[others.turn == turn] for turn in np.unique(others.turn)}
-        return PerTurn(by_turn, rule.rate, rule.form, draws)
+        return by_turn(others, rule.rate, rule.form, draws)
     like &= made.turn == 0
     if rule.kind == "per_question":
         like &= made.question == made.question[first]
@@ -138,12 +137,19 @@ def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | Non
     return CalibrationSet(made.score[like], rule.rate, rule.form, draws)
 
 
+def by_turn(made: Decisions, rate: float, form: Form = "published", draws: Draws | None = None) -> PerTurn:
+    """Sets of the scores of these chunks."""
+    turns = [int(turn) for turn in np.unique(made.turn)]
+    scores = {turn: made.score[made.turn == turn] for turn in turns}
+    return PerTurn(scores, rate, form, draws, {turn: made.question[made.turn == turn] for turn in turns})
+
+
 def _fitted(
     rule: Rule, own: Decisions, array: CalibrationArray, rows: Mapping[int, int] | None, draws: Draws | None
 ) -> RejectionRule:
     """The judge of the chunks ``own``, from an array."""
     if rule.kind == "per_turn":
-        return PerTurn(array.by_turn, rule.rate, rule.form, draws)
+        return PerTurn(array.by_turn, rule.rate, rule.form, draws, array.questions_by_turn)
     scores = array.scores
     if rule.kind == "per_question":
         question = int(own.question[0])
@@ -166,12 +172,12 @@ def _decide(judge: RejectionRule, made: Decisions) -> Rejected:
 
 def report(calibration: str, nominal: float, made: Decisions, rejected: Rejected) -> dict[str, Any]:
     """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
-    by_turn = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
+    turns = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
     by_question = [
         {"question": int(q), **_figures(rejected, made.sample, made.question == q)} for q in np.unique(made.question)
     ]
     overall = _figures(rejected, made.question, np.ones(len(made), dtype=bool))
-    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": by_turn, "by_question": by_question}
+    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": turns, "by_question": by_question}
 
 
 def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:
@@ -267,7 +273,7 @@ class AuditSettings:
     """How a score's rank becomes a decision (as in ref_async)."""
 
     gamma: float | None = None
-    """adaptive: how far the level moves after a decision; default 1/19."""
+    """online, adaptive: how far a level moves after a decision; default 1/19. 0: not at all."""
 
     bank_window: int | None = None
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
@@ -281,11 +287,11 @@ class AuditSettings:
     def __post_init__(self) -> None:
         require(self.rejection_rate is None or 0 <= self.rejection_rate <= 1, "--rejection_rate must lie in [0, 1]")
         require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
+        require(self.gamma is None or 0 <= self.gamma <= 1, "--gamma must lie in [0, 1]")
         require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         learns = self.calibration in ("online", "adaptive")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
-        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(learns or self.gamma is None, "--gamma is for --calibration online and adaptive")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
         require(
             self.calibration is not None or self.p_value is None,
@@ -304,7 +310,7 @@ async def audited(settings: AuditSettings) -> str:
     kind, rejected = recorded_kind(about), decided.rejected
     if settings.calibration:
         kind = settings.calibration
-        form, gamma = settings.p_value or "published", settings.gamma or GAMMA
+        form, gamma = settings.p_value or "published", GAMMA if settings.gamma is None else settings.gamma
         rule = Rule(kind, rate, form, gamma, settings.bank_window or 0, settings.seed)
         array = rows = None
         if settings.ppl_array_path:

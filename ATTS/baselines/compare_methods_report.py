@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ATTS.analysis import compare
-from ATTS.analysis.accuracy import interval
 from ATTS.analysis.by_role import WROTE, grades, kinds, tokens
+from ATTS.analysis.intervals import of_questions
 from ATTS.analysis.tables import percent
 from ATTS.method.types import Stage
 from ATTS.store import atomic
@@ -17,7 +17,7 @@ from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
 COLUMNS = (
-    *("method", "accuracy (95 %)", "difference (95 %)", "pass@k (95 %)", "majority@k (95 %)"),
+    *("method", "accuracy of a sample (95 %)", "difference (95 %)", "any of k (95 %)", "majority of k (95 %)"),
     *("wall s", "samples/s", "tokens/s"),
     *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
     *("most in flight",),
@@ -88,9 +88,8 @@ def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
-    means = np.array(values, dtype=np.float64)
-    low, high = interval(means, np.ones(len(means), dtype=np.int_))
-    return {"mean": float(means.mean()), "low": low, "high": high}
+    found = of_questions(values)
+    return {"mean": found.rate, "low": found.low, "high": found.high}
 
 
 def requests(found: Sequence[Record]) -> dict[str, int]:

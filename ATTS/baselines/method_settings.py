@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from ATTS.flags import Incidental, Part, Positive, require
+from ATTS.method.conformal import PerTurn
 from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, TargetModel, apart
+from ATTS.tasks import datasets
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
 METHODS = (
@@ -101,3 +103,10 @@ class MethodsSettings(Part):
     def __post_init__(self) -> None:
         apart(self.draft, self.target)
         require(self.data.max_problems >= self.comparison.blocks, "--max_problems must be at least --blocks")
+        asked, demo = self.comparison, self.data.dataset_name == datasets.DEMO
+        calibrated, flag = (asked.calibration_problems, "calibration") if demo else (self.data.max_problems, "max")
+        fewest = PerTurn.fewest(asked.rejection_rate)
+        require(
+            "per_turn" not in asked.chosen or calibrated >= fewest,
+            f"per_turn among --methods needs at least {fewest} questions to calibrate on: --{flag}_problems",
+        )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.console import Progress, say
-from ATTS.errors import ContextFull, SampleError, ScoreFailed, UserError
+from ATTS.errors import ContextFull, SampleError, ScoreFailed, UnknownCharacter, UserError
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn
@@ -42,9 +42,10 @@ class _Turns:
     def _rule(self, turn: int) -> PerTurn:
         """Calibrated on all turns up to ``turn``, whose scores are complete."""
         scores = {of: [own[key] for key in sorted(own)] for of, own in self.scores.items() if of <= turn}
+        questions = {of: [row for row, _ in sorted(own)] for of, own in self.scores.items() if of <= turn}
         say(f"turn {turn}: {len(scores[turn])} scores of {len({row for row, _ in self.scores[turn]})} questions")
         try:
-            return PerTurn(scores, self._rate)
+            return PerTurn(scores, self._rate, questions=questions)
         except ValueError as error:
             raise UserError(f"calibration by turn stops at turn {turn}: {error}; use more questions") from None
 
@@ -91,8 +92,12 @@ async def calibrate_turns(
 
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
+    rate = settings.scoring.rejection_rate
+    fewest = PerTurn.fewest(rate)
+    if len(asked) < fewest:
+        raise UserError(f"calibration by turn needs at least {fewest} questions, and there are {len(asked)}")
     keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
-    turns = _Turns(len(keys), settings.calibration.turns, settings.scoring.rejection_rate)
+    turns = _Turns(len(keys), settings.calibration.turns, rate)
     journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for entry in partial.entries:
         journal[entry["row"], entry["sample"]].append(entry)
@@ -120,7 +125,7 @@ async def calibrate_turns(
             rule = _AtItsTurn(turns, *key, known, partial)
             try:
                 status = (await atts(chain, d, t, rule, settings.calibration.turns)).value
-            except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
+            except (ContextFull, ScoreFailed, UnknownCharacter) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:
                 raise UserError(

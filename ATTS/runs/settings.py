@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from ATTS.flags import Incidental, Part, Positive, Range, require, settle
+from ATTS.flags import Incidental, Part, Positive, Share, require, settle
 from ATTS.method.conformal import forms
 from ATTS.runs import parts
 from ATTS.runs.parts import RATE
@@ -85,8 +85,9 @@ class Rule(Part):
 
     calibration: Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"] | None = None
     """What a chunk's score is compared with (docs/GUARANTEES.md): the scores of the whole data set (the
-    default), of its question, of its turn, or of its question's group; those that came before it in this
-    run (online: needs no array); or these with a level that follows the rate (adaptive)."""
+    default), of its question, of its turn, or of its question's group; or those of its turn that came before it
+    in this run, with a level that follows the rate: one for each turn (online: needs no array) or one for
+    all turns (adaptive)."""
 
     budget: int | None = None
     """Chunks to hand to the target of the --repeats that a question has at a turn; sets the rejection rate
@@ -105,9 +106,10 @@ class Rule(Part):
     bank_window: Positive[int | None] = None
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
 
-    gamma: Annotated[float | None, Range(0, 1, open_low=True)] = None
-    """adaptive: how far the level moves after a decision; default 1/19, which holds the rate within 0.05
-    over every 400 decisions, whatever the scores do: (1 + gamma) / (gamma 400)."""
+    gamma: Share[float | None] = None
+    """online, adaptive: how far a level moves after a decision; default 1/19, which holds the rate within 0.05
+    over every 400 decisions of that level, whatever the scores do: (1 + gamma) / (gamma 400). With online, 0
+    leaves the level at the rate: the paper's memory bank alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,7 +120,8 @@ class Rule(Part):
             "--budget_kind bound contradicts --calibration adaptive, whose level would make up for it",
         )
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
-        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(learns or self.gamma is None, "--gamma is for --calibration online and adaptive")
+        require(self.gamma != 0 or self.calibration == "online", "--gamma 0 is for --calibration online")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
         without = self.calibration is None and self.p_value is None
         require(self.takeover == "score" or without, "--takeover random decides without --calibration and --p_value")

@@ -22,7 +22,7 @@ from ATTS.simulation import virtual
 from ATTS.simulation.inprocess import EngineModel
 from ATTS.simulation.lockstep import Lockstep
 from ATTS.simulation.script import Chunk, Script, Turn
-from ATTS.store.records import Key, Keys
+from ATTS.store.records import Key, Keys, round_by_round
 from ATTS.tasks.datasets import Question
 
 FindAnswer = Callable[[str, bool], str | None]
@@ -98,6 +98,7 @@ class DriverOptions:
     target_limit: int = 0
     samples_in_flight: int = 0
     schedule: Schedule = "queue"
+    rounds: bool = False  # the first repeat of every question, then the second, as runs that learn on the way
     barrier: bool = False  # in every turn a question's samples wait for each other, before and after scoring
     optimistic: bool = False
     target_alone: bool = False
@@ -199,6 +200,9 @@ async def _simulate(
             rule = Lockstep(rule, barriers[question.index])
         return chain, atts(chain, readers["draft"], readers["target"], rule, turns, ways.optimistic)
 
+    keys: Sequence[Key] = Keys(told, repeats)
+    if ways.rounds:
+        keys = round_by_round(keys)
     ended: list[tuple[int, list[int], float, float]] = []
     new = dict.fromkeys(timings, 0.0)  # tokens that each server had to compute, had it forgotten nothing
 
@@ -221,7 +225,7 @@ async def _simulate(
                 new[role] += max(0.0, sent - own - shared)
 
     async with limits:
-        await run_samples(Keys(told, repeats), loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
+        await run_samples(keys, loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
     for engine in engines.values():
         await engine.stop()
     drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))

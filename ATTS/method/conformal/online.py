@@ -1,4 +1,4 @@
-"""Calibration on the way: a memory bank of scores for each turn, and a level that follows the rate."""
+"""Calibration on the way: a memory bank of scores for each turn, and levels that follow the rate."""
 
 from bisect import bisect_left, bisect_right
 from collections import deque
@@ -89,6 +89,15 @@ class SortedScores:
             self._last = [block[-1] for block in self.blocks]
 
 
+class Level:
+    """The p-value up to which chunks are rejected, of one turn or of all turns."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
 class Online:
     """The paper's memory bank, one a turn: every score is judged by those before it and then joins them.
 
@@ -96,33 +105,42 @@ class Online:
     exchangeable; the first decision of a turn, without any score, is a coin of that rate. ``window``
     bounds a bank to its newest scores; 0 = no bound. With ``gamma`` > 0 the level follows the rate
     (adaptive conformal inference, Gibbs and Candes, arXiv 2106.00170): after each decision it moves by
-    ``gamma (rate - rejected)``, which holds the rate whatever the scores do (:func:`gamma_for`).
+    ``gamma (rate - rejected)``, which holds the rate whatever the scores do (:func:`gamma_for`). ``by_turn``:
+    a level for each turn, which holds the rate of that turn; else one for all of them together.
     """
 
-    __slots__ = ("_arrived", "_banks", "_start", "decisions", "gamma", "level", "rate", "window")
+    __slots__ = ("_arrived", "_banks", "_by_turn", "_level", "_start", "decisions", "gamma", "rate", "window")
 
-    def __init__(self, rejection_rate: float, seed: int = 0, window: int = 0, gamma: float = 0.0) -> None:
+    def __init__(
+        self, rejection_rate: float, seed: int = 0, window: int = 0, gamma: float = 0.0, by_turn: bool = False
+    ) -> None:
         if not 0 <= rejection_rate <= 1:
             raise ValueError(f"the rejection rate must lie between 0 and 1, got {rejection_rate}")
         self.rate, self.window, self.gamma = rejection_rate, window, gamma
-        self.level = rejection_rate
         self.decisions = 0  # made so far
         self._start = Draws(seed).start
-        self._banks: dict[int, SortedScores] = {}
+        self._by_turn = by_turn
+        self._level = Level(rejection_rate)  # of all turns, unless each has its own
+        self._banks: dict[int, tuple[SortedScores, Level]] = {}
         self._arrived: dict[int, deque[float]] = {}  # the same scores in the order of their coming, if bounded
 
     @property
     def sizes(self) -> dict[int, int]:
         """Scores in the bank of each turn."""
-        return {turn: len(bank) for turn, bank in sorted(self._banks.items())}
+        return {turn: len(bank) for turn, (bank, _) in sorted(self._banks.items())}
+
+    @property
+    def levels(self) -> dict[int, float]:
+        """The level of each turn that has had a score."""
+        return {turn: level.value for turn, (_, level) in sorted(self._banks.items())}
 
     def __call__(self, score: float, turn: int) -> Decision:
         # Calls are most of what a decision costs, so three are written out: the rank in a single block,
         # Draws.next and forms.smoothed_p_value (scripts/bench_decision.sh; 1.0 us with them, 0.9 without).
         try:
-            bank = self._banks[turn]
+            bank, follows = self._banks[turn]
         except KeyError:
-            bank = self._banks[turn] = SortedScores()
+            bank, follows = self._begin(turn)
         blocks = bank.blocks
         block = blocks[0]
         n = len(block)
@@ -134,12 +152,12 @@ class Online:
             below, equal, n = bank.rank_and_add(score)
         order = self.decisions
         self.decisions = order + 1
-        level = self.level
+        level = follows.value
         draw = 1.0 - (self._start + order * STEP) % 1.0
         p = (n - below - equal + draw * (1 + equal)) / (n + 1)
         rejected = p <= level
         if self.gamma:
-            self.level = level + self.gamma * (self.rate - rejected)
+            follows.value = level + self.gamma * (self.rate - rejected)
         if self.window:
             self._forget(turn, bank, score)
         return new(Decision, (below / n if n else None, rejected, p, level, n, order))
@@ -156,12 +174,17 @@ class Online:
     def learn(self, score: float, turn: int, rejected: bool | None = None) -> None:
         """Takes in a score that was judged before: of an earlier run (``rejected`` moves the level), or of
         a calibration array."""
-        bank = self._banks.setdefault(turn, SortedScores())
+        bank, level = self._banks.get(turn) or self._begin(turn)
         bank.rank_and_add(score)
         if self.window:
             self._forget(turn, bank, score)
         if rejected is not None and self.gamma:
-            self.level += self.gamma * (self.rate - rejected)
+            level.value += self.gamma * (self.rate - rejected)
+
+    def _begin(self, turn: int) -> tuple[SortedScores, Level]:
+        level = Level(self.rate) if self._by_turn else self._level
+        self._banks[turn] = SortedScores(), level
+        return self._banks[turn]
 
     def _forget(self, turn: int, bank: SortedScores, score: float) -> None:
         arrived = self._arrived.setdefault(turn, deque())
