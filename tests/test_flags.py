@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from tyro.extras import get_parser
 
 from ATTS.__main__ import commands
@@ -27,7 +28,7 @@ def flags(settings: type[Any]) -> dict[str, str]:
     """What each takes, and how its help text ends: its default, or that it is required."""
     found = {}
     for action in get_parser(settings, config=CONFIG, use_underscores=True)._actions:
-        text = " ".join(str(action.help).split())
+        text = " ".join(str(action.help).replace(f"{ROOT}/", "").split())
         told = text.rfind("(") if text.endswith(")") else len(text)
         assert text[:told].strip(), f"{action.dest} has no help text"
         name = " ".join(sorted(action.option_strings)) or action.dest

@@ -12,7 +12,7 @@ from ATTS.errors import ContextFull, ExitStatus, SampleError, ScoreFailed, Serve
 from ATTS.method.chain import REPLACEMENT, Chain, ModelView
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.loop import alone, atts
-from ATTS.method.take_over import ByScore
+from ATTS.method.take_over import ByScore, RejectionPolicy
 from ATTS.method.types import Generated, Stage, Usage
 from ATTS.tasks.answers import find_answer
 
@@ -286,7 +286,7 @@ def resample(
     draft, target = Scripted(chunks), Scripted(more, scores)
     d, t = reader(draft, "d"), reader(target, "t")
     chain = Chain(find_answer, d, t)
-    rule = ByScore(JUDGE, "resample", attempts, on_answers)
+    rule = ByScore(JUDGE, RejectionPolicy("resample", attempts, on_answers))
     return asyncio.run(atts(chain, d, t, rule, 9)), chain, draft, target
 
 
@@ -331,7 +331,7 @@ def test_what_stays_of_a_chain_is_what_its_history_keeps(turns: list[tuple[str, 
     d = reader(Scripted([text.replace("$", "s") + " " for text, _ in turns]), "d")
     t = reader(Scripted(["+" for _, rejected in turns if rejected], [BAD if r else GOOD for _, r in turns]), "t")
     chain = Chain(lambda *_: None, d, t)
-    asyncio.run(atts(chain, d, t, ByScore(JUDGE, "resample"), len(turns)))
+    asyncio.run(atts(chain, d, t, ByScore(JUDGE, RejectionPolicy("resample")), len(turns)))
     kept = "".join(event.output or "" for event in chain.history if event.stage in (Stage.DRAFT, Stage.CONTINUE))
     assert chain.text == kept == "".join("+" if rejected else text.replace("$", "s") + " " for text, rejected in turns)
     assert d.ids == t.ids == list(kept.encode())

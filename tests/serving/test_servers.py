@@ -64,8 +64,8 @@ def test_the_score_is_the_perplexity_that_transformers_computes(servers: Pair) -
     async def score() -> tuple[float, list[int], int]:
         chosen = settings(servers)
         async with new_session(60) as session:
-            draft = await models.draft(session, chosen, chosen.draft_url, CapacityLimiter(1))
-            target = await models.target(session, chosen, CapacityLimiter(1))
+            draft = await models.draft(session, chosen.draft, chosen.requests, CapacityLimiter(1))
+            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
             d, t = (party.reader(datasets.load("demo", max_problems=1)[0]) for party in (draft, target))
             chain = Chain(lambda *_: None, d, t)
             for turn in range(2):
@@ -87,7 +87,7 @@ def test_prompts_extend_each_other_so_the_prefix_cache_serves_all_but_the_newest
         """Tokens a score had to compute beyond the chunk it scores."""
         chosen = settings(servers)
         async with new_session(60) as session:
-            target = await models.target(session, chosen, CapacityLimiter(1))
+            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
             t = target.reader(datasets.load("demo", max_problems=9)[8])
             chain = Chain(lambda *_: None, t)
             surplus = []
