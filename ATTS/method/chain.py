@@ -37,9 +37,9 @@ class CacheStats:
 class ModelView:
     """One model's view of one chain.
 
-    ``ids`` only ever grows, so every prompt extends the last one: what was generated is what is
-    scored and continued, chunk boundaries are exact, and the server's prefix cache holds all but
-    the newest chunk.
+    ``ids`` only grows, but for a newest chunk that is taken out again, so every prompt extends the last one or what
+    stands before its newest chunk: what was generated is what is scored and continued, chunk boundaries are exact,
+    and the server's prefix cache holds all but the newest chunk.
     """
 
     model: LanguageModel

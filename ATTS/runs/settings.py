@@ -101,7 +101,8 @@ class Rule(Part):
     budget_kind: Literal["mean", "bound"] | None = None
     """mean (the default): --budget chunks on average over questions, more for hard ones and fewer for easy ones.
     bound: never more than --budget at a turn of a question; once they are handed over, the others of that turn
-    go on with the draft, so fewer than budget / repeats are handed over on the whole."""
+    go on with the draft, so fewer than budget / repeats are handed over on the whole. With --draft_attempts each
+    draft that is rejected counts."""
 
     p_value: Literal["published", "bounded", "smoothed"] | None = None
     """How a score's rank becomes a decision: percentile >= 1 - rate (published, the default); a conformal

@@ -184,15 +184,18 @@ def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
 
 
 @settings_of_hypothesis(max_examples=15)
-@given(st.integers(1, 2), st.lists(st.integers(1, 60), max_size=3), st.sampled_from(["marginal", "online"]))
+@given(
+    st.integers(1, 2), st.lists(st.integers(1, 60), max_size=3), st.sampled_from(["marginal", "online"]), st.booleans()
+)
 def test_a_budget_that_is_a_bound_is_never_exceeded_at_a_turn_of_a_question(
-    tmp_path_factory: pytest.TempPathFactory, most: int, stops: list[int], kind: str
+    tmp_path_factory: pytest.TempPathFactory, most: int, stops: list[int], kind: str, resample: bool
 ) -> None:
     """Whatever is interrupted; and what is handed over are the first that the rule rejects, until it is spent."""
     folder = tmp_path_factory.mktemp("runs")
     np.save(folder / "a.npy", np.linspace(1.1, 2.7, 20))
     array = {} if kind == "online" else {"ppl_array_path": folder / "a.npy"}
-    chosen = settings(budget=most, budget_kind="bound", calibration=kind, seed=3, **array)
+    policy = {"on_rejection": "resample", "draft_attempts": 2} if resample else {}
+    chosen = settings(budget=most, budget_kind="bound", calibration=kind, seed=3, **array, **policy)
     for fails_at in (*stops, math.inf):
         asyncio.run(go(chosen, folder / "run", fails_at))
     spent: Counter[tuple[int, int]] = Counter()
