@@ -235,9 +235,15 @@ def recorded_kind(about: Mapping[str, Any]) -> str:
 
 def same_score(path: Path, array: CalibrationArray, about: Mapping[str, Any]) -> None:
     """Raises UserError if an array's chunks were scored in another way than the run's."""
-    score = about.get("settings", {}).get("score", MEAN.name)
-    if array.score.name != score:
-        raise UserError(f"{path} holds scores of --score {array.score.name}; this run was decided by --score {score}")
+    settings = about.get("settings", {})
+    made = _named(array.score.name, array.score_window)
+    decided = _named(settings.get("score", MEAN.name), settings.get("score_window"))
+    if made != decided:
+        raise UserError(f"{path} holds scores of {made}; this run was decided by {decided}")
+
+
+def _named(score: str, window: int | None) -> str:
+    return f"--score {score}" + (f" --score_window {window}" if window else "")
 
 
 def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] | None:

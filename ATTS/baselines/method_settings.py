@@ -1,4 +1,4 @@
-"""Settings of the comparison of methods."""
+"""Settings of the comparison of methods, and of any comparison that runs in blocks."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,12 +9,82 @@ from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, Targ
 from ATTS.tasks import datasets
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
+RESAMPLE = "atts_resample"  # calibrated by turn; the target writes in the place of a rejected chunk
 METHODS = (
-    *("target", "draft", "atts", "per_turn", *CONTROLS),
+    *("target", "draft", "atts", "per_turn", RESAMPLE, *CONTROLS),
     *("spec_reason", "spec_reason_3", "speculative_thinking"),
 )  # the first is what the others are compared with
 AUTHORS_THRESHOLD = 3.0  # with which the authors of ATTS ran SpecReason, whose own default is 7
 DECODING = "speculative_decoding"  # the target alone on a server with native speculative decoding
+
+
+class Plan(Part):
+    """How much is run, and how."""
+
+    repeats: Positive[int] = 4
+    """Samples of every question."""
+
+    blocks: Positive[int] = 4
+    """The questions are worked on in so many parts."""
+
+    temperature: float = 0.8
+    """Sampling temperature of both models in every run."""
+
+    token_budget: Positive[int] = 8192
+    """Most tokens of a sample, in every run. Nothing else ends a sample without an answer: chunks are cut to
+    what is left of it."""
+
+    small_model_max_tokens: int = 500
+    """Most tokens of a chunk of the draft, where it writes chunks."""
+
+    evalator_max_tokens: int = 500
+    """Most tokens of a chunk of the target, where it writes chunks."""
+
+    sample_size: int = 8
+    """Calibration samples a question."""
+
+    calibration_problems: int = 100
+    """Questions to calibrate on, where the data set has some of its own, or with --calibration_split."""
+
+    @property
+    def full_turns(self) -> int:
+        """Turns of a sample whose draft writes whole chunks only, at least two."""
+        return max(2, self.token_budget // self.small_model_max_tokens)
+
+
+class ComparisonOutput(Output):
+    """Where the comparison goes."""
+
+    output_dir: Incidental[Path]
+    """A folder for the runs, the table, the picture and the JSON."""
+
+
+class BlockSettings(Part):
+    """What runs of the same questions on the same servers share."""
+
+    draft: DraftModel
+    target: TargetModel
+    data: Data
+    plan: Plan = Plan()
+    requests: Requests = Requests()
+    limits: PairLimits = PairLimits(target=16)
+    output: ComparisonOutput
+
+    def __post_init__(self) -> None:
+        apart(self.draft, self.target)
+        require(self.data.max_problems >= self.plan.blocks, "--max_problems must be at least --blocks")
+
+    @property
+    def calibrated(self) -> tuple[int, str]:
+        """How many questions are calibrated on, and the flag that says so: their own, where the data set has some."""
+        if self.data.dataset_name == datasets.DEMO or self.data.calibration_split:
+            return self.plan.calibration_problems, "--calibration_problems"
+        return self.data.max_problems, "--max_problems"
+
+    def check_calibration(self, rate: float, what: str) -> None:
+        """Raises ValueError where ``what``, calibrated by turn, would have too few questions for a rate."""
+        (count, flag), fewest = self.calibrated, PerTurn.fewest(rate)
+        require(count >= fewest, f"{what} needs at least {fewest} questions to calibrate on: {flag}")
 
 
 class Comparison(Part):
@@ -24,34 +94,9 @@ class Comparison(Part):
     """Which, separated by commas; besides these, speculative_decoding: the target alone, on a server that
     was started with configs/speculative_decoding.sh. Those done before stay in the table."""
 
-    repeats: Positive[int] = 4
-    """Samples of every question."""
-
-    blocks: Positive[int] = 4
-    """The questions are worked on in so many parts."""
-
-    temperature: float = 0.8
-    """Sampling temperature of both models in every method."""
-
-    token_budget: Positive[int] = 8192
-    """Most tokens of a sample, in every method. Nothing else ends a sample without an answer: chunks are cut to
-    what is left of it."""
-
-    small_model_max_tokens: int = 500
-    """Most tokens of a chunk of the draft, where a method writes chunks."""
-
-    evalator_max_tokens: int = 500
-    """Most tokens of a chunk of the target, where a method writes chunks."""
-
     rejection_rate: float = 0.4
     """Share of chunks that ATTS hands to the target; its controls (random, sync_fix_budget, async_fix_budget)
     take over at the rate that it realises in the same block, or at this one where atts is not among --methods."""
-
-    sample_size: int = 8
-    """Calibration samples a question."""
-
-    calibration_problems: int = 100
-    """Questions to calibrate on, where the data set has some of its own."""
 
     takeover_budget: int | None = None
     """Take-overs a question and turn of the fixed budgets; default: the share of the live samples that ATTS
@@ -76,37 +121,14 @@ class Comparison(Part):
     def chosen(self) -> list[str]:
         return [name.strip() for name in self.methods.split(",") if name.strip()]
 
-    @property
-    def full_turns(self) -> int:
-        """Turns of a sample whose draft writes whole chunks only, at least two."""
-        return max(2, self.token_budget // self.small_model_max_tokens)
 
-
-class MethodsOutput(Output):
-    """Where the comparison goes."""
-
-    output_dir: Incidental[Path] = Path("results/methods")
-    """A folder for the runs, the table, the picture and the JSON."""
-
-
-class MethodsSettings(Part):
+class MethodsSettings(BlockSettings):
     """Flags of compare_methods."""
 
-    draft: DraftModel
-    target: TargetModel
-    data: Data
     comparison: Comparison = Comparison()
-    requests: Requests = Requests()
-    limits: PairLimits = PairLimits(target=16)
-    output: MethodsOutput = MethodsOutput()
+    output: ComparisonOutput = ComparisonOutput(output_dir=Path("results/methods"))
 
     def __post_init__(self) -> None:
-        apart(self.draft, self.target)
-        require(self.data.max_problems >= self.comparison.blocks, "--max_problems must be at least --blocks")
-        asked, demo = self.comparison, self.data.dataset_name == datasets.DEMO
-        calibrated, flag = (asked.calibration_problems, "calibration") if demo else (self.data.max_problems, "max")
-        fewest = PerTurn.fewest(asked.rejection_rate)
-        require(
-            "per_turn" not in asked.chosen or calibrated >= fewest,
-            f"per_turn among --methods needs at least {fewest} questions to calibrate on: --{flag}_problems",
-        )
+        super().__post_init__()
+        if "per_turn" in self.comparison.chosen or RESAMPLE in self.comparison.chosen:
+            self.check_calibration(self.comparison.rejection_rate, "per_turn among --methods")

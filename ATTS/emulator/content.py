@@ -78,3 +78,6 @@ class RandomText:
     def logprobs(self, ask: Ask, start: int) -> list[float | None]:
         level = self._random.expovariate(1 / self._surprise)
         return [-level for _ in ask.ids[start:]]
+
+    def best(self, ask: Ask, own: Sequence[float | None]) -> list[float | None]:  # noqa: ARG002
+        return [None if value is None else value * self._random.random() for value in own]

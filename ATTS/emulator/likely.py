@@ -1,4 +1,4 @@
-"""Content that also tells how likely the next token is, for methods that read it: grading with a digit."""
+"""Content that also tells how likely other tokens are, for methods that read it: grading with a digit, regret."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,35 @@ class ScriptedLikely(Scripted):
 
     def likely(self, ask: Ask) -> Mapping[str, float]:
         return self.teller(ask)
+
+
+@runtime_checkable
+class TellsBest(Content, Protocol):
+    def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:
+        """Log-probabilities of the likeliest tokens, in the places where those that are there have ``own``."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScriptedBest(Scripted):
+    """Content from three functions."""
+
+    finder: Callable[[Ask, Sequence[float | None]], Sequence[float | None]]
+
+    def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:
+        return self.finder(ask, own)
+
+
+def best_field(content: Content, ask: Ask, own: Sequence[float | None]) -> list[list[list[Any]] | None]:
+    """The field ``input_top_logprobs`` for the likeliest token at each of the places of ``own``, the first left empty
+    as SGLang does; which token that is where it isn't the one that is there, a content doesn't tell. Raises LookupError
+    for a content that knows no other tokens."""
+    if not isinstance(content, TellsBest):
+        raise LookupError("this content knows no probabilities of other tokens than those that are there")
+    tokens = ask.ids[len(ask.ids) - len(own) :]
+    best = zip(tokens, own, content.best(ask, own), strict=True)
+    known = ((value, token if value == there else int(token == 0)) for token, there, value in best)
+    return [None, *([[value, token, None]] for value, token in known)]
 
 
 def likely_fields(

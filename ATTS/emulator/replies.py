@@ -26,6 +26,7 @@ class Reply:
     text: str = ""
     finish: dict[str, Any] | None = field(default_factory=lambda: {"type": "length", "length": 0})
     logprobs: list[float | None] | None = None  # of the prompt, from request.start on
+    best: list[Any] | None = None  # and of the likeliest tokens there, in SGLang's layout
     cached: int = 0
     seconds: float = 0.0
     likely: dict[str, Any] = field(default_factory=dict)  # log-probabilities of other next tokens
@@ -89,6 +90,8 @@ def generate(reply: Reply) -> dict[str, Any]:
         meta["input_token_logprobs"] = [
             [value, token, None] for value, token in zip(reply.logprobs or (), tokens, strict=False)
         ]
+        if reply.best is not None:
+            meta["input_top_logprobs"] = reply.best
         meta["output_token_logprobs"] = [[-1.0, token, None] for token in reply.ids]
         meta |= reply.likely
     body: dict[str, Any] = {"text": reply.text, "meta_info": meta}

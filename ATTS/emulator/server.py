@@ -17,7 +17,7 @@ from ATTS.emulator.content import Ask, Content, Written
 from ATTS.emulator.counters import Counters
 from ATTS.emulator.engine import Engine, Job
 from ATTS.emulator.faults import Fault, Kind, Plan
-from ATTS.emulator.likely import likely_fields
+from ATTS.emulator.likely import best_field, likely_fields
 from ATTS.emulator.release import CURRENT, Release
 from ATTS.emulator.requests import Deadly, Refused, Request
 from ATTS.emulator.timing import Timing
@@ -209,7 +209,9 @@ class Server:
                 after_first = max(1, request.start + 1)
                 known = self.served.content.logprobs(ask, after_first) if after_first < len(request.ids) else ()
                 reply.logprobs = [None, *known]
-            if request.token_ids or request.top:
+                if request.top:
+                    reply.best = best_field(self.served.content, ask, known)
+            if request.max_new_tokens and (request.token_ids or request.top):
                 reply.likely = likely_fields(self.served.content, ask, self.tokenizer, request.token_ids, request.top)
             most = request.max_new_tokens
             if most == 0 and self.served.release.zero_writes_one:

@@ -37,6 +37,7 @@ class BudgetRule(Rule):
     """The percentile from which on the target takes over; default: 1 - budget / repeats."""
 
     def __post_init__(self) -> None:
+        require(self.certificate is None, "--certificate is for ref_async and ref_async_per_question")
         super().__post_init__()
         threshold = self.percentile_threshold
         require(threshold is None or 0 <= threshold <= 1, "--percentile_threshold must lie between 0 and 1")

@@ -71,7 +71,9 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
 def _unused(settings: ConformalSettings) -> str:
     """Flags that were given and matter to calibration by turn only."""
     default = {flag.name: flag.default for flag in flags(ConformalSettings)}
-    given = (name for name in PURPOSE_OF_TURNS if flat(settings)[name] != default[name])
+    # --on_rejection says whether answers are scored, too
+    of_turns = (name for name in PURPOSE_OF_TURNS if name != "on_rejection")
+    given = (name for name in of_turns if flat(settings)[name] != default[name])
     return ", ".join(f"--{name}" for name in given)
 
 

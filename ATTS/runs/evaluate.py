@@ -7,10 +7,9 @@ from pathlib import Path
 
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
-from ATTS.method.score import SCORES
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import models, names, questions, rules
+from ATTS.runs import certified, models, names, questions, rules
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.run import Run
@@ -42,8 +41,8 @@ class Atts:
             told = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
             return told, published(told, rule, turns)
         d, t = self.draft.reader(question), self.target.reader(question)
-        chain = Chain(answers, d, t, score=SCORES[s.scoring.score], token_budget=s.samples.token_budget)
-        return chain, atts(chain, d, t, ByScore(rule), turns, s.limits.optimistic)
+        chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
+        return chain, atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
 
 
 @asynccontextmanager
@@ -51,8 +50,11 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
     """Both servers, asked what they are, with limits on requests. Raises UserError."""
     draft, target, in_flight = settings.draft, settings.target, settings.limits
     more = round(settings.scoring.rejection_rate * target.max_tokens)
+    longest = settings.samples.longest(draft.max_tokens + more)
+    if settings.scoring.on_rejection == "resample":
+        longest = settings.text_limit
     async with new_session(settings.requests.request_timeout) as session:
-        limits = Limits(in_flight.samples, settings.samples.longest(draft.max_tokens + more))
+        limits = Limits(in_flight.samples, longest)
         slots, seats = limits.gate(in_flight.draft), limits.gate(in_flight.target)
         scoring = CapacityLimiter(in_flight.scoring) if in_flight.scoring else None
         first = await models.draft(session, draft, settings.requests, slots)
@@ -65,8 +67,11 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises UserError."""
+    settings, certificate = certified.applied(settings, per_question)
     asked = questions.to_evaluate(settings.data)
     decides = rules.make(settings, per_question, asked)
+    if certificate is not None:
+        certified.check(settings, certificate, asked, decides.array)
     per_question = per_question or decides.kind == "per_question"
     async with connected(settings, decides) as method:
         command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]

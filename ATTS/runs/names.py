@@ -37,7 +37,9 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
         f"ppls_{dataset(settings.data.dataset_name)}_{short(settings.target.name)}_{short(settings.draft.name)}"
         f"_s{size}_t{settings.draft.max_tokens}_temp{settings.draft.temperature:g}"
     )
-    kind = ("_per_turn" if turns else "") + _score(settings)
+    # First chunks don't depend on what a rejection does.
+    answers = "_answers" if settings.scoring.score_answers else ""
+    kind = ("_per_turn" if turns else "") + _score(settings) + (_replacing(settings) if turns else answers)
     return Path("evaluation") / f"{name}{_mode(settings, per_question)}{kind}.npy"
 
 
@@ -52,7 +54,7 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
     variant = ("_random" if s.rule.takeover == "random" else "") + (f"_{s.scoring.compat}" if s.scoring.compat else "")
     if s.rule.calibration not in (None, "marginal", "per_question"):
         variant += f"_{s.rule.calibration}"
-    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}"
+    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}"
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
@@ -66,7 +68,17 @@ def baseline_results(settings: BaselineSettings) -> Path:
 
 def _score(settings: ConformalSettings | AsyncSettings) -> str:
     """Nothing for the published score."""
-    return "" if settings.scoring.score == "mean" else f"_{settings.scoring.score}"
+    scoring = settings.scoring
+    return "" if scoring.score == "mean" else f"_{scoring.score}{scoring.score_window or ''}"
+
+
+def _replacing(settings: ConformalSettings | AsyncSettings) -> str:
+    """Nothing for the published take-over."""
+    scoring = settings.scoring
+    if scoring.on_rejection == "continue":
+        return ""
+    attempts = "" if scoring.draft_attempts == 1 else f"_a{scoring.draft_attempts}"
+    return "_resample" + attempts + ("" if scoring.score_answers else "_unscored_answers")
 
 
 def _mode(settings: ConformalSettings | AsyncSettings, per_question: bool) -> str:

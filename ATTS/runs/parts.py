@@ -1,14 +1,15 @@
 """The parts that settings are put together from. Each checks what it holds; the settings check what parts share."""
 
 import sys
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from tyro.conf import arg
 
 from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, named, require, settle
-from ATTS.method.score import ScoreName
+from ATTS.method.score import WINDOW, Score, ScoreName, scoring
+from ATTS.method.take_over import OnRejection, RejectionPolicy
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import FindAnswer
@@ -153,8 +154,24 @@ class Scoring(Part):
     """The calibration array; default: evaluation/ppls_... by the naming scheme."""
 
     score: ScoreName = "mean"
-    """What a chunk's log-probabilities amount to: perplexity, exp(-mean) (mean, as in the published code), or the
-    negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length."""
+    """What a chunk's log-probabilities under the target amount to: perplexity, exp(-mean) (mean, as in the
+    published code); the negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length;
+    the largest mean of -log p over --score_window tokens in a row (worst_window) or of one (worst_token); or the
+    mean of the three largest differences to the log-probability of the target's own choice (regret)."""
+
+    score_window: Positive[int | None] = None
+    """--score worst_window: tokens in a row; default 5."""
+
+    on_rejection: OnRejection = "continue"
+    """What becomes of a rejected chunk: the target continues behind it (as in the paper), or writes in its place
+    (resample). In calibration it matters with --turns only, but for --score_answers."""
+
+    score_answers: bool | None = None
+    """Score a chunk that holds an answer, too, before it ends the sample, so that it can be rejected; default:
+    with --on_rejection resample. An array holds scores of such chunks or doesn't."""
+
+    draft_attempts: Positive[int] = 1
+    """--on_rejection resample: the target writes in the place of a chunk after so many drafts of it were rejected."""
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
@@ -167,7 +184,31 @@ class Scoring(Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.compat is None or self.score == "mean", "--compat published scores by --score mean")
+        published, resample = self.compat is not None, self.on_rejection == "resample"
+        require(not published or self.score == "mean", "--compat published scores by --score mean")
+        require(not (published and resample), "--compat published continues behind a rejected chunk")
+        window = self.score == "worst_window" or self.score_window is None
+        require(window, "--score_window is for --score worst_window")
+        require(
+            resample or not self.score_answers,
+            "--score_answers is for --on_rejection resample: behind an answer that stays, nothing can be mended",
+        )
+        require(resample or self.draft_attempts == 1, "--draft_attempts above 1 is for --on_rejection resample")
+
+    def settled(self) -> Self:
+        """With what follows from the flags that were given."""
+        answers = self.on_rejection == "resample" if self.score_answers is None else self.score_answers
+        window = WINDOW if self.score == "worst_window" and self.score_window is None else self.score_window
+        return replace(self, score_answers=answers, score_window=window)
+
+    @property
+    def measure(self) -> Score:
+        """Of a chunk."""
+        return scoring(self.score, self.score_window)
+
+    @property
+    def policy(self) -> RejectionPolicy:
+        return RejectionPolicy(self.on_rejection, self.draft_attempts, bool(self.score_answers))
 
 
 class Answers(Part):
@@ -198,11 +239,12 @@ class Chains(Samples):
     """How many samples, and how long: they grow turn by turn."""
 
     turns: Positive[int] = 15
-    """Most turns of a sample."""
+    """Most turns of a sample. With --on_rejection resample, where a turn leaves one chunk instead of up to two, the
+    text is limited instead: to the tokens that so many turns may bring with --on_rejection continue."""
 
     token_budget: NotNegative[int] = 0
-    """Most tokens of a sample, over all turns and whoever writes them, to compare methods at the same budget;
-    0 = no limit."""
+    """Most tokens of a sample's text, over all turns and whoever writes them, to compare methods at the same
+    budget; 0 = no limit."""
 
     def longest(self, of_a_turn: int) -> int:
         """Tokens that a chain may get at most, where a turn brings ``of_a_turn``."""

@@ -250,7 +250,10 @@ def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Pa
         if array.score.name != (now := settings.scoring.score):
             problems.append(f"score: it tells none, so it is taken for {array.score.name!r}, now {now!r}")
     else:
-        problems = calibration.differences(array.provenance, purpose(settings, array.turns is not None))
+        wanted = purpose(settings, array.turns is not None)
+        if settings.rule.certificate is not None:  # which names its array by content, and is for other questions
+            wanted = {name: value for name, value in wanted.items() if name not in OF_QUESTIONS}
+        problems = calibration.differences(array.provenance, wanted)
     if array.provenance is not None and settings.data.calibration_split and array.scores.ndim == 1:
         shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
         if shared:
@@ -264,6 +267,8 @@ def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Pa
         say(f"--force accepts {path} although {difference}")
 
 
+OF_QUESTIONS = ("dataset_name", "questions", "calibration_split")
+
 # What an array is made for; the loop asks for the same.
 PURPOSE = (
     "small_model_name",
@@ -275,14 +280,18 @@ PURPOSE = (
     "use_chat_template",
     "calibration_split",
     "compat",
-    "score",
+    *("score", "score_window"),
+    "score_answers",
     "answer_after_think",
     "extract_mode",
 )
 
 
 # And what later turns depend on besides.
-PURPOSE_OF_TURNS = ("rejection_rate", "evalator_max_tokens", "eval_model_temperature")
+PURPOSE_OF_TURNS = (
+    *("rejection_rate", "evalator_max_tokens", "eval_model_temperature"),
+    *("on_rejection", "draft_attempts"),
+)
 
 
 def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:

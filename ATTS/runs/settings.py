@@ -1,6 +1,7 @@
 """Settings of calibration, of the loop, and of one model alone."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import arg
@@ -34,7 +35,7 @@ class _Pair(Part):
     def __post_init__(self) -> None:
         parts.apart(self.draft, self.target)
         mode = self.answers.extract_mode or ("published" if self.scoring.compat else "regex")
-        settle(self, answers=replace(self.answers, extract_mode=mode))
+        settle(self, answers=replace(self.answers, extract_mode=mode), scoring=self.scoring.settled())
         require(
             self.scoring.compat is None or self.requests.top_p == 1,
             "--compat published sends no top_p: --top_p must be 1",
@@ -80,6 +81,10 @@ class Rule(Part):
     sample_size: Positive[int] = 16
     """Calibration samples a question; only names the default calibration array."""
 
+    certificate: Incidental[Path | None] = None
+    """A certificate (python -m ATTS.certify): the run has its settings and calibration array, and other questions than
+    it rests on."""
+
     takeover: Literal["score", "random"] = "score"
     """What decides: the chunk's score, or (a control) a coin of the same rejection rate."""
 
@@ -96,7 +101,8 @@ class Rule(Part):
     budget_kind: Literal["mean", "bound"] | None = None
     """mean (the default): --budget chunks on average over questions, more for hard ones and fewer for easy ones.
     bound: never more than --budget at a turn of a question; once they are handed over, the others of that turn
-    go on with the draft, so fewer than budget / repeats are handed over on the whole."""
+    go on with the draft, so fewer than budget / repeats are handed over on the whole. With --draft_attempts each
+    draft that is rejected counts."""
 
     p_value: Literal["published", "bounded", "smoothed"] | None = None
     """How a score's rank becomes a decision: percentile >= 1 - rate (published, the default); a conformal
@@ -181,6 +187,25 @@ class AsyncSettings(_Pair):
             self.limits.scoring == 0,
             "--compat published has one limit for the target server: --scoring_concurrency must be 0",
         )
+
+    @property
+    def text_limit(self) -> int:
+        """Most tokens of a sample's text; 0: no limit but that of the turns.
+
+        With ``--on_rejection resample`` a turn leaves one chunk in the text, where with ``continue`` it may leave
+        two, so the same --turns would be less text: 11 of 48 samples of a real pair ended at the turn limit for
+        it. There the text is limited instead, to what --turns turns may bring with ``continue``. What is discarded
+        doesn't count.
+        """
+        if self.scoring.on_rejection == "continue":
+            return self.samples.token_budget
+        return self.samples.longest(self.draft.max_tokens + self.target.max_tokens)
+
+    @property
+    def most_turns(self) -> int:
+        """Turns of the loop: where the text is limited instead, so many that they don't matter, since each turn
+        but the last leaves a token at least."""
+        return self.samples.turns if self.scoring.on_rejection == "continue" else self.text_limit
 
 
 class BaselineSettings(Part):

@@ -9,9 +9,11 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
+from ATTS.analysis.tables import percent
 from ATTS.analysis.timeline import LABELS
 from ATTS.console import say
 from ATTS.flags import require
+from ATTS.method.take_over import OnRejection
 from ATTS.simulation.roofline import MODELS, Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 
@@ -46,6 +48,10 @@ class SimulateSettings:
 
     rejection_rate: float = 0.4
     """Share of chunks that the target continues."""
+
+    on_rejection: OnRejection = "continue"
+    """What becomes of a rejected chunk: the target continues behind it, or writes in its place (resample). The
+    texts are the same, so a chain has more turns with resample."""
 
     answers: float = 0.35
     """Mean chance of a turn to end its chain; 0 = every chain takes all turns."""
@@ -86,6 +92,7 @@ class SimulateSettings:
             target_tokens=self.target_tokens,
             prompt_tokens=self.prompt_tokens,
             rejection_rate=self.rejection_rate,
+            on_rejection=self.on_rejection,
             answers=self.answers,
             seed=self.seed,
         )
@@ -166,13 +173,22 @@ def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptio
     script, questions = work.script(by_target_alone=ways.target_alone)
     tokens = (work.draft_tokens, work.target_tokens)
     return simulate(
-        script, questions, work.samples, work.turns, timings, ways, tokens=tokens, rejection_rate=work.rejection_rate
+        script,
+        questions,
+        work.samples,
+        work.turns,
+        timings,
+        ways,
+        tokens=tokens,
+        rejection_rate=work.rejection_rate,
+        on_rejection=work.on_rejection,
     )
 
 
 def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) -> str:
     lines = [
         f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
+        *_discarded(runs[OURS]),
         "",
         "| run | hours | : ATTS | tokens/s | draft busy | target busy | most KV tokens, draft / target | r |",
         "|---|---|---|---|---|---|---|---|",
@@ -189,6 +205,13 @@ def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) ->
     product = math.prod(alone)
     lines += ["", f"product of the three: {product:.2f}; all three together: {runs[ALL].seconds / ours.seconds:.2f}"]
     return "\n".join(lines)
+
+
+def _discarded(run: Outcome) -> list[str]:
+    if not run.discarded:
+        return []
+    share = percent(run.discarded / (run.discarded + sum(run.written.values())))
+    return [f"{run.discarded:,} tokens of the draft were rejected and replaced, {share} of all"]
 
 
 MANY = 1000  # of r: hardly anybody waits
@@ -215,7 +238,7 @@ def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[st
 
     def work(axis: str, value: int) -> Workload:
         sizes = {"questions": questions, "samples": 16, "turns": 10} | ({"samples": 1} if axis == "questions" else {})
-        return Workload(**sizes | {axis: value}, answers=0.0)
+        return Workload(**sizes | {axis: value}, answers=0.0)  # type: ignore[arg-type]
 
     def point(axis: str, value: int) -> dict[str, Any]:
         say(f"simulating {value} {axis}")

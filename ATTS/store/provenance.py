@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+# What result folders and arrays of versions without these settings were made with.
+UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
+
+
 def resolved(settings: "DataclassInstance") -> dict[str, Any]:
     """All settings by the names of their flags, as JSON values."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in flat(settings).items()}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from ATTS.analysis import audit_rate
-from ATTS.emulator import Ask, Scripted, Served, Server, Written
+from ATTS.emulator import Ask, ScriptedBest, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.method.conformal import CalibrationSet, PerTurn
+from ATTS.method.score import SCORES
 from ATTS.runs import budget_prediction, names, questions, rules
 from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.calibrate import calibrate
@@ -58,12 +59,16 @@ class Says:
         self.scored.append(ask.text)
         return [-random.Random(ask.text).random()] * (len(ask.ids) - start)
 
+    def best(self, ask: Ask, own: Sequence[float | None]) -> list[float | None]:
+        """All but the last two tokens are the target's own choices."""
+        return [*own[:-2], *(-0.01 for _ in own[-2:])]
+
 
 def with_servers(says: Says, *uses: Callable[[dict[str, Any]], Awaitable[Any]], **flags: Any) -> Any:
     """The result of the last of ``uses``, each given the flags of an emulated pair."""
 
     async def run() -> Any:
-        content, result = Scripted(says.write, says.score), None
+        content, result = ScriptedBest(says.write, says.score, says.best), None
         draft, target = (Server(Served(role=role, name=role[0], content=content)) for role in ("draft", "target"))
         async with draft, target:
             for use in uses:
@@ -202,7 +207,7 @@ def test_an_array_without_the_newer_fields_is_made_again_unless_it_is_by_turn(tm
         with_servers(Says(), making(**made_by, force=True), **flags)
         about = json.loads(path.with_suffix(".json").read_text())
         for name in calibration.UNTOLD | {"compat": None}:
-            del about["made_for"][name]
+            about["made_for"].pop(name, None)  # first chunks don't depend on some
         about.pop(COUNTS, None)
         path.with_suffix(".json").write_text(json.dumps(about))
         settings = make(AsyncSettings, **PAIR, **flags, calibration=kind)  # type: ignore[arg-type]
@@ -275,15 +280,61 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
             rules.make(make(AsyncSettings, **PAIR, **flags, **run), own, asked)
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize(
+    ("score", "other", "message"),
+    [
+        ({"score": "regret"}, {"score": "worst_token"}, "score: made with 'regret', now 'worst_token'"),
+        ({"score": "worst_token"}, {"score": "sum"}, "score: made with 'worst_token', now 'sum'"),
+        (
+            *({"score": "worst_window", "score_window": 3}, {"score": "worst_window"}),
+            "score_window: made with 3, now 5",
+        ),
+    ],
+)
+def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
+    flags: dict[str, Any], tmp_path: Path, score: dict[str, Any], other: dict[str, Any], message: str, turns: int
+) -> None:
+    """First chunks and turn by turn, with chunks that are replaced; the array remembers score and window."""
+    resample: dict[str, Any] = {"on_rejection": "resample", **score}
+    run = {**resample, "repeats": 4, "turns": 3, "output_dir": tmp_path / "run"}
+    run["calibration"] = "per_turn" if turns > 1 else "marginal"
+
+    async def running(pair: dict[str, Any]) -> None:
+        await evaluate_async(make(AsyncSettings, **pair, **run), False)
+
+    with_servers(Says(), making(turns=turns, **resample), running, **flags)
+    made = calibration.load(flags["ppl_array_path"], None)
+    assert (made.score.name, made.score_window) == (score["score"], score.get("score_window"))
+    judge = PerTurn(made.by_turn, 0.4) if turns > 1 else CalibrationSet(made.scores, 0.4)
+    found, about, _ = audit_rate.read(tmp_path / "run", None)
+    entries = [e for s in found for e in s["full_history"] if e["model"] == "eval_ppl"]
+    assert len(entries) > 20
+    for entry in entries:
+        decided_by, worst = entry[score["score"]], np.log(entry["ppl"])  # all tokens of a chunk are alike here
+        expected = max(0, worst - 0.01) * 2 / 3 if score["score"] == "regret" else worst
+        assert decided_by == pytest.approx(expected)
+        assert (entry["percentile"], entry["rejected"]) == judge(decided_by, entry["turn"])[:2]
+    audit_rate.same_score(flags["ppl_array_path"], made, about)
+    changed = make(AsyncSettings, **PAIR, **flags, **{**run, **other, "score_window": None})
+    with pytest.raises(UserError, match=message):
+        rules.make(changed, False, questions.to_evaluate(changed.data))
+    settings = {"settings": {"score": changed.scoring.score, "score_window": changed.scoring.score_window}}
+    with pytest.raises(UserError, match="this run was decided by --score"):
+        audit_rate.same_score(flags["ppl_array_path"], made, settings)
+
+
 def test_the_two_commands_find_each_others_arrays_of_each_score() -> None:
     for per_question in (False, True):
         paths = set()
-        for score in ("mean", "sum"):
-            run = make(AsyncSettings, **PAIR, dataset_name="demo", score=score)  # type: ignore[arg-type]
-            array = make(ConformalSettings, **PAIR, dataset_name="demo", score=score)  # type: ignore[arg-type]
+        for score in (*SCORES, "worst_window 9"):
+            name, _, window = score.partition(" ")
+            more: dict[str, Any] = {"score": name, "score_window": int(window) if window else None}
+            run = make(AsyncSettings, **PAIR, dataset_name="demo", **more)
+            array = make(ConformalSettings, **PAIR, dataset_name="demo", **more)
             assert names.calibration_array(run, per_question) == names.calibration_array(array, per_question)
             paths |= {names.calibration_array(run, per_question), names.async_results(run, per_question)}
-        assert len(paths) == 4
+        assert len(paths) == 2 * (len(SCORES) + 1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
