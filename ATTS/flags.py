@@ -9,10 +9,8 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
@@ -27,11 +25,8 @@ import tyro
 
 from ATTS.errors import UserError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Value = TypeVar("Value")
-Settings = TypeVar("Settings", bound="DataclassInstance")
+Settings = TypeVar("Settings", bound="Part")
 INCIDENTAL = object()
 Incidental = Annotated[Value, INCIDENTAL]  # says where, how fast or how far, not what: results made with others of
 # these belong together
@@ -78,7 +73,6 @@ class Flag(NamedTuple):
         return is_dataclass(self.type)
 
 
-@cache
 def _declared(kind: type) -> tuple[Flag, ...]:
     """The fields of a settings class or part."""
     hints = get_type_hints(kind, include_extras=True)
@@ -110,8 +104,7 @@ class Part:
         dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
-        kind: type = type(self)
-        for flag in _declared(kind):
+        for flag in _declared(type(self)):
             value = getattr(self, flag.field)
             if flag.range is not None and value is not None:
                 for one in value if isinstance(value, tuple) else (value,):
@@ -129,7 +122,7 @@ def named(kind: type, field: str) -> str:
     return next(f"--{flag.name}" for flag in _declared(kind) if flag.field == field)
 
 
-def flat(settings: "DataclassInstance") -> dict[str, Any]:
+def flat(settings: "Part") -> dict[str, Any]:
     """Values by the names of their flags."""
     found: dict[str, Any] = {}
     for flag in (flag for flag in _declared(type(settings)) if flag.stored):

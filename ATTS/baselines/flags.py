@@ -40,18 +40,14 @@ class AsyncBudget(Budget):
     """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
 
 
-class _FixedBudgetSettings(Part):
+class _FixedBudgetSettings(parts.RunSettings):
     """What both have."""
 
     draft: parts.Draft
     target: parts.Target
-    data: parts.Data
     budget: Budget
-    answers: parts.Answers = parts.Answers()
     samples: parts.Chains = parts.Chains()
-    requests: parts.Requests = parts.Requests()
     limits: parts.PairLimits = parts.PairLimits()
-    output: parts.Results = parts.Results()
 
     def __post_init__(self) -> None:
         parts.apart(self.draft, self.target)
@@ -134,18 +130,16 @@ class Steps(Part):
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
 
-class SpecReasonSettings(Part):
+class SpecReasonSettings(parts.RunSettings):
     """Flags of spec_reason."""
 
     draft: parts.DraftModel
     target: parts.TargetModel
     data: SpecReasonData
     steps: Steps = Steps()
-    answers: parts.Answers = parts.Answers()
     samples: SpecReasonSamples = SpecReasonSamples()
     requests: parts.Requests = parts.Requests(top_p=0.95)
     limits: parts.PairLimits = parts.PairLimits()
-    output: parts.Results = parts.Results()
 
     def __post_init__(self) -> None:
         parts.apart(self.draft, self.target)
@@ -185,18 +179,13 @@ class OneRun(Part):
     rules: Annotated[dict[str, object], Fixed]
 
 
-class ThinkingSettings(Part):
+class ThinkingSettings(parts.RunSettings):
     """One run of Speculative Thinking: a data set at a temperature. ``speculative_thinking`` makes them."""
 
     run: OneRun
-    data: parts.Data
     part: Slice
     writing: Writing
-    answers: parts.Answers
-    samples: parts.Samples
-    requests: parts.Requests
     limits: parts.PairLimits
-    output: parts.Results
 
 
 class ThinkingModels(Part):

@@ -3,13 +3,13 @@
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from ATTS.analysis import frontier_report
 from ATTS.baselines import in_blocks
 from ATTS.baselines.in_blocks import Block, settings_of
 from ATTS.baselines.method_settings import BlockSettings, ComparisonOutput
-from ATTS.flags import Part, Range, Share, require
+from ATTS.flags import Part, Share, require
 from ATTS.method.score import ScoreName
 from ATTS.method.take_over import OnRejection
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
@@ -55,7 +55,7 @@ class Grid(Part):
     calibrations: tuple[Calibration, ...] = ("per_turn",)
     """What a chunk's score is compared with: first chunks (marginal), or chunks of the same turn."""
 
-    margin: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.02
+    margin: frontier_report.Margin = 0.02
     """A run is non-inferior if its accuracy is above the target's less this, by the 95 % interval."""
 
     def __post_init__(self) -> None:

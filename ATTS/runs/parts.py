@@ -325,3 +325,13 @@ class Results(Resumable):
     def __post_init__(self) -> None:
         super().__post_init__()
         settle(self, output_dir=self.resume or self.output_dir)
+
+
+class RunSettings(Part):
+    """What the settings of every run hold."""
+
+    data: Data
+    answers: Answers = Answers()
+    samples: Samples = Samples()
+    requests: Requests = Requests()
+    output: Results = Results()

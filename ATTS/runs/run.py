@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from ATTS.analysis import metrics
 from ATTS.console import Progress, say
 from ATTS.errors import UserError
 from ATTS.runs.models import ServedModel, surroundings
-from ATTS.runs.parts import Answers, Results, Samples
+from ATTS.runs.parts import RunSettings
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
 from ATTS.serving.limits import Limits
@@ -25,21 +25,6 @@ from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
 log = logging.getLogger(__name__)
-
-
-class RunSettings(Protocol):
-    """What the settings of every method hold."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def answers(self) -> Answers: ...
-
-    @property
-    def samples(self) -> Samples: ...
-
-    @property
-    def output(self) -> Results: ...
 
 
 @dataclass(frozen=True)

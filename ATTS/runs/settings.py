@@ -143,13 +143,12 @@ class Rule(Part):
         return self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
 
 
-class AsyncSettings(_Pair):
+class AsyncSettings(_Pair, parts.RunSettings):
     """Flags of ref_async and ref_async_per_question."""
 
     rule: Rule = Rule()
     samples: parts.Chains = parts.Chains()
     limits: parts.LoopLimits = parts.LoopLimits()
-    output: parts.Results = parts.Results()
 
     def __post_init__(self) -> None:
         if self.scoring.compat:
@@ -208,13 +207,9 @@ class AsyncSettings(_Pair):
         return self.samples.turns if self.scoring.on_rejection == "continue" else self.text_limit
 
 
-class BaselineSettings(Part):
+class BaselineSettings(parts.RunSettings):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
     draft: parts.Alone
-    data: parts.Data
-    answers: parts.Answers = parts.Answers()
     samples: parts.Chains = parts.Chains()
-    requests: parts.Requests = parts.Requests()
     limits: parts.QueueLimits = parts.QueueLimits()
-    output: parts.Results = parts.Results()

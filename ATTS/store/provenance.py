@@ -3,26 +3,22 @@
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from ATTS.flags import flags, flat
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
+from ATTS.flags import Part, flags, flat
 
 # What result folders and arrays of versions without these settings were made with.
 UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
 
 
-def resolved(settings: "DataclassInstance") -> dict[str, Any]:
+def resolved(settings: Part) -> dict[str, Any]:
     """All settings by the names of their flags, as JSON values."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in flat(settings).items()}
 
 
-def decisive(settings: "DataclassInstance", **more: object) -> dict[str, Any]:
+def decisive(settings: Part, **more: object) -> dict[str, Any]:
     """The settings that decide what results mean, and ``more`` that does."""
     incidental = {flag.name for flag in flags(type(settings)) if flag.incidental}
     chosen = {name: value for name, value in resolved(settings).items() if name not in incidental}

@@ -58,7 +58,7 @@ def test_a_run_of_the_version_before_goes_on_with_its_settings(
     ("words", "message"),
     [
         (["--turns", "3"], "leave out --turns$"),
-        (["--turns", "3", "--use_chat_template", "--small_model_port", "1"], "leave out --use_chat_template, --turns$"),
+        (["--turns", "3", "--use_chat_template", "--small_model_port", "1"], "leave out --turns, --use_chat_template$"),
         (["--dataset_name", "math500"], "leave out --dataset_name$"),
     ],
 )

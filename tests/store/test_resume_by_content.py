@@ -88,7 +88,7 @@ def test_a_corrected_reference_gives_one_accuracy(tmp_path: Path, monkeypatch: p
             await evaluate_alone(settings)
             assert result_folder.summary(Path("run"))["mean_accuracy"] == accuracy
             for name in (None, "mine.jsonl"):
-                told = await grade(AccuracySettings(output_dir=Path("run"), dataset_name=name, json=True))
+                told = await grade(make(AccuracySettings, output_dir=Path("run"), dataset_name=name, json=True))
                 assert json.loads(told)["mean_accuracy"] == accuracy
 
     served(work)

@@ -433,7 +433,7 @@ def test_nothing_is_flushed_to_the_disk_by_the_thread_that_serves_requests(
 
     partial = Journal(tmp_path / "array.npy", "digest")
     cache = ReplyCache(tmp_path / "replies")
-    settings = ReExtractSettings(input_dir=folder, dataset_name=str(tmp_path / "data.jsonl"), repeats=2)
+    settings = make(ReExtractSettings, input_dir=folder, dataset_name=str(tmp_path / "data.jsonl"), repeats=2)
 
     async def run() -> None:
         monkeypatch.setattr(os, "fsync", watched)
