@@ -14,6 +14,7 @@ import pytest
 from ATTS.analysis import audit_rate
 from ATTS.emulator import Ask, ScriptedBest, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.method.conformal import CalibrationSet, PerTurn, RejectionRule
 from ATTS.method.score import SCORES
 from ATTS.runs import budget_prediction, names, questions, rules
@@ -97,7 +98,7 @@ def for_turns(folder: Path, turns: int) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def making(per_question: bool = False, **more: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
-    return lambda pair: calibrate(ConformalSettings(**{**pair, **more}), per_question)
+    return lambda pair: calibrate(make(ConformalSettings, **{**pair, **more}), per_question)
 
 
 def test_other_chunks_are_drawn_for_those_that_answer_or_end_and_none_of_a_question_that_always_answers(
@@ -131,7 +132,7 @@ def test_a_question_without_scores_of_its_own_is_judged_by_those_of_all(
 
     async def running(pair: dict[str, Any]) -> Any:
         return await budget_prediction.predict(
-            BudgetSettings(**pair, repeats=4, takeover_budget=2, output_dir=out), True
+            make(BudgetSettings, **pair, repeats=4, takeover_budget=2, output_dir=out), True
         )
 
     with_servers(Says(), making(True, sample_size=6), **flags)
@@ -176,10 +177,10 @@ def test_an_array_remembers_how_answers_were_read_and_fits_runs_that_read_alike(
     """Boxes in thoughts: answers by default, none with --answer_after_think."""
     flags, made_by = for_turns(tmp_path, turns)
     kind: dict[str, Any] = {"calibration": "per_turn"} if turns > 1 else {}
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
 
     def fits(**more: Any) -> None:
-        rules.make(AsyncSettings(**PAIR, **flags, **kind, **more), False, asked)
+        rules.make(make(AsyncSettings, **PAIR, **flags, **kind, **more), False, asked)
 
     with pytest.raises(UserError, match=r"no first chunk|calibration by turn stops at turn 0"):
         with_servers(Says(thought=True), making(**made_by), **flags)
@@ -202,14 +203,14 @@ def test_an_array_without_the_newer_fields_is_made_again_unless_it_is_by_turn(tm
     for turns, kind in ((1, None), (3, "per_turn")):
         flags, made_by = for_turns(tmp_path, turns)
         path = flags["ppl_array_path"]
-        asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+        asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
         with_servers(Says(), making(**made_by, force=True), **flags)
         about = json.loads(path.with_suffix(".json").read_text())
         for name in calibration.UNTOLD | {"compat": None}:
             about["made_for"].pop(name, None)  # first chunks don't depend on some
         about.pop(COUNTS, None)
         path.with_suffix(".json").write_text(json.dumps(about))
-        settings = AsyncSettings(**PAIR, **flags, calibration=kind)  # type: ignore[arg-type]
+        settings = make(AsyncSettings, **PAIR, **flags, calibration=kind)  # type: ignore[arg-type]
         if turns == 1:
             with pytest.raises(UserError, match="no run scores: calibrate again"):
                 rules.make(settings, False, asked)
@@ -224,10 +225,10 @@ def test_for_a_run_as_published_every_chunk_is_scored_and_other_arrays_are_refus
     with_servers(says, making(sample_size=6, compat="published"), **flags)
     assert len(says.scored) == says.drafts == 30
     assert any("boxed{1}" in text.split("question <")[1] for text in says.scored)
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
-    rules.make(AsyncSettings(**PAIR, **flags, compat="published"), False, asked)
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
+    rules.make(make(AsyncSettings, **PAIR, **flags, compat="published"), False, asked)
     with pytest.raises(UserError, match="compat: made with 'published', now None"):
-        rules.make(AsyncSettings(**PAIR, **flags), False, asked)
+        rules.make(make(AsyncSettings, **PAIR, **flags), False, asked)
 
 
 @pytest.mark.parametrize("kind", ["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"])
@@ -243,7 +244,7 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
     async def running(pair: dict[str, Any]) -> None:
         if kind == "online":
             del pair["ppl_array_path"]
-        await evaluate_async(AsyncSettings(**pair, **run), own)
+        await evaluate_async(make(AsyncSettings, **pair, **run), own)
 
     with_servers(Says(), making(own, score="sum", **made_by), running, **flags)
     made = calibration.load(array, None)
@@ -268,15 +269,15 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
     audit_rate.same_score(array, made, about)
     with pytest.raises(UserError, match="--score sum; this run was decided by --score mean"):
         audit_rate.same_score(array, made, {"settings": {}})
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
     if kind != "online":
         with pytest.raises(UserError, match="score: made with 'sum', now 'mean'"):
-            rules.make(AsyncSettings(**PAIR, **flags, **{**run, "score": "mean"}), own, asked)
+            rules.make(make(AsyncSettings, **PAIR, **flags, **{**run, "score": "mean"}), own, asked)
     if kind == "marginal":  # an array that tells nothing holds perplexities, as the published ones do
         array.with_suffix(".json").unlink()
         np.save(array, made.scores + 1)
         with pytest.raises(UserError, match="it is taken for 'mean'"):
-            rules.make(AsyncSettings(**PAIR, **flags, **run), own, asked)
+            rules.make(make(AsyncSettings, **PAIR, **flags, **run), own, asked)
 
 
 @pytest.mark.parametrize("turns", [1, 3])
@@ -301,7 +302,7 @@ def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
     run["calibration"] = "per_turn" if turns > 1 else "marginal"
 
     async def running(pair: dict[str, Any]) -> None:
-        await evaluate_async(AsyncSettings(**pair, **run), False)
+        await evaluate_async(make(AsyncSettings, **pair, **run), False)
 
     with_servers(Says(), making(**calibration_of, **resample), running, **flags)
     made = calibration.load(flags["ppl_array_path"], None)
@@ -318,10 +319,10 @@ def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
         assert decided_by == pytest.approx(expected)
         assert (entry["percentile"], entry["rejected"]) == judge(decided_by, entry["turn"])[:2]
     audit_rate.same_score(flags["ppl_array_path"], made, about)
-    changed = AsyncSettings(**PAIR, **flags, **{**run, **other, "score_window": None})
+    changed = make(AsyncSettings, **PAIR, **flags, **{**run, **other, "score_window": None})
     with pytest.raises(UserError, match=message):
-        rules.make(changed, False, questions.to_evaluate(changed))
-    settings = {"settings": {"score": changed.score, "score_window": changed.score_window}}
+        rules.make(changed, False, questions.to_evaluate(changed.data))
+    settings = {"settings": {"score": changed.scoring.score, "score_window": changed.scoring.score_window}}
     with pytest.raises(UserError, match="this run was decided by --score"):
         audit_rate.same_score(flags["ppl_array_path"], made, settings)
 
@@ -332,8 +333,8 @@ def test_the_two_commands_find_each_others_arrays_of_each_score() -> None:
         for score in (*SCORES, "worst_window 9"):
             name, _, window = score.partition(" ")
             more: dict[str, Any] = {"score": name, "score_window": int(window) if window else None}
-            run = AsyncSettings(**PAIR, dataset_name="demo", **more)
-            array = ConformalSettings(**PAIR, dataset_name="demo", **more)
+            run = make(AsyncSettings, **PAIR, dataset_name="demo", **more)
+            array = make(ConformalSettings, **PAIR, dataset_name="demo", **more)
             assert names.calibration_array(run, per_question) == names.calibration_array(array, per_question)
             paths |= {names.calibration_array(run, per_question), names.async_results(run, per_question)}
         assert len(paths) == 2 * (len(SCORES) + 1)
@@ -355,7 +356,7 @@ def test_a_run_at_a_rate_of_0_or_1_hands_over_nothing_or_everything(
     async def running(pair: dict[str, Any]) -> None:
         if kind == "online":
             del pair["ppl_array_path"]
-        await evaluate_async(AsyncSettings(**pair, **run), own)
+        await evaluate_async(make(AsyncSettings, **pair, **run), own)
 
     with_servers(Says(), making(own, **by_turn), running, **flags)
     decided = [e["rejected"] for s in samples(tmp_path / "run") for e in s["full_history"] if e["model"] == "eval_ppl"]
@@ -406,7 +407,7 @@ def test_a_resumed_run_by_coin_throws_for_each_sample_what_it_threw_before(
         }
 
     async def running(pair: dict[str, Any]) -> None:
-        await evaluate_async(AsyncSettings(**pair, **run), False)
+        await evaluate_async(make(AsyncSettings, **pair, **run), False)
 
     with_servers(Says(never=True), running, **flags)
     assert "a.npy is not read" in capsys.readouterr().err
