@@ -15,7 +15,7 @@ from ATTS.baselines import compare_methods_report
 from ATTS.baselines.compare_methods import compare_methods, order, realised
 from ATTS.baselines.method_settings import CONTROLS, METHODS, MethodsSettings
 from ATTS.baselines.prompts import SPEC_REASON_SCORE
-from ATTS.emulator import Ask, ScriptedLikely, Served, Server, Written
+from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.store.result_folder import samples
 
@@ -37,7 +37,7 @@ def served(role: str, steps: int = 2, later: float = 0.0) -> Served:
         behind = ask.text.rpartition("<|assistant|>")[2].count("step") > 1
         return [-0.1 - len(ask.text) % 7 / 10 - later * behind] * (len(ask.ids) - start)
 
-    content = ScriptedLikely(write, score, lambda ask: {"9": 0.9, "1": 0.1})  # noqa: ARG005
+    content = Scripted(write, score, lambda ask: {"9": 0.9, "1": 0.1})  # noqa: ARG005
     return Served(role=role, name=role, content=content)
 
 
