@@ -1,6 +1,5 @@
 """Rates that hold: p-values, sets by turn, memory banks, the level that follows, intervals over questions."""
 
-import bisect
 import math
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ from scipy import stats
 from ATTS.analysis import intervals
 from ATTS.method.conformal import CalibrationSet, Online, PerTurn, forms
 from ATTS.method.conformal.decision import Draws
-from ATTS.method.conformal.online import SortedScores, gamma_for
+from ATTS.method.conformal.online import gamma_for
 
 scores = st.lists(st.integers(0, 30).map(float), min_size=3, max_size=60)
 rates = st.sampled_from([0.3, 0.4, 0.5, 0.7, 0.9])
@@ -106,25 +105,17 @@ def test_without_scores_nothing_can_be_calibrated() -> None:
         Online(-0.1)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=300), st.sampled_from([1, 2, 3, 2048]))
-def test_sorted_blocks_rank_like_one_sorted_list(steps: list[tuple[bool, int]], size: int) -> None:
-    """With ties, removals and blocks of a few scores, so that ties span blocks and blocks run empty."""
-
-    class Small(SortedScores):
-        MOST = size
-
-    blocks, plain = Small(), list[float]()
-    for remove, value in steps:
-        score = float(value)
-        if remove and score in plain:
-            blocks.remove(score)
-            plain.remove(score)
-            continue
-        expected = bisect.bisect_left(plain, score), plain.count(score), len(plain)
-        assert blocks.rank_and_add(score) == expected
-        bisect.insort(plain, score)
-    assert len(blocks) == len(plain)
-    assert Small(plain).rank_and_add(5.5) == (bisect.bisect_left(plain, 5.5), 0, len(plain))
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=300), st.sampled_from([0, 1, 7, 100]))
+def test_a_bank_ranks_a_score_among_the_newest_ones(values: list[int], window: int) -> None:
+    """Against the p-value counted by hand, ties included."""
+    online, draws = Online(0.4, window=window), Draws(0)
+    for number, value in enumerate(values):
+        bank = values[max(0, number - window) if window else 0 : number]
+        above, equal = sum(other > value for other in bank), bank.count(value)
+        decision = online(float(value), 3)
+        assert decision.p_value == (above + draws.next() * (1 + equal)) / (len(bank) + 1)
+        assert decision.scores == len(bank)
+        assert decision.percentile == ((len(bank) - above - equal) / len(bank) if bank else None)
 
 
 @given(st.integers(0, 10**6))
