@@ -53,7 +53,7 @@ def parse_json(raw: bytes, release: Release) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(release.not_json, f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise Refused(release.not_json, "the body is not an object")
+        raise Refused(release.not_an_object, "the body is not an object")
     return body
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demo_pair import auroc
 from hypothesis import given
 from hypothesis import strategies as st
+from measure import auroc
 
 from ATTS.analysis.accuracy import accuracy, interval, ks, majority_at_k, pass_at_k
 from ATTS.analysis.grading import by_math
