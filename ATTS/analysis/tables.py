@@ -1,6 +1,6 @@
 """Tables of finished runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 COLUMNS = (
@@ -19,9 +19,10 @@ COLUMNS = (
 )
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table. Cells are shown as ``str`` makes them."""
+    lines: list[Sequence[object]] = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -35,7 +36,7 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
     against = run["against_first"]
     return (
         run["run"],
-        f"{percent(run['mean_accuracy'])} ({percent(run['low'])} - {percent(run['high'])})",
+        interval(run["mean_accuracy"], run["low"], run["high"]),
         percent(run["rejection_rate"]),
         percent(run["takeover_rate"]) if run["scored"] else "-",
         f"{sum(run['written_tokens'].values()):,}" if run["written_tokens"] else "-",
@@ -43,18 +44,24 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
         f"{run['wall_seconds']:.1f}" if whole else unknown,
         f"{run['samples'] / run['wall_seconds']:.1f}" if whole else unknown,
         "-" if run["sample_seconds"] is None else f"{run['sample_seconds']:.2f}",
-        _difference(against["accuracy"]) if against else "-",
+        difference(against["accuracy"] if against else None),
         f"{against['speed_up']:.2f}" if against and against["speed_up"] else "-",
         f"{against['sample_speed_up']['ratio']:.2f}" if against and against["sample_speed_up"] else "-",
     )
 
 
-def _difference(part: Mapping[str, float | None]) -> str:
-    mean, low, high = (part[name] for name in ("difference", "low", "high"))
+def difference(part: Mapping[str, float | None] | None) -> str:
+    """In percentage points, with its interval if there is one."""
+    mean, low, high = (part[name] if part else None for name in ("difference", "low", "high"))
     if mean is None:
         return "-"
     bounds = f" ({100 * low:+.1f} - {100 * high:+.1f})" if low is not None and high is not None else ""
     return f"{100 * mean:+.1f}{bounds}"
+
+
+def interval(mean: float | None, low: float | None, high: float | None) -> str:
+    """A share and its interval."""
+    return f"{percent(mean)} ({percent(low)} - {percent(high)})"
 
 
 def accuracy(result: Mapping[str, Any], per_question: bool) -> str:
@@ -75,7 +82,7 @@ def accuracy(result: Mapping[str, Any], per_question: bool) -> str:
         markdown(
             ("stopped", "samples", "accuracy"),
             [
-                (status, str(part["samples"]), percent(part["accuracy"]))
+                (status, part["samples"], percent(part["accuracy"]))
                 for status, part in result["accuracy_by_status"].items()
             ],
         ),
@@ -109,17 +116,11 @@ def _judge(said: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _question(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _question(row: Mapping[str, Any]) -> tuple[object, ...]:
     answers = ", ".join(f"{_cell(answer)} x {count}" for answer, count in list(row["answers"].items())[:3])
-    numbers = (row["right"], row["samples"])
-    return (
-        str(row["question_index"]),
-        _cell(row["reference"]),
-        *map(str, numbers),
-        percent(row["majority"]),
-        str(row["undecided"]),
-        answers,
-    )
+    majority = percent(row["majority"])
+    reference = _cell(row["reference"])
+    return (row["question_index"], reference, row["right"], row["samples"], majority, row["undecided"], answers)
 
 
 def _cell(value: object) -> str:
@@ -128,4 +129,5 @@ def _cell(value: object) -> str:
 
 
 def percent(value: float | None) -> str:
+    """With a decimal; "-" for what is not known."""
     return "-" if value is None else f"{100 * value:.1f} %"

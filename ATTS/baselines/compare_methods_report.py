@@ -9,8 +9,9 @@ import numpy as np
 
 from ATTS.analysis import compare
 from ATTS.analysis.accuracy import interval
-from ATTS.analysis.by_role import WROTE, grades, kinds, tokens
-from ATTS.analysis.tables import percent
+from ATTS.analysis.by_role import grades, kinds, tokens
+from ATTS.analysis.tables import difference, markdown, percent
+from ATTS.analysis.tables import interval as shown
 from ATTS.method.types import Stage
 from ATTS.store import atomic
 from ATTS.store.records import Record
@@ -77,8 +78,8 @@ def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[st
             f"p{q}": float(np.quantile([sample["duration_seconds"] for sample in found], q / 100)) for q in (50, 95)
         },
         "tokens": written,
-        "requests": requests(found),
-        "seconds_by_role": seconds_by_role(found),
+        "requests": _by_stage(found, "requests"),
+        "seconds_by_role": _by_stage(found, "serve_seconds"),  # at the servers
         "takeover_rate": sum(turns) / len(turns) if turns else None,
         "most_in_flight": most_in_flight(found),
         "by_status": summary["by_status"],
@@ -93,16 +94,7 @@ def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(means.mean()), "low": low, "high": high}
 
 
-def requests(found: Sequence[Record]) -> dict[str, int]:
-    return _sum(found, "requests")
-
-
-def seconds_by_role(found: Sequence[Record]) -> dict[str, float]:
-    """At the servers, by stage."""
-    return _sum(found, "serve_seconds")
-
-
-def _sum(found: Sequence[Record], what: str) -> dict[str, Any]:
+def _by_stage(found: Sequence[Record], what: str) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for sample in found:
         for stage, used in sample["usage"].items():
@@ -112,9 +104,9 @@ def _sum(found: Sequence[Record], what: str) -> dict[str, Any]:
 
 def handed_over(sample: Record) -> list[bool]:
     """For every turn (of Speculative Thinking: paragraph; of SpecReason: step) whether the target wrote in it."""
-    written = {entry["turn"] for entry in sample["full_history"] if entry["model"] in WROTE}
-    by_target = {entry["turn"] for entry in sample["full_history"] if entry["model"] == Stage.CONTINUE.value}
-    return [turn in by_target for turn in written]
+    kept = [(entry["turn"], Stage(entry["model"])) for entry in sample["full_history"]]
+    written = {turn for turn, stage in kept if stage.author and not stage.discarded}
+    return [(turn, Stage.CONTINUE) in kept for turn in written]
 
 
 def most_in_flight(found: Sequence[Record]) -> int:
@@ -130,8 +122,7 @@ def most_in_flight(found: Sequence[Record]) -> int:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown."""
-    lines = [COLUMNS, tuple("---" for _ in COLUMNS), *map(_cells, rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(COLUMNS, map(_cells, rows))
 
 
 def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
@@ -142,9 +133,9 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         kept = {"draft": 0, "target": 0} | {author: kept["draft"]}
     return (
         told["method"],
-        _interval(told["accuracy"]),
-        _difference(told["difference"]),
-        *(_interval(told[name]) for name in ("pass_at_k", "majority_at_k")),
+        shown(**told["accuracy"]),
+        difference(told["difference"]),
+        *(shown(**told[name]) for name in ("pass_at_k", "majority_at_k")),
         f"{told['wall_seconds']:.1f}",
         f"{told['samples_per_second']:.1f}",
         f"{told['tokens_per_second']:,.0f}",
@@ -157,19 +148,6 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _interval(told: Mapping[str, float | None]) -> str:
-    return f"{percent(told['mean'])} ({percent(told['low'])} - {percent(told['high'])})"
-
-
-def _difference(told: Mapping[str, float | None] | None) -> str:
-    """In percentage points."""
-    if told is None:
-        return "-"
-    values = (told[name] for name in ("difference", "low", "high"))
-    mean, low, high = ("-" if value is None else f"{100 * value:+.1f}" for value in values)
-    return f"{mean} ({low} - {high})"
-
-
 def target_tokens(told: Mapping[str, Any]) -> int:
     """All that the target wrote, kept or not."""
     kept, lost = told["tokens"]["kept"], told["tokens"]["discarded"]
@@ -178,25 +156,18 @@ def target_tokens(told: Mapping[str, Any]) -> int:
     return int(kept["target"] + lost["target"])
 
 
-def _wall_seconds(told: Mapping[str, Any]) -> float:
-    return float(told["wall_seconds"])
-
-
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Accuracy against wall time and against the target's tokens, intervals included."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
-    for axes, x, label in zip(
-        figure.subplots(1, 2, sharey=True),
-        (_wall_seconds, target_tokens),
-        ("wall seconds", "tokens that the target wrote"),
-        strict=True,
-    ):
-        for told in rows:
+    seconds, tokens = [float(told["wall_seconds"]) for told in rows], list(map(target_tokens, rows))
+    panels = {"wall seconds": seconds, "tokens that the target wrote": tokens}
+    for axes, (label, places) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+        for told, x in zip(rows, places, strict=True):
             mean, low, high = (100 * (told["accuracy"][name] or 0) for name in ("mean", "low", "high"))
             errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-            axes.errorbar([x(told)], [mean], yerr=errors, fmt="o", capsize=3, label=told["method"])
+            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=told["method"])
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)

@@ -10,7 +10,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.analysis.by_role import WROTE
+from ATTS.analysis.by_role import tokens
 from ATTS.baselines import compare_methods_report
 from ATTS.baselines.compare_methods import compare_methods, order, realised
 from ATTS.baselines.method_settings import CONTROLS, METHODS, MethodsSettings
@@ -132,7 +132,7 @@ def test_no_method_writes_more_than_the_budget_and_it_alone_ends_a_sample_withou
     asyncio.run(main())
     for method in methods:
         for sample in samples(tmp_path / method):
-            written = sum(entry["tokens"] for entry in sample["full_history"] if entry["model"] in WROTE)
+            written = sum(tokens([sample])["kept"].values())
             assert sample["exit_status"] == "token_budget"
             assert written == 8
 
