@@ -161,9 +161,10 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
-    seconds, tokens = [float(told["wall_seconds"]) for told in rows], list(map(target_tokens, rows))
-    panels = {"wall seconds": seconds, "tokens that the target wrote": tokens}
-    for axes, (label, places) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+    seconds = [float(told["wall_seconds"]) for told in rows]
+    of_target = [float(target_tokens(told)) for told in rows]
+    labels = ("wall seconds", "tokens that the target wrote")
+    for axes, label, places in zip(figure.subplots(1, 2, sharey=True), labels, (seconds, of_target), strict=True):
         for told, x in zip(rows, places, strict=True):
             mean, low, high = (100 * (told["accuracy"][name] or 0) for name in ("mean", "low", "high"))
             errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
