@@ -29,4 +29,5 @@ loop=("${pair[@]}" --max_problems "$PROBLEMS" --repeats 1 --turns 20 --small_mod
 "$PYTHON" -m ATTS.ref_conformal "${calibrate[@]}" --turns "$CALIBRATED_TURNS" --ppl_array_path "$OUT/by_turn.npy"
 "$PYTHON" -m ATTS.ref_async "${loop[@]}" --ppl_array_path "$OUT/first_chunks.npy" --output_dir "$OUT/marginal"
 "$PYTHON" -m ATTS.ref_async "${loop[@]}" --ppl_array_path "$OUT/by_turn.npy" --output_dir "$OUT/per_turn" --calibration per_turn
-"$PYTHON" scripts/figures/rate_live.py --marginal "$OUT/marginal" --per_turn "$OUT/per_turn" --out "$OUT/rate_live.json"
+"$PYTHON" scripts/figures/rate_live.py --marginal "$OUT/marginal" --per_turn "$OUT/per_turn" \
+    --array "$OUT/by_turn.npy" --out "$OUT/rate_live.json"

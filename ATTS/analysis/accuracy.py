@@ -1,4 +1,4 @@
-"""Accuracy of graded samples: means, pass@k and majority@k by unbiased estimators, intervals over questions."""
+"""Accuracy of graded samples: means, pass@k and majority@k by unbiased estimators, with intervals."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ATTS.analysis import intervals
 from ATTS.tasks.equivalence import Verdict
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +39,20 @@ def accuracy(graded: Sequence[Graded], repeats: int) -> dict[str, Any]:
     for sample in graded:
         groups.setdefault(sample.question, []).append(sample)
     questions = [groups[number] for number in sorted(groups)]
-    means = np.array([sum(s.right for s in group) / len(group) for group in questions])
-    sizes = np.array([len(group) for group in questions])
-    low, high = interval(means, sizes)
-    tried = ks(repeats)
+    mean = intervals.interval([s.right for s in graded], [s.question for s in graded])
+    passed = {str(k): intervals.of_questions([_passes(group, k) for group in questions]) for k in ks(repeats)}
+    voted = {str(k): intervals.of_questions([_majority(group, k) for group in questions]) for k in ks(repeats)}
+    values = {"pass_at_k": passed, "majority_at_k": voted}
     return {
         "questions": len(questions),
-        "mean_accuracy": float(np.average(means, weights=sizes)) if questions else None,
-        "low": low,
-        "high": high,
-        "pass_at_k": {str(k): _mean([_passes(group, k) for group in questions]) for k in tried},
-        "majority_at_k": {str(k): _mean([_majority(group, k) for group in questions]) for k in tried},
+        "mean_accuracy": mean.rate if questions else None,
+        "low": mean.low if questions else None,
+        "high": mean.high if questions else None,
+        **{name: {k: found.rate if questions else None for k, found in by_k.items()} for name, by_k in values.items()},
+        "intervals": {
+            name: {k: [found.low, found.high] if questions else None for k, found in by_k.items()}
+            for name, by_k in values.items()
+        },
         "undecided": sum(s.verdict is Verdict.UNDECIDED for s in graded),
         "unanswered": sum(s.answer is None for s in graded),
         "accuracy_by_status": _by_status(graded),
@@ -95,17 +94,6 @@ def majority_at_k(right: int, others: Sequence[int], silent: int, k: int) -> flo
     return total / comb(samples, k)
 
 
-def interval(means: NDArray[np.float64], sizes: NDArray[np.int_]) -> tuple[float | None, float | None]:
-    """95 % interval of a mean over samples by bootstrap over questions: the repeats of one are not
-    independent. ``means`` and ``sizes`` are per question; None for fewer than two."""
-    if len(means) < 2:
-        return None, None
-    picks = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
-    drawn = (means * sizes)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(low), float(high)
-
-
 def _passes(group: Sequence[Graded], k: int) -> float:
     return pass_at_k(len(group), sum(s.right for s in group), k)
 
@@ -138,7 +126,3 @@ def _by_status(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
     for sample in graded:
         groups.setdefault(sample.status, []).append(sample.right)
     return {status: {"samples": len(g), "accuracy": sum(g) / len(g)} for status, g in sorted(groups.items())}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None

@@ -128,8 +128,7 @@ def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | Non
     like = ~own
     if rule.kind == "per_turn":
         others = made.take(like)
-        by_turn = {int(turn): others.score[others.turn == turn] for turn in np.unique(others.turn)}
-        return PerTurn(by_turn, rule.rate, rule.form, draws)
+        return by_turn(others, rule.rate, rule.form, draws)
     like &= made.turn == 0
     if rule.kind == "per_question":
         like &= made.question == made.question[first]
@@ -138,12 +137,19 @@ def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | Non
     return CalibrationSet(made.score[like], rule.rate, rule.form, draws)
 
 
+def by_turn(made: Decisions, rate: float, form: Form = "published", draws: Draws | None = None) -> PerTurn:
+    """Sets of the scores of these chunks."""
+    turns = [int(turn) for turn in np.unique(made.turn)]
+    scores = {turn: made.score[made.turn == turn] for turn in turns}
+    return PerTurn(scores, rate, form, draws, {turn: made.question[made.turn == turn] for turn in turns})
+
+
 def _fitted(
     rule: Rule, own: Decisions, array: CalibrationArray, rows: Mapping[int, int] | None, draws: Draws | None
 ) -> RejectionRule:
     """The judge of the chunks ``own``, from an array."""
     if rule.kind == "per_turn":
-        return PerTurn(array.by_turn, rule.rate, rule.form, draws)
+        return PerTurn(array.by_turn, rule.rate, rule.form, draws, array.questions_by_turn)
     scores = array.scores
     if rule.kind == "per_question":
         question = int(own.question[0])
@@ -166,12 +172,12 @@ def _decide(judge: RejectionRule, made: Decisions) -> Rejected:
 
 def report(calibration: str, nominal: float, made: Decisions, rejected: Rejected) -> dict[str, Any]:
     """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
-    by_turn = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
+    turns = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
     by_question = [
         {"question": int(q), **_figures(rejected, made.sample, made.question == q)} for q in np.unique(made.question)
     ]
     overall = _figures(rejected, made.question, np.ones(len(made), dtype=bool))
-    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": by_turn, "by_question": by_question}
+    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": turns, "by_question": by_question}
 
 
 def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from ATTS.analysis import folders, metrics, tables
-from ATTS.analysis.accuracy import RESAMPLES, accuracy, interval
+from ATTS.analysis import folders, intervals, metrics, tables
+from ATTS.analysis.accuracy import accuracy
 from ATTS.analysis.folders import Folder
 from ATTS.analysis.grading import by_math, question_of
 from ATTS.errors import UserError
@@ -46,7 +46,7 @@ def _run(
     folder = folders.load(path, dataset_name, repeats, data_dir)
     summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
     summary |= metrics.work(folder.samples) | stored
-    if "per_question" not in stored or dataset_name:
+    if "per_question" not in stored or "intervals" not in stored or dataset_name:
         summary |= accuracy(by_math(folder.samples, folder.references, folder.repeats), folder.repeats)
     summary["sample_seconds"] = _seconds(folder.samples)
     return summary, _costs(folder)
@@ -87,15 +87,15 @@ def _against(a: Row, a_costs: Mapping[int, Row], b: Row, b_costs: Mapping[int, R
             raise UserError(
                 f"question {question} is another one in {a['run']} than in {b['run']}: not the same data set"
             )
-    differences = np.array([right[1][q] - right[0][q] for q in shared])
-    low, high = interval(differences, np.ones(len(shared), dtype=np.int_))
+    differences = [right[1][q] - right[0][q] for q in shared]
+    low, high = intervals.difference(differences)
     clocks = [run["wall_seconds"] / run["samples"] if _has_clock(run) else None for run in (a, b)]
     seconds = _ratio([a_costs[q]["seconds"] for q in shared], [b_costs[q]["seconds"] for q in shared])
     tokens = _ratio([b_costs[q]["tokens"] for q in shared], [a_costs[q]["tokens"] for q in shared])
     return {
         "first": a["run"],
         "questions": len(shared),
-        "accuracy": {"difference": float(differences.mean()), "low": low, "high": high},
+        "accuracy": {"difference": float(np.mean(differences)), "low": low, "high": high},
         "tokens_ratio": tokens,
         "sample_speed_up": seconds,
         "speed_up": clocks[0] / clocks[1] if clocks[0] and clocks[1] else None,
@@ -108,20 +108,12 @@ def _has_clock(run: Row) -> bool:
 
 
 def _ratio(above: Sequence[float | None], below: Sequence[float | None]) -> dict[str, float | None] | None:
-    """Ratio of two means over the same questions with a 95 % interval by bootstrap over questions; None if
-    a run doesn't tell."""
-    if any(value is None for value in (*above, *below)):
+    """Ratio of two means over the same questions with its 95 % interval; None if a run doesn't tell."""
+    a, b = ([value for value in values if value is not None] for values in (above, below))
+    if len(a) < len(above) or len(b) < len(below) or not sum(b):
         return None
-    a, b = np.array(above, dtype=np.float64), np.array(below, dtype=np.float64)
-    if not b.sum():
-        return None
-    if len(a) < 2:
-        return {"ratio": float(a.sum() / b.sum()), "low": None, "high": None}
-    picks = np.random.default_rng(0).integers(len(a), size=(RESAMPLES, len(a)))
-    below_sums = b[picks].sum(axis=1)
-    drawn = a[picks].sum(axis=1)[below_sums > 0] / below_sums[below_sums > 0]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return {"ratio": float(a.sum() / b.sum()), "low": float(low), "high": float(high)}
+    low, high = intervals.ratio(a, b) or (None, None)
+    return {"ratio": sum(a) / sum(b), "low": low, "high": high}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
-"""What scores that come in questions can promise: the repeats of one question are not independent.
+"""All intervals of this project: shares, means and differences of questions, and ratios.
 
-``values`` are 0 or 1 (a chunk was rejected), ``clusters`` say which question each belongs to.
+The sampling units are questions: the repeats of one are not independent, so ``values`` come with
+``clusters`` that say which question each belongs to. An interval is of what other questions like
+these would give. docs/GUARANTEES.md measures how often the intervals cover.
 """
 
 import math
@@ -9,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ATTS.method.conformal.forms import beta_interval
+Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A share with its interval; ``design_effect`` is how many clustered values are worth one."""
+    """A share or mean with its interval; ``design_effect`` is how many clustered values are worth one."""
 
     n: int
     clusters: int
@@ -30,99 +32,109 @@ def _sums(values: NDArray[np.float64], clusters: ArrayLike) -> tuple[NDArray[np.
     return np.bincount(number, weights=values).astype(np.float64), np.bincount(number).astype(np.float64)
 
 
-def design_effect(values: ArrayLike, clusters: ArrayLike) -> float:
-    """Variance of the share over that of as many independent values (Kish, Survey Sampling, 1965).
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """How many independent values say as much about the mean: as estimated, and at the very least."""
 
-    The share is a ratio of sums over clusters, its variance by linearisation; clusters are the
-    sampling units. If all values are the same, nothing can be seen of it, and the worst is taken:
-    each cluster counts once. Never below 1.
-    """
-    x = np.asarray(values, dtype=np.float64)
+    estimate: float
+    least: float
+    degrees: float  # of freedom that as many independent values would have
+
+
+def _worth(x: NDArray[np.float64], clusters: ArrayLike) -> _Worth:
     sums, sizes = _sums(x, clusters)
-    n, k, rate = len(x), len(sizes), float(x.mean())
-    worst = float((sizes**2).sum() / sizes.sum())
-    if k < 2 or rate in (0.0, 1.0):
-        return worst
-    variance = k / (k - 1) * float(((sums - rate * sizes) ** 2).sum()) / n**2
-    return max(1.0, variance / (rate * (1 - rate) / n))
+    total, k = float(sizes.sum()), len(sizes)
+    size = float((sizes**2).sum()) / total  # of the question that a value belongs to, on average
+    mean = (float(sums.sum()) + size / 2) / (total + size)
+    squares = float(((sums - mean * sizes) ** 2).sum()) + size**2 * ((1 - mean) ** 2 + mean**2) / 2
+    variance = (k + 1) / k * squares / (total + size) ** 2
+    whole = np.isin(x, (0.0, 1.0)).all()
+    least, most = total / size, total if whole else math.inf
+    return _Worth(max(least, min(most, mean * (1 - mean) / variance)), least, total - 1 if whole else math.inf)
+
+
+def worth(values: ArrayLike, clusters: ArrayLike) -> float:
+    """The number of independent values, 0 or 1, that tell as much about the mean: p (1 - p) / its variance.
+
+    The mean is a ratio of sums over clusters, its variance by linearisation (Kish, Survey Sampling,
+    1965). Where few questions differ from the rest, the values hardly tell their own variance, so it is
+    that of one more question of which half is 1 and half 0 (as Agresti and Coull, The American
+    Statistician 52, 1998, add values to independent ones): one wrong answer of a thousand doesn't show
+    that repeats are independent. Never less than one value a question (n^2 / sum of squared sizes where
+    sizes differ), and never more than there are if all are 0 or 1.
+    """
+    return _worth(np.asarray(values, dtype=np.float64), clusters).estimate
 
 
 def interval(values: ArrayLike, clusters: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Interval of the share's expectation over questions like these.
+    """Interval of the expectation, over questions like these, of values between 0 and 1.
 
-    Wilson's interval for ``n / design effect`` independent values, Student's quantile for as many
-    degrees of freedom as there are clusters less one in place of the normal one (the effective
-    sample size of Korn and Graubard, Survey Methodology 24, 1998, in Wilson's formula as in Dean and
-    Pagano, Journal of Survey Statistics and Methodology 3, 2015). NaN without values.
+    Clopper and Pearson's interval for as many independent values as these are worth, less by the
+    squared ratio of Student's quantiles because the worth is estimated from so many questions (Korn and
+    Graubard, Survey Methodology 24, 1998). From 0 to 1 for one question, NaN for none.
     """
-    from scipy import stats
+    from scipy import stats  # takes most of a second to import
 
     x = np.asarray(values, dtype=np.float64)
     k = len(np.unique(np.asarray(clusters)))
     if not len(x):
         return Interval(0, 0, math.nan, math.nan, math.nan, math.nan)
-    effect = design_effect(x, clusters)
-    rate, n = float(x.mean()), len(x) / effect
-    quantile = float(stats.t.ppf((1 + confidence) / 2, k - 1)) if k > 1 else math.inf
-    low, high = wilson(rate, n, quantile)
-    return Interval(len(x), k, rate, low, high, effect)
+    rate, found = float(np.clip(x.mean(), 0, 1)), _worth(x, clusters)
+    low, high = 0.0, 1.0
+    if k > 1:
+        upper = (1 + confidence) / 2
+        sure = found.estimate * float(stats.t.ppf(upper, found.degrees) / stats.t.ppf(upper, k - 1)) ** 2
+        low, high = clopper_pearson(rate, max(found.least, sure), confidence)
+    return Interval(len(x), k, rate, low, high, len(x) / found.estimate)
 
 
-def wilson(rate: float, n: float, quantile: float) -> tuple[float, float]:
-    """Wilson, Journal of the American Statistical Association 22, 1927."""
-    if math.isinf(quantile):
-        return 0.0, 1.0
-    q = quantile**2 / n
-    middle, half = (rate + q / 2) / (1 + q), math.sqrt(q * rate * (1 - rate) + q**2 / 4) / (1 + q)
-    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))  # rounding can't leave the rate out
+def of_questions(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of one value a question, such as pass@k: :func:`interval`, each a cluster."""
+    x = np.asarray(values, dtype=np.float64)
+    return interval(x, np.arange(len(x)), confidence)
 
 
-def bootstrap(
-    values: ArrayLike, clusters: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Interval of the same share by drawing questions with replacement (Efron's percentile interval)."""
-    sums, sizes = _sums(np.asarray(values, dtype=np.float64), clusters)
-    picks = np.random.default_rng(seed).integers(len(sizes), size=(resamples, len(sizes)))
-    shares = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    low, high = np.quantile(shares, ((1 - confidence) / 2, (1 + confidence) / 2))
-    return float(low), float(high)
+def clopper_pearson(rate: float, n: float, confidence: float = 0.95) -> Bounds:
+    """Biometrika 26, 1934, by beta quantiles, so that ``n`` need not be whole."""
+    from scipy import stats
+
+    tail, right = (1 - confidence) / 2, rate * n
+    low = float(stats.beta.ppf(tail, right, n - right + 1)) if right > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, right + 1, n - right)) if right < n else 1.0
+    return min(low, rate), max(high, rate)  # rounding can't leave the rate out
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """Where the share of rejected chunks will lie, before any is: ``low`` to ``high``.
+def difference(values: ArrayLike, confidence: float = 0.95) -> Bounds:
+    """Interval of the mean difference of two runs, from one difference a question between -1 and 1.
 
-    ``worth`` is the number of independent scores that the calibration set stands for.
-    """
-
-    scores: int
-    clusters: int
-    worth: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        return (self.high - self.low) / 2
-
-
-def promise(scores: ArrayLike, clusters: ArrayLike, rate: float, new: int = 0, confidence: float = 0.95) -> Promise:
-    """Interval of the share rejected among ``new`` chunks (0: in the long run) of other such questions.
-
-    The beta-binomial of :func:`forms.realised_interval` with both numbers divided by the design
-    effect of "is among the worst ``rate``" in the calibration set itself, and, as that is an estimate,
-    by the squared ratio of Student's quantile to the normal one (as in :func:`interval`).
+    Student's interval with two more questions, one for each run: Bonett and Price, Journal of
+    Educational and Behavioral Statistics 37, 2012, whose formula this is where differences are -1, 0 and
+    1. So runs that agree on every question still have a width.
     """
     from scipy import stats
 
-    x = np.asarray(scores, dtype=np.float64)
-    worst = x > np.quantile(x, 1 - rate, method="inverted_cdf")
-    k = len(np.unique(np.asarray(clusters)))
-    worth = len(x) / design_effect(worst, clusters)
-    if k > 1:
-        upper = (1 + confidence) / 2
-        worth *= float(stats.norm.ppf(upper) / stats.t.ppf(upper, k - 1)) ** 2
-    low, high = beta_interval(
-        rate * (worth + 1), (1 - rate) * (worth + 1), max(1, round(new * worth / len(x))) if new else 0, confidence
-    )
-    return Promise(len(x), k, worth, low, high)
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) < 2:
+        return -1.0, 1.0
+    more = np.append(x, (-1.0, 1.0))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(more) - 1) * stats.sem(more))
+    middle, mean = float(more.mean()), float(x.mean())
+    return max(-1.0, min(middle - half, mean)), min(1.0, max(middle + half, mean))
+
+
+def ratio(above: ArrayLike, below: ArrayLike, confidence: float = 0.95) -> Bounds | None:
+    """Interval of the ratio of two means over the same questions, both positive; None for one question.
+
+    Student's interval of the ratio's logarithm, its variance by linearisation (Cochran, Sampling
+    Techniques, 1977, section 6.3).
+    """
+    from scipy import stats
+
+    a, b = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    k = len(a)
+    if k < 2 or not a.sum() or not b.sum():
+        return None
+    value = float(a.sum() / b.sum())
+    error = math.sqrt(k / (k - 1) * float(((a - value * b) ** 2).sum())) / float(a.sum())
+    factor = math.exp(float(stats.t.ppf((1 + confidence) / 2, k - 1)) * error)
+    return value / factor, value * factor

@@ -5,7 +5,8 @@ from typing import Any
 
 COLUMNS = (
     "run",
-    "accuracy (95 %)",
+    "accuracy of a sample (95 %)",
+    "any of k, as in the paper (95 %)",
     "rejected",
     "handed over",
     "tokens written",
@@ -36,7 +37,8 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
     against = run["against_first"]
     return (
         run["run"],
-        interval(run["mean_accuracy"], run["low"], run["high"]),
+        within(run["mean_accuracy"], (run["low"], run["high"])),
+        _of_most(run, "pass_at_k"),
         percent(run["rejection_rate"]),
         percent(run["takeover_rate"]) if run["scored"] else "-",
         f"{sum(run['written_tokens'].values()):,}" if run["written_tokens"] else "-",
@@ -50,6 +52,18 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _of_most(run: Mapping[str, Any], name: str) -> str:
+    """A measure of k samples at the largest k, which is the number of repeats."""
+    k = max(run[name], key=int)
+    return f"k = {k}: {within(run[name][k], run['intervals'][name][k])}"
+
+
+def within(value: float | None, bounds: Sequence[float | None] | None) -> str:
+    """A share with its interval."""
+    low, high = bounds or (None, None)
+    return percent(value) if low is None else f"{percent(value)} ({percent(low)} - {percent(high)})"
+
+
 def difference(part: Mapping[str, float | None] | None) -> str:
     """In percentage points, with its interval if there is one."""
     mean, low, high = (part[name] if part else None for name in ("difference", "low", "high"))
@@ -59,25 +73,21 @@ def difference(part: Mapping[str, float | None] | None) -> str:
     return f"{100 * mean:+.1f}{bounds}"
 
 
-def interval(mean: float | None, low: float | None, high: float | None) -> str:
-    """A share and its interval."""
-    return f"{percent(mean)} ({percent(low)} - {percent(high)})"
-
-
 def accuracy(result: Mapping[str, Any], per_question: bool) -> str:
     """One graded folder, in words and tables."""
     lines = [
-        f"mean accuracy {percent(result['mean_accuracy'])} ({percent(result['low'])} - {percent(result['high'])},"
-        f" 95 %); {result['questions']} questions, {result['samples']} samples ({result['missing']} missing,"
+        f"accuracy of a sample (mean accuracy) {within(result['mean_accuracy'], (result['low'], result['high']))};"
+        f" {result['questions']} questions, {result['samples']} samples ({result['missing']} missing,"
         f" {result['unanswered']} without an answer, {result['undecided']} undecided)",
         "",
         markdown(
-            ("k", *result["pass_at_k"]),
-            (
-                ("pass@k", *map(percent, result["pass_at_k"].values())),
-                ("majority@k", *map(percent, result["majority_at_k"].values())),
-            ),
+            ("k", "any of k (pass@k), the paper's accuracy", "majority of k"),
+            [
+                (k, *(within(result[name][k], result["intervals"][name][k]) for name in ("pass_at_k", "majority_at_k")))
+                for k in result["pass_at_k"]
+            ],
         ),
+        "(in brackets: 95 % intervals over questions)",
         "",
         markdown(
             ("stopped", "samples", "accuracy"),

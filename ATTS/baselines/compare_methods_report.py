@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 
 from ATTS.analysis import compare
-from ATTS.analysis.accuracy import interval
 from ATTS.analysis.by_role import grades, kinds, tokens
-from ATTS.analysis.tables import difference, markdown, percent
-from ATTS.analysis.tables import interval as shown
+from ATTS.analysis.intervals import of_questions
+from ATTS.analysis.tables import difference, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
 COLUMNS = (
-    *("method", "accuracy (95 %)", "difference (95 %)", "pass@k (95 %)", "majority@k (95 %)"),
+    *("method", "accuracy of a sample (95 %)", "difference (95 %)", "any of k (95 %)", "majority of k (95 %)"),
     *("wall s", "samples/s", "tokens/s"),
     *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
     *("most in flight",),
@@ -89,9 +88,8 @@ def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
-    means = np.array(values, dtype=np.float64)
-    low, high = interval(means, np.ones(len(means), dtype=np.int_))
-    return {"mean": float(means.mean()), "low": low, "high": high}
+    found = of_questions(values)
+    return {"mean": found.rate, "low": found.low, "high": found.high}
 
 
 def _by_stage(found: Sequence[Record], what: str) -> dict[str, Any]:
@@ -133,9 +131,9 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         kept = {"draft": 0, "target": 0} | {author: kept["draft"]}
     return (
         told["method"],
-        shown(**told["accuracy"]),
+        _within(told["accuracy"]),
         difference(told["difference"]),
-        *(shown(**told[name]) for name in ("pass_at_k", "majority_at_k")),
+        *(_within(told[name]) for name in ("pass_at_k", "majority_at_k")),
         f"{told['wall_seconds']:.1f}",
         f"{told['samples_per_second']:.1f}",
         f"{told['tokens_per_second']:,.0f}",
@@ -146,6 +144,10 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         "-" if alone else percent(told["takeover_rate"]),
         str(told["most_in_flight"]),
     )
+
+
+def _within(told: Mapping[str, float | None]) -> str:
+    return within(told["mean"], (told["low"], told["high"]))
 
 
 def target_tokens(told: Mapping[str, Any]) -> int:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from ATTS.console import require
+from ATTS.method.conformal import PerTurn
 from ATTS.runs.flags import TwoServers
+from ATTS.tasks import datasets
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
 METHODS = (
@@ -83,6 +85,13 @@ class MethodsSettings(TwoServers):
         require(not unknown, f"--methods: {', '.join(unknown)} unknown; known are {', '.join((*METHODS, DECODING))}")
         require(bool(self.chosen), "--methods names none")
         require(self.token_budget >= 1, "--token_budget must be at least 1")
+        demo = self.dataset_name == datasets.DEMO
+        calibrated, flag = (self.calibration_problems, "calibration") if demo else (self.max_problems, "max")
+        fewest = PerTurn.fewest(self.rejection_rate)
+        require(
+            "per_turn" not in self.chosen or calibrated >= fewest,
+            f"per_turn among --methods needs at least {fewest} questions to calibrate on: --{flag}_problems",
+        )
 
     @property
     def chosen(self) -> list[str]:

@@ -133,5 +133,5 @@ def text(result: dict[str, Any]) -> str:
         f"budget {result['budget']} of {result['repeats']}: {percent(result['budget'] / result['repeats'])} asked,"
         f" {percent(result['rate'])} of the scored chunks rejected ({percent(result['low'])} -"
         f" {percent(result['high'])}, 95 % over questions); {result['questions_inside']} of {result['questions']}"
-        f" questions inside their interval; accuracy {percent(result['mean_accuracy'])}"
+        f" questions inside their interval; mean accuracy {percent(result['mean_accuracy'])}"
     )

@@ -43,9 +43,10 @@ class _Turns:
     def _rule(self, turn: int) -> PerTurn:
         """Calibrated on all turns up to ``turn``, whose scores are complete."""
         scores = {of: [own[key] for key in sorted(own)] for of, own in self.scores.items() if of <= turn}
+        questions = {of: [row for row, _ in sorted(own)] for of, own in self.scores.items() if of <= turn}
         say(f"turn {turn}: {len(scores[turn])} scores of {len({row for row, _ in self.scores[turn]})} questions")
         try:
-            return PerTurn(scores, self._rate)
+            return PerTurn(scores, self._rate, questions=questions)
         except ValueError as error:
             raise UserError(f"calibration by turn stops at turn {turn}: {error}; use more questions") from None
 
@@ -92,6 +93,9 @@ async def calibrate_turns(
 
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
+    fewest = PerTurn.fewest(settings.rejection_rate)
+    if len(asked) < fewest:
+        raise UserError(f"calibration by turn needs at least {fewest} questions, and there are {len(asked)}")
     keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
     turns = _Turns(len(keys), settings.turns, settings.rejection_rate)
     journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)

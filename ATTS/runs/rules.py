@@ -20,7 +20,7 @@ from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Online, PerTurn, 
 from ATTS.method.conformal.bound import Bound, QuestionBudget
 from ATTS.method.conformal.decision import Draws
 from ATTS.method.score import recorded
-from ATTS.runs import expected_rates, names
+from ATTS.runs import announce, names
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
@@ -172,11 +172,11 @@ def _fixed(
     draws = Draws(settings.seed) if form == "smoothed" else None
     rule: RejectionRule
     if kind == "per_turn":
-        rule = per_turn = PerTurn(array.by_turn, rate, form, draws)
-        expected_rates.by_turn(settings, array, per_turn, len(asked))
+        rule = per_turn = PerTurn(array.by_turn, rate, form, draws, array.questions_by_turn)
+        announce.by_turn(settings, array, per_turn, asked)
     elif kind == "marginal":
         rule = CalibrationSet(array.scores, rate, form, draws)
-        expected_rates.first_chunks(settings, array, len(asked))
+        announce.first_chunks(settings, array, asked)
     else:
         return _by_question(settings, kind, array, path, asked, draws)
     return RejectionRules(kind, array, lambda _: rule, draws)
@@ -198,7 +198,7 @@ def _by_question(
         few = [index for index, row in rows.items() if not np.isfinite(array.scores[row]).all()]
         if few:
             say(f"{len(few)} questions have fewer scores than were asked for, the first of them question {few[0]}")
-        expected_rates.of_a_question(settings, array.scores.shape[1])
+        announce.of_a_question(settings, array.scores.shape[1])
         return RejectionRules(kind, array, lambda key: own[key.question.index], draws)
     groups = array.by_group
     if not groups:
@@ -211,8 +211,8 @@ def _by_question(
     if missing:
         raise UserError(f"{path} has no scores of the group {min(missing)!r}; it has {', '.join(sorted(groups))}")
     sets = {group: CalibrationSet(groups[group], rate, form, draws) for group in members}
-    for group, count in sorted(members.items()):
-        expected_rates.first_chunks(settings, array, count, group)
+    for group in sorted(members):
+        announce.first_chunks(settings, array, asked, group)
     return RejectionRules(kind, array, lambda key: sets[key.question.group], draws)
 
 

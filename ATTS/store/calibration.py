@@ -44,6 +44,13 @@ class CalibrationArray:
         return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
 
     @property
+    def questions_by_turn(self) -> dict[int, NDArray[np.int32]]:
+        """Of each score in :attr:`by_turn` its question."""
+        assert self.turns is not None
+        assert self.questions is not None
+        return {int(turn): self.questions[self.turns == turn] for turn in np.unique(self.turns)}
+
+    @property
     def groups(self) -> NDArray[np.str_] | None:
         """The group of each score's question; None if the array doesn't tell groups."""
         about = self.provenance or {}

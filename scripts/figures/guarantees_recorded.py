@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ATTS.analysis import expected_rates
 from ATTS.analysis.audit_rate import Decisions, Rule, again
-from ATTS.method.conformal import CalibrationSet, PerTurn
+from ATTS.analysis.audit_rate import by_turn as sets_by_turn
+from ATTS.method.conformal import CalibrationSet, forms
 
 Figures = dict[str, Any]
 RATE = 0.4
@@ -30,27 +32,51 @@ def halves(questions: NDArray[np.int_], splits: int, seed: int = 0) -> Iterator[
         yield half
 
 
-def per_turn(made: Decisions, splits: int, turns: int = 10, seed: int = 0) -> list[Figures]:
-    """Rates by turn: as recorded, and by a set a turn fitted on half of the questions and tested on the other."""
-    rates: dict[int, list[float]] = defaultdict(list)
+INSIDE = 0.9  # of the splits: a 95 % interval, less what 70 questions let vary
+
+
+def promised(calibration: Decisions, new: Decisions) -> tuple[float, float]:
+    """The 95 % interval that the chunks of a set promise to those of other questions."""
+    questions = len(np.unique(new.question))
+    repeats = max(1, len(new) // questions)
+    made = expected_rates.others(calibration.score, calibration.question, RATE, "published", questions, repeats)
+    return made.interval(len(new))
+
+
+def per_turn(made: Decisions, splits: int, seed: int = 0, calibration: Decisions | None = None) -> list[Figures]:
+    """By turn: as recorded, and by sets fitted on half of the questions: how often the rate of the other half lies
+    in the interval promised to it, and in the one for independent scores. ``calibration``: fitted on the chunks of
+    that half in another run, which can't keep the promise if its scores are others. Turns with a set of their own."""
+    from_run = made if calibration is None else calibration
+    found: dict[int, list[tuple[float, bool, bool]]] = defaultdict(list)
     for half in halves(np.unique(made.question), splits, seed):
-        fitted = np.isin(made.question, half)
-        judge = PerTurn({t: made.score[fitted & (made.turn == t)] for t in range(int(made.turn.max()) + 1)}, RATE)
-        for turn in range(turns):
-            new = made.score[~fitted & (made.turn == turn)].tolist()
-            if new:
-                rates[turn].append(float(np.mean([judge(score, turn).rejected for score in new])))
+        fitted = from_run.take(np.isin(from_run.question, half))
+        tested = made.take(~np.isin(made.question, half))
+        judge = sets_by_turn(fitted, RATE)
+        for turn in range(judge.own):
+            new, old = tested.take(tested.turn == turn), fitted.take(fitted.turn == turn)
+            if not len(new):
+                continue
+            rate = float(np.mean([judge(score, turn).rejected for score in new.score.tolist()]))
+            low, high = promised(old, new)
+            k = forms.threshold(len(old), RATE, "published")
+            pooled = forms.realised_interval(len(old), k, len(new))
+            found[turn].append((rate, low <= rate <= high, pooled[0] <= rate <= pooled[1]))
     return [
         {
             "turn": turn,
             "n": int((made.turn == turn).sum()),
             "questions": len(np.unique(made.question[made.turn == turn])),
+            "splits": len(of_turn),
             "recorded": float(made.rejected[made.turn == turn].mean()),
-            "per turn": float(np.mean(of_turn)),
-            "standard deviation of a split": float(np.std(of_turn)),
-            "reached": abs(float(np.mean(of_turn)) - RATE) <= 0.025,
+            "per turn": float(np.mean([rate for rate, _, _ in of_turn])),
+            "standard deviation of a split": float(np.std([rate for rate, _, _ in of_turn])),
+            "inside": float(np.mean([inside for _, inside, _ in of_turn])),
+            "inside, scores as independent": float(np.mean([pooled for _, _, pooled in of_turn])),
+            "reached": float(np.mean([inside for _, inside, _ in of_turn])) >= INSIDE,
         }
-        for turn, of_turn in sorted(rates.items())
+        for turn, of_turn in sorted(found.items())
+        if len(of_turn) >= splits / 2
     ]
 
 
@@ -129,27 +155,37 @@ def online(made: Decisions, shuffles: int, cold: int = 300) -> Figures:
 
 
 def grouped(groups: Mapping[str, Sequence[NDArray[np.float64]]], splits: int, seed: int = 0) -> list[Figures]:
-    """First chunks of several data sets, question by question: the rate of each with a set for each and with one
-    for all, fitted on half of the questions of each and tested on the others."""
-    rates: dict[str, dict[str, list[float]]] = {name: {"grouped": [], "marginal": []} for name in groups}
+    """First chunks of several data sets, question by question, fitted on half of the questions of each and tested on
+    the others: how often the rate lies in the interval promised to the group, with its own set and with one for all."""
+    found: dict[str, list[tuple[float, float, bool, bool]]] = {name: [] for name in groups}
     chosen = {
         name: list(halves(np.arange(len(scores)), splits, seed + number))
         for number, (name, scores) in enumerate(groups.items())
     }
     for number in range(splits):
-        fitted = {name: np.concatenate([scores[q] for q in chosen[name][number]]) for name, scores in groups.items()}
-        common = CalibrationSet(np.concatenate(list(fitted.values())), RATE)
+        fitted = {name: [scores[q] for q in chosen[name][number]] for name, scores in groups.items()}
+        common = CalibrationSet(np.concatenate([own for scores in fitted.values() for own in scores]), RATE)
         for name, scores in groups.items():
             left = np.setdiff1d(np.arange(len(scores)), chosen[name][number])
-            new = np.concatenate([scores[q] for q in left]).tolist()
-            for kind, judge in (("grouped", CalibrationSet(fitted[name], RATE)), ("marginal", common)):
-                rates[name][kind].append(float(np.mean([judge(score).rejected for score in new])))
+            new = np.concatenate([scores[q] for q in left])
+            own = np.concatenate(fitted[name])
+            of = np.repeat(np.arange(len(fitted[name])), [len(chunks) for chunks in fitted[name]])
+            low, high = expected_rates.others(
+                own, of, RATE, "published", len(left), max(1, len(new) // len(left))
+            ).interval(len(new))
+            by_group, by_all = (
+                float(np.mean([judge(score).rejected for score in new.tolist()]))
+                for judge in (CalibrationSet(own, RATE), common)
+            )
+            found[name].append((by_group, by_all, low <= by_group <= high, low <= by_all <= high))
     return [
         {
             "group": name,
             "questions": len(groups[name]),
-            **{kind: float(np.mean(values)) for kind, values in found.items()},
-            "reached": abs(float(np.mean(found["grouped"])) - RATE) <= 0.03,
+            **dict(
+                zip(("grouped", "marginal", "inside", "inside, marginal"), np.mean(rows, axis=0).tolist(), strict=True)
+            ),
+            "reached": float(np.mean([row[2] for row in rows])) >= INSIDE,
         }
-        for name, found in rates.items()
+        for name, rows in found.items()
     ]

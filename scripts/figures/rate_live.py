@@ -1,24 +1,28 @@
-"""Marginal beside per-turn calibration on live runs: bash scripts/measure_rate_live.sh (starts the servers).
+r"""Marginal beside per-turn calibration on live runs: bash scripts/measure_rate_live.sh (starts the servers).
 
-python scripts/figures/rate_live.py --marginal results/rate_live/marginal --per_turn results/rate_live/per_turn
+python scripts/figures/rate_live.py --marginal results/rate_live/marginal --per_turn results/rate_live/per_turn \
+    --array results/rate_live/by_turn.npy
 
-Exits with 1 if a turn's rate misses the asked one by more than 0.04, or has fewer than 400 decisions.
+Exits with 1 if a turn's rate is not what its calibration scores let expect: more than 2.5 standard deviations off, as
+one turn in 80 is by chance, or if a turn has fewer than 400 decisions.
 """
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from ATTS import console
-from ATTS.analysis import audit_rate
+from ATTS.analysis import audit_rate, expected_rates
 from ATTS.analysis.tables import percent
 from ATTS.errors import UserError
-from ATTS.store import atomic
+from ATTS.store import atomic, calibration
+from ATTS.store.calibration import CalibrationArray
 from ATTS.store.result_folder import read_summary
 
-TURNS, FEWEST, WITHIN = 4, 400, 0.04
+TURNS, FEWEST, MOST = 4, 400, 2.5  # turns, decisions, standard deviations
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
     overall = [run["rates"] for run in runs.values()]
     line("rejected, all turns", [f"{r['rate']:.3f} ({r['low']:.3f} - {r['high']:.3f}; {r['n']})" for r in overall])
     line(
-        "accuracy (95 %)",
+        "accuracy of a sample (95 %)",
         [f"{percent(r['mean_accuracy'])} ({percent(r['low'])} - {percent(r['high'])})" for r in runs.values()],
     )
     line("target's tokens a sample", [f"{run['tokens a sample']['target']:.1f}" for run in runs.values()])
@@ -56,15 +60,32 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def missed(rates: dict[str, Any]) -> list[str]:
-    by_turn = {row["turn"]: row for row in rates["by_turn"]}
+def misses(rates: dict[str, Any], array: CalibrationArray) -> list[float]:
+    """By how many standard deviations each turn's rate misses the one that its calibration scores let expect: of
+    those scores and of the run's decisions, as :mod:`ATTS.analysis.expected_rates` has them; NaN without either."""
     found = []
     for turn in range(TURNS):
-        row = by_turn.get(turn, {"n": 0, "rate": float("nan")})
-        if row["n"] < FEWEST:
-            found.append(f"turn {turn}: {row['n']} decisions, {FEWEST} are needed")
-        elif abs(row["rate"] - rates["nominal"]) > WITHIN:
-            found.append(f"turn {turn}: {row['rate']:.3f} rejected, asked {rates['nominal']:.3f} +- {WITHIN}")
+        row = next((row for row in rates["by_turn"] if row["turn"] == turn), None)
+        scores = array.by_turn.get(turn)
+        if row is None or scores is None:
+            found.append(math.nan)
+            continue
+        expected = expected_rates.others(
+            scores, array.questions_by_turn[turn], rates["nominal"], "published", questions=row["n"]
+        )
+        found.append((row["rate"] - expected.mean) / math.sqrt(expected.variance))
+    return found
+
+
+def missed(rates: dict[str, Any], array: CalibrationArray) -> list[str]:
+    """What the gate refuses, a line each."""
+    counts = {row["turn"]: row["n"] for row in rates["by_turn"]}
+    found = []
+    for turn, off in enumerate(misses(rates, array)):
+        if counts.get(turn, 0) < FEWEST:
+            found.append(f"turn {turn}: {counts.get(turn, 0)} decisions, {FEWEST} are needed")
+        elif not abs(off) <= MOST:
+            found.append(f"turn {turn}: the rate is {off:+.1f} standard deviations off, at most {MOST} is chance")
     return found
 
 
@@ -72,18 +93,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--marginal", type=Path, required=True)
     parser.add_argument("--per_turn", type=Path, required=True)
+    parser.add_argument("--array", type=Path, required=True, help="by turn, of the second run")
     parser.add_argument("--out", type=Path, help="where the figures go as JSON")
     args = parser.parse_args()
     try:
         runs = {"marginal": figures(args.marginal), "per turn": figures(args.per_turn)}
+        array = calibration.load(args.array, False)
     except UserError as problem:
         sys.exit(console.fail(problem))
+    rates = runs["per turn"]["rates"]
+    rates["standard deviations off, by turn"] = misses(rates, array)
     print(table(runs))
+    print("per turn, standard deviations off: " + ", ".join(f"{off:+.1f}" for off in misses(rates, array)))
     if args.out:
         atomic.write(args.out, json.dumps(runs, indent=1).encode() + b"\n")
-    for line in missed(runs["per turn"]["rates"]):
+    for line in missed(rates, array):
         print(f"not reached: {line}", file=sys.stderr)
-    sys.exit(1 if missed(runs["per turn"]["rates"]) else 0)
+    sys.exit(1 if missed(rates, array) else 0)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ import itertools
 from collections import Counter
 from typing import Any
 
+import guarantees_simulated
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from measure import auroc
+from scipy import stats
 
-from ATTS.analysis.accuracy import accuracy, interval, ks, majority_at_k, pass_at_k
+from ATTS.analysis import intervals
+from ATTS.analysis.accuracy import accuracy, ks, majority_at_k, pass_at_k
 from ATTS.analysis.grading import by_math
 
 
@@ -66,22 +69,49 @@ def test_pass_and_majority_at_k_are_means_over_all_draws(right: int, others: lis
     assert majority_at_k(right, others, silent, k) == pytest.approx(np.mean(majorities))
 
 
-def test_an_interval_covers_the_mean_of_clustered_samples() -> None:
-    """Over 200 simulated runs of 40 questions by 8 repeats whose repeats agree, 95 % intervals cover about 95 %."""
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(200):
-        chances = rng.beta(0.5, 0.5, size=40)  # expectation 0.5, strongly clustered by question
-        means = rng.binomial(8, chances) / 8
-        low, high = interval(means, np.full(40, 8))
-        assert low is not None
-        assert high is not None
-        covered += low <= 0.5 <= high
-    assert 0.89 <= covered / 200 <= 0.99
+def test_intervals_cover_near_one_where_the_bootstrap_does_not() -> None:
+    """The short form of the table in docs/GUARANTEES.md: 15 questions, where little is seen of rare failures."""
+    for repeats, truth in ((1, 0.99), (16, 0.98), (16, 0.5)):
+        figures = guarantees_simulated.accuracies(15, repeats, truth, runs=60)
+        assert min(figures["mean accuracy"], figures["pass@k"]) >= 0.9, figures
+    assert guarantees_simulated.accuracies(15, 16, 0.99, runs=60)["pass@k, by bootstrap"] < 0.5
+    for pair in ((0.98, 0.98), (0.95, 0.99)):
+        assert guarantees_simulated.differences(15, 1, *pair, runs=60)["covered"] >= 0.9
 
 
-def test_one_question_has_no_interval() -> None:
-    assert interval(np.array([0.5]), np.array([4])) == (None, None)
+def test_questions_that_are_all_right_leave_as_much_open_as_their_number() -> None:
+    """By the rule of three 48 of 48 leave 6 %, by 97.5 % on one side 7.4 %, whatever the repeats of each."""
+    for repeats in (1, 4, 16):
+        found = intervals.interval([True] * 48 * repeats, np.repeat(np.arange(48), repeats))
+        assert (found.low, found.high) == (pytest.approx(0.025 ** (1 / 48)), 1.0)
+    result = graded(dict.fromkeys(range(96), "1"), ["1"] * 48, 2)
+    assert result["low"] == result["intervals"]["pass_at_k"]["2"][0] == pytest.approx(0.926, abs=1e-3)
+    low, high = intervals.difference([0.0] * 48)
+    assert -0.1 < low < 0 < high < 0.1
+
+
+def test_independent_values_have_the_interval_of_clopper_and_pearson() -> None:
+    """SciPy's own, for one value a question."""
+    for right in (0, 3, 14, 15):
+        exact = stats.binomtest(right, 15).proportion_ci(method="exact")
+        found = intervals.interval([1] * right + [0] * (15 - right), range(15))
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), min_size=1, max_size=12))
+def test_a_question_counts_once_at_least_and_its_samples_at_most(by_question: list[list[int]]) -> None:
+    values = [value for question in by_question for value in question]
+    questions = [number for number, question in enumerate(by_question) for _ in question]
+    worth = intervals.worth(values, questions)
+    assert len(values) ** 2 / sum(len(q) ** 2 for q in by_question) - 1e-9 <= worth <= len(values) + 1e-9
+
+
+def test_one_question_tells_nothing() -> None:
+    found = intervals.interval([1, 1, 0, 0], [0] * 4)
+    assert (found.low, found.high) == (0, 1)
+    assert intervals.difference([0.5]) == (-1, 1)
+    assert intervals.ratio([1.0], [2.0]) is None
+    assert accuracy([], 2)["low"] is None
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))

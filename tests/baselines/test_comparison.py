@@ -54,8 +54,8 @@ def settings(one: Server, two: Server, folder: Path, **more: Any) -> MethodsSett
         "token_budget": 120,
         "small_model_max_tokens": 6,
         "evalator_max_tokens": 6,
-        "calibration_problems": 3,
-        "sample_size": 2,
+        "calibration_problems": 20,
+        "sample_size": 1,
         "spe_config": ROOT / "configs/speculative_thinking/demo.yml",
         "output_dir": folder,
     }
@@ -199,6 +199,7 @@ def test_the_number_under_way_is_the_greatest_overlap() -> None:
         ({"methods": "atts,magic"}, "magic unknown"),
         ({"methods": ","}, "names none"),
         ({"max_problems": 1}, "--max_problems must be at least --blocks"),
+        ({"calibration_problems": 19}, "per_turn among --methods needs at least 20 .*: --calibration_problems"),
         ({"token_budget": 0}, "--token_budget must be at least 1"),
     ],
 )

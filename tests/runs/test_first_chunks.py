@@ -72,12 +72,23 @@ def with_servers(says: Says, *uses: Callable[[dict[str, Any]], Awaitable[Any]], 
     return asyncio.run(run())
 
 
+def asking(folder: Path, questions: int) -> dict[str, Any]:
+    path = folder / f"{questions}.jsonl"
+    rows = [{"problem": f"question <{i}>", "answer": "1", "group": "ab"[i % 2]} for i in range(questions)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"dataset_name": str(path), "ppl_array_path": folder / "a.npy"}
+
+
 @pytest.fixture
 def flags(tmp_path: Path) -> dict[str, Any]:
-    path = tmp_path / "questions.jsonl"
-    rows = [{"problem": f"question <{i}>", "answer": "1", "group": "ab"[i % 2]} for i in range(QUESTIONS)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"dataset_name": str(path), "ppl_array_path": tmp_path / "a.npy"}
+    return asking(tmp_path, QUESTIONS)
+
+
+def for_turns(folder: Path, turns: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Flags, and those of a calibration with 80 samples: a calibration by turn needs 20 questions."""
+    if turns == 1:
+        return asking(folder, QUESTIONS), {"turns": 1}
+    return asking(folder, 8 * QUESTIONS), {"turns": turns, "sample_size": 2}
 
 
 def making(per_question: bool = False, **more: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
@@ -156,10 +167,9 @@ def test_a_greedy_draft_is_asked_once_for_a_score(flags: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("turns", [1, 3])
-def test_an_array_remembers_how_answers_were_read_and_fits_runs_that_read_alike(
-    flags: dict[str, Any], turns: int
-) -> None:
+def test_an_array_remembers_how_answers_were_read_and_fits_runs_that_read_alike(tmp_path: Path, turns: int) -> None:
     """Boxes in thoughts: answers by default, none with --answer_after_think."""
+    flags, made_by = for_turns(tmp_path, turns)
     kind: dict[str, Any] = {"calibration": "per_turn"} if turns > 1 else {}
     asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
 
@@ -167,9 +177,9 @@ def test_an_array_remembers_how_answers_were_read_and_fits_runs_that_read_alike(
         rules.make(AsyncSettings(**PAIR, **flags, **kind, **more), False, asked)
 
     with pytest.raises(UserError, match=r"no first chunk|calibration by turn stops at turn 0"):
-        with_servers(Says(thought=True), making(turns=turns), **flags)
+        with_servers(Says(thought=True), making(**made_by), **flags)
     says = Says(thought=True)
-    with_servers(says, making(answer_after_think=True, turns=turns), **flags)
+    with_servers(says, making(answer_after_think=True, **made_by), **flags)
     assert len(says.scored) == turns * 80
     fits(answer_after_think=True)
     fits(answer_after_think=True, extract_mode="llm")
@@ -179,15 +189,16 @@ def test_an_array_remembers_how_answers_were_read_and_fits_runs_that_read_alike(
         fits(answer_after_think=True, extract_mode="published")
     fits(force=True)
     with pytest.raises(UserError, match="is another array"):
-        with_servers(Says(thought=True), making(turns=turns), **flags)
+        with_servers(Says(thought=True), making(**made_by), **flags)
 
 
-def test_an_array_without_the_newer_fields_is_made_again_unless_it_is_by_turn(flags: dict[str, Any]) -> None:
+def test_an_array_without_the_newer_fields_is_made_again_unless_it_is_by_turn(tmp_path: Path) -> None:
     """One by turn never had scores of chunks that answer; one of first chunks had."""
-    path = flags["ppl_array_path"]
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
     for turns, kind in ((1, None), (3, "per_turn")):
-        with_servers(Says(), making(turns=turns, force=True), **flags)
+        flags, made_by = for_turns(tmp_path, turns)
+        path = flags["ppl_array_path"]
+        asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+        with_servers(Says(), making(**made_by, force=True), **flags)
         about = json.loads(path.with_suffix(".json").read_text())
         for name in calibration.UNTOLD | {"compat": None}:
             del about["made_for"][name]
@@ -215,11 +226,10 @@ def test_for_a_run_as_published_every_chunk_is_scored_and_other_arrays_are_refus
 
 
 @pytest.mark.parametrize("kind", ["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"])
-def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(
-    flags: dict[str, Any], tmp_path: Path, kind: str
-) -> None:
+def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_path: Path, kind: str) -> None:
     """Through every kind; perplexity is recorded beside it; arrays of the other score are refused."""
-    own, turns, score = kind == "per_question", 3 if kind == "per_turn" else 1, {"score": "sum"}
+    own = kind == "per_question"
+    flags, made_by = for_turns(tmp_path, 3 if kind == "per_turn" else 1)
     array = flags["ppl_array_path"]
     run: dict[str, Any] = {"repeats": 4, "turns": 3, "output_dir": tmp_path / "run", "score": "sum"}
     if kind not in ("marginal", "per_question"):
@@ -230,7 +240,7 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(
             del pair["ppl_array_path"]
         await evaluate_async(AsyncSettings(**pair, **run), own)
 
-    with_servers(Says(), making(own, turns=turns, **score), running, **flags)
+    with_servers(Says(), making(own, score="sum", **made_by), running, **flags)
     made = calibration.load(array, None)
     assert made.score.name == "sum"
     assert np.nanmin(made.scores) >= 0
@@ -240,7 +250,10 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(
     assert sorted(e["sum"] for e in entries) == sorted(decided.score.tolist())
     assert all(1 <= e["ppl"] <= np.e for e in entries)
     assert max(e["sum"] for e in entries) > 3
-    judge = {"per_turn": lambda: PerTurn(made.by_turn, 0.4), "marginal": lambda: CalibrationSet(made.scores, 0.4)}
+    judge = {
+        "per_turn": lambda: PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn),
+        "marginal": lambda: CalibrationSet(made.scores, 0.4),
+    }
     for entry in entries if kind in judge else []:
         verdict = judge[kind]()(entry["sum"], entry["turn"])
         assert (entry["percentile"], entry["rejected"]) == verdict[:2]

@@ -253,9 +253,16 @@ def entries(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own(data: Path, tmp_path: Path) -> None:
-    """Also: interrupted after some steps it goes on without doing them again; the wrong kinds are refused."""
+    """Also: interrupted after some steps it goes on without doing them again; the wrong kinds are refused, and too
+    few questions before any request."""
     array = tmp_path / "turns.npy"
-    flags = {"dataset_name": str(data), "ppl_array_path": array, "sample_size": 6, "turns": 4}
+    few = {"dataset_name": str(data), "ppl_array_path": array, "sample_size": 6, "turns": 4}
+    with pytest.raises(UserError, match="needs at least 20 questions, and there are 10"):
+        with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **few)
+    rows = [{"problem": f"{q.problem}, {i}", "answer": q.answer} for i, q in enumerate(QUESTIONS * 6)]
+    data = tmp_path / "more.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = {"dataset_name": str(data), "ppl_array_path": array, "sample_size": 2, "turns": 4}
 
     def partial() -> list[dict[str, Any]]:
         path = array.with_suffix(".partial.jsonl")
@@ -280,10 +287,10 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
     assert made.provenance is not None
     assert made.provenance["scores_by_turn"]["0"] == (made.turns == 0).sum() <= 60
 
-    run = {"dataset_name": str(data), "ppl_array_path": array, "repeats": 3, "turns": 6, "output_dir": tmp_path / "run"}
+    run = {"dataset_name": str(data), "ppl_array_path": array, "repeats": 1, "turns": 6, "output_dir": tmp_path / "run"}
     chosen = {**run, "calibration": "per_turn"}
     with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **chosen)
-    judge = PerTurn(made.by_turn, 0.4)
+    judge = PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn)
     count = 0
     for _, entry in entries(tmp_path / "run"):
         verdict = judge(entry["ppl"], entry["turn"])

@@ -1,8 +1,7 @@
 """The decision: a chunk's score against calibration scores. Each formula stands with its source.
 
 Scores are perplexities under the target; higher is worse. :mod:`forms` holds the formulas,
-:mod:`sets` what is calibrated beforehand, :mod:`online` what is learnt on the way, :mod:`clustered`
-what scores that come in questions can promise.
+:mod:`sets` what is calibrated beforehand, :mod:`online` what is learnt on the way.
 """
 
 from ATTS.method.conformal.decision import Coin, Decision, RejectionRule

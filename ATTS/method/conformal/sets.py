@@ -59,12 +59,14 @@ class CalibrationSet:
 class PerTurn:
     """A calibration set for each turn (Mondrian conformal prediction: Vovk et al. 2005, section 4.5).
 
-    A turn with fewer than ``FEWEST`` scores shares one set with all turns behind it, and so do turns
-    that were never calibrated: what is left there are the few hard questions, and sets of a handful
-    of scores would promise nothing. Raises ValueError if the scores can't support the rate.
+    ``questions`` names the question of each score; None: all are of different ones. The scores of one
+    question agree, so a turn counts by its questions: one whose scores are worth fewer than ``FEWEST``
+    shares one set with all turns behind it, and so do turns that were never calibrated: what is left
+    there are the few hard questions, and sets of a handful would promise nothing. Raises ValueError if the
+    first turn has too few, or its scores can't support the rate.
     """
 
-    FEWEST = 20  # independent scores: the realised rate's standard deviation is then 0.1 at a rate of 0.4
+    FEWEST = 20  # independent questions: the realised rate's standard deviation is then 0.1 at a rate of 0.4
 
     def __init__(
         self,
@@ -72,19 +74,45 @@ class PerTurn:
         rejection_rate: float,
         form: Form = "published",
         draws: Draws | None = None,
+        questions: Mapping[int, Sequence[int] | NDArray[np.signedinteger]] | None = None,
     ) -> None:
-        scores = [np.asarray(by_turn.get(turn, ()), dtype=np.float64) for turn in range(max(by_turn, default=-1) + 1)]
-        fewest = max(self.FEWEST, smallest_calibration_set(rejection_rate)) if 0 < rejection_rate < 1 else self.FEWEST
-        own = next((turn for turn, of_turn in enumerate(scores) if len(of_turn) < fewest), len(scores))
-        if 0 < own < len(scores) and sum(map(len, scores[own:])) < fewest:
+        turns = range(max(by_turn, default=-1) + 1)
+        scores = [np.asarray(by_turn.get(turn, ()), dtype=np.float64) for turn in turns]
+        if questions is None:
+            firsts = np.cumsum([0, *map(len, scores)])
+            of = [first + np.arange(len(of_turn)) for first, of_turn in zip(firsts, scores, strict=False)]
+        else:
+            of = [np.asarray(questions.get(turn, ()), dtype=np.int_) for turn in turns]
+        fewest = self.fewest(rejection_rate)
+        own = next((turn for turn in turns if _independent(of[turn]) < fewest), len(scores))
+        if own == 0:
+            worth = _independent(of[0]) if of else 0.0
+            raise ValueError(
+                f"{len(scores[0]) if scores else 0} calibration scores are too few to calibrate by turn: those of the"
+                f" first turn are worth {worth:.3g} independent questions, at least {fewest} questions are needed"
+            )
+        if own < len(scores) and _independent(np.concatenate(of[own:])) < fewest:
             own -= 1  # too few even together
         shared = scores[own:] or scores[-1:]
         self.own = own
-        sets = [*scores[:own], np.concatenate(shared) if shared else np.array([])]
-        self._sets = [CalibrationSet(of_turn, rejection_rate, form, draws) for of_turn in sets]
+        self._sets = [
+            CalibrationSet(of_turn, rejection_rate, form, draws) for of_turn in (*scores[:own], np.concatenate(shared))
+        ]
+
+    @classmethod
+    def fewest(cls, rejection_rate: float) -> int:
+        """Questions that the first turn needs; at a rate of 0 or 1 scores decide nothing."""
+        return max(cls.FEWEST, smallest_calibration_set(rejection_rate)) if 0 < rejection_rate < 1 else 1
 
     def of(self, turn: int) -> CalibrationSet:
         return self._sets[min(turn, len(self._sets) - 1)]
 
     def __call__(self, score: float, turn: int) -> Decision:
         return self.of(turn)(score, turn)
+
+
+def _independent(questions: NDArray[np.int_]) -> float:
+    """The number of scores when each question counts once: n^2 / sum of squared sizes (Kish, Survey Sampling,
+    1965), which is the number of questions if all have as many scores."""
+    sizes = np.unique(questions, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
