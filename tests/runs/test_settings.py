@@ -15,7 +15,8 @@ from ATTS.baselines.flags import (
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
 )
-from ATTS.runs import names
+from ATTS.errors import UserError
+from ATTS.runs import names, rules
 from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 
@@ -166,3 +167,30 @@ def test_every_flag_has_a_help_text(capsys: pytest.CaptureFixture[str], monkeypa
         capsys.readouterr()
         for field in settings.__dataclass_fields__:
             assert tyro._docstrings.get_field_docstring(settings, field, ()), field
+
+
+def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
+    for flags, message in (
+        ({"budget": 3}, "part of them"),
+        ({"calibration": "online", "p_value": "bounded"}, "smooths"),
+        ({"budget_kind": "bound"}, "is for --budget"),
+        ({"repeats": 4, "budget": 2, "budget_kind": "bound", "calibration": "adaptive"}, "contradicts"),
+        ({"repeats": 4, "budget": 2, "budget_kind": "bound", "compat": "published"}, "not part of --compat"),
+        ({"bank_window": 5}, "--bank_window is for"),
+        ({"calibration": "online", "gamma": 0.1}, "--gamma is for"),
+        ({"calibration": "online", "compat": "published"}, "--compat published"),
+        ({"calibration": "online", "takeover": "random"}, "--takeover random"),
+        ({"p_value": "bounded", "takeover": "random"}, "--takeover random"),
+        ({"calibration": "online", "ppl_array_path": "missing.npy"}, "leave --ppl_array_path out"),
+        ({"repeats": 16, "budget": 4, "rejection_rate": 0.3}, "leave --rejection_rate out"),
+        ({"compat": "published", "score": "sum"}, "--score mean"),
+        ({"compat": "published", "top_p": 0.9}, "--top_p"),
+        ({"compat": "published", "scoring_concurrency": 3}, "--scoring_concurrency"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            AsyncSettings(**{**PAIR, "repeats": 3, **flags})  # type: ignore[arg-type]
+    assert AsyncSettings(**PAIR, repeats=16, budget=4).rejection_rate == 0.25  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="is for ref_async"):
+        rules.make(AsyncSettings(**PAIR, calibration="online"), True, [])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="called --takeover_budget"):
+        BudgetSettings(**PAIR, budget=2)  # type: ignore[arg-type]
