@@ -18,6 +18,7 @@ class ExitStatus(StrEnum):
     TARGET_ENDED = "target_ended"  # the target ended the text without an answer
     CONTEXT_FULL = "context_full"  # the chain no longer fits a model's context
     SCORE_FAILED = "score_failed"  # the target gave no usable log-probabilities for a chunk
+    UNKNOWN_CHARACTER = "unknown_character"  # a model wrote a character that another one's tokens can't write
     SERVER_FAILED = "server_failed"  # a request failed for good
     CANCELLED = "cancelled"  # the run was stopped while the sample was under way
     # Of the baselines:
@@ -39,6 +40,10 @@ class ScoreFailed(SampleError):
 
 class ContextFull(SampleError):
     status = ExitStatus.CONTEXT_FULL
+
+
+class UnknownCharacter(SampleError):
+    status = ExitStatus.UNKNOWN_CHARACTER
 
 
 class ServerFailed(SampleError):

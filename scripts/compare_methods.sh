@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CONFIG=${CONFIG:-configs/compare_demo.sh}
 if [[ ! -x ${PYTHON:-${VENV:-.venv}/bin/python} ]]; then bash scripts/setup.sh; fi
 source scripts/common.sh
-: "${METHODS:=target,draft,atts,per_turn,random,sync_fix_budget,async_fix_budget,spec_reason,spec_reason_3,speculative_thinking}"
+: "${METHODS:=target,draft,atts,per_turn,atts_resample,random,sync_fix_budget,async_fix_budget,spec_reason,spec_reason_3,speculative_thinking}"
 : "${DATASET:=math500}" "${PROBLEMS:=100}" "${REPEATS:=16}" "${BLOCKS:=5}" "${TOKEN_BUDGET:=8192}" "${CHUNK:=500}"
 : "${TEMPERATURE:=0.8}" "${SEED:=0}" "${REJECTION_RATE:=0.4}" "${SCORE_THRESHOLD:=7}" "${SCORE_METHOD:=greedy}"
 : "${SMALL_MODEL_CONCURRENCY:=16}" "${EVAL_MODEL_CONCURRENCY:=16}" "${SAMPLE_SIZE:=8}" "${CALIBRATION_PROBLEMS:=100}"

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Replay recorded runs of the published system through ref_async --compat published, against emulated
 # servers that say what was recorded, and compare every percentile, decision, text and answer.
-#   DATA=../shared/data   folder with traces/ and calibration/      REPLAYS="..."  rows to replay
+#   DATA   folder with traces/ and calibration/; required            REPLAYS="..."  rows to replay
 #   OUT=results/replay    MAX_PROBLEMS=0 (questions; 0: all)
 # A row: NAME RECORDING ARRAY CT (1: scored with the chat template)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+: "${DATA:?recorded runs are no part of this project: set it to a folder with traces/ and calibration/}"
 bash scripts/setup.sh
 source scripts/common.sh
-: "${DATA:=../shared/data}" "${OUT:=results/replay}" "${MAX_PROBLEMS:=0}"
+: "${OUT:=results/replay}" "${MAX_PROBLEMS:=0}"
 stem=ppls_math500_qwq_32B_rllama_8B_s16_t500_temp0.8
 : "${REPLAYS:=ct1 $DATA/traces/traces_math500_ct1.jsonl.gz $DATA/calibration/${stem}_ct1__397d5a21.npy 1
 nonct $DATA/traces/traces_math500_nonct.jsonl.gz $DATA/calibration/${stem}__ec846181.npy 0}"

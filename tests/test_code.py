@@ -1,6 +1,7 @@
 """The code base itself: linted, formatted, typed; scripts parse; pages and commands exist."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,15 @@ def test_the_code_is_linted_formatted_and_typed(command: tuple[str, ...]) -> Non
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
 def test_every_script_parses(script: Path) -> None:
     assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["bench_grading.sh", "bench_queue.sh", "replay_recorded.sh"])
+def test_a_script_that_needs_recorded_runs_asks_for_them_before_it_does_anything(script: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DATA"} | {"VENV": str(tmp_path / "v")}
+    done = subprocess.run(["bash", ROOT / "scripts" / script], env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "DATA: recorded runs are no part of this project: set it to a folder with traces/" in done.stderr
+    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_every_file_and_module_that_the_pages_name_exists() -> None:

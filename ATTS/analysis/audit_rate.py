@@ -116,7 +116,7 @@ def again(
 
 
 def _bank(rule: Rule, array: CalibrationArray | None) -> Online:
-    bank = Online(rule.rate, rule.seed, rule.window, rule.gamma if rule.kind == "adaptive" else 0.0)
+    bank = Online(rule.rate, rule.seed, rule.window, rule.gamma, by_turn=rule.kind == "online")
     if array is not None:
         bank.start(array.scores, array.turns)
     return bank
@@ -235,9 +235,15 @@ def recorded_kind(about: Mapping[str, Any]) -> str:
 
 def same_score(path: Path, array: CalibrationArray, about: Mapping[str, Any]) -> None:
     """Raises UserError if an array's chunks were scored in another way than the run's."""
-    score = about.get("settings", {}).get("score", MEAN.name)
-    if array.score.name != score:
-        raise UserError(f"{path} holds scores of --score {array.score.name}; this run was decided by --score {score}")
+    settings = about.get("settings", {})
+    made = _named(array.score.name, array.score_window)
+    decided = _named(settings.get("score", MEAN.name), settings.get("score_window"))
+    if made != decided:
+        raise UserError(f"{path} holds scores of {made}; this run was decided by {decided}")
+
+
+def _named(score: str, window: int | None) -> str:
+    return f"--score {score}" + (f" --score_window {window}" if window else "")
 
 
 def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] | None:
@@ -273,7 +279,7 @@ class AuditSettings:
     """How a score's rank becomes a decision (as in ref_async)."""
 
     gamma: float | None = None
-    """adaptive: how far the level moves after a decision; default 1/19."""
+    """online, adaptive: how far a level moves after a decision; default 1/19. 0: not at all."""
 
     bank_window: int | None = None
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
@@ -287,11 +293,11 @@ class AuditSettings:
     def __post_init__(self) -> None:
         require(self.rejection_rate is None or 0 <= self.rejection_rate <= 1, "--rejection_rate must lie in [0, 1]")
         require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-        require(self.gamma is None or 0 < self.gamma <= 1, "--gamma must lie in (0, 1]")
+        require(self.gamma is None or 0 <= self.gamma <= 1, "--gamma must lie in [0, 1]")
         require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         learns = self.calibration in ("online", "adaptive")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
-        require(self.calibration == "adaptive" or self.gamma is None, "--gamma is for --calibration adaptive")
+        require(learns or self.gamma is None, "--gamma is for --calibration online and adaptive")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
         require(
             self.calibration is not None or self.p_value is None,
@@ -310,7 +316,7 @@ async def audited(settings: AuditSettings) -> str:
     kind, rejected = recorded_kind(about), decided.rejected
     if settings.calibration:
         kind = settings.calibration
-        form, gamma = settings.p_value or "published", settings.gamma or GAMMA
+        form, gamma = settings.p_value or "published", GAMMA if settings.gamma is None else settings.gamma
         rule = Rule(kind, rate, form, gamma, settings.bank_window or 0, settings.seed)
         array = rows = None
         if settings.ppl_array_path:

@@ -20,6 +20,8 @@ from ATTS.store.records import Record
 from ATTS.tasks.answers import INVALID, find_answer
 from ATTS.tasks.datasets import default_data_dir
 
+AUTHORS = {stage.value: stage.author for stage in Stage}
+
 
 class Row(TypedDict):
     """What a run with ``--turns`` that number comes to. ``stopped``, ``answered`` and ``right`` count the samples
@@ -62,7 +64,7 @@ def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
         so_far += sum(right[number] for number in stopped)
         for entry in (entry for entry in entries if entry["turn"] == turn and tell):
             seconds += entry["seconds"]
-            if author := Stage(entry["model"]).author:
+            if author := AUTHORS.get(entry["model"]):
                 tokens[author] += entry.get("tokens", 0)
         rows.append(
             {

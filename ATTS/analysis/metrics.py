@@ -15,8 +15,9 @@ from ATTS.method.types import Stage
 from ATTS.store.records import OWED, Key, Record
 from ATTS.store.result_folder import samples
 
-STAGES = ("draft", "score", "continue")
-AUTHORS = {"draft": "draft", "target": "continue"}  # and the stage in which they write
+STAGES = ("draft", "score", "continue", "draft_discarded", "target_discarded")
+# The stages in which each writes what stays, and what is discarded.
+AUTHORS = {"draft": ("draft", "draft_discarded"), "target": ("continue", "target_discarded")}
 
 
 def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
@@ -38,27 +39,28 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def work(found: Sequence[Record]) -> dict[str, Any]:
-    """Take-overs, tokens by author and seconds by stage.
+    """Take-overs, tokens by author, discarded ones included, and seconds by stage.
 
     Published samples tell the turns and decisions only; tokens and seconds are then None.
     """
-    entries = Counter(entry["model"] for s in found for entry in s["full_history"])
-    drafts = entries[Stage.DRAFT.value]
+    turns = sum(
+        len({e["turn"] for e in s["full_history"] if e["model"] in (Stage.DRAFT, Stage.CONTINUE)}) for s in found
+    )
+    taken_over = sum(entry["model"] == Stage.CONTINUE.value for s in found for entry in s["full_history"])
     decided = [rejected for s in found for rejected in rejections(s["full_history"])]
     stages = written = None
     if all("usage" in s for s in found):
-        stages = {
-            stage: {name: sum(s["usage"][stage][name] for s in found) for name in found[0]["usage"][stage]}
-            for stage in STAGES
-            if found
+        stages = {stage: used for stage in STAGES if (used := _sum(found, stage))}
+        written = {
+            role: sum(stages[stage]["written_tokens"] for stage in of if stage in stages)
+            for role, of in AUTHORS.items()
         }
-        written = {role: stages[stage]["written_tokens"] if stages else 0 for role, stage in AUTHORS.items()}
     return {
         "by_status": dict(Counter(status(s) for s in found)),
-        "turns": _ratio(drafts, len(found)),
+        "turns": _ratio(turns, len(found)),
         "scored": len(decided),
         "rejection_rate": _ratio(sum(decided), len(decided)),
-        "takeover_rate": _ratio(entries[Stage.CONTINUE.value], drafts),
+        "takeover_rate": _ratio(taken_over, turns),
         "written_tokens": written,
         "target_share": _ratio(written["target"], sum(written.values())) if written else None,
         "stages": stages,
@@ -69,6 +71,12 @@ def rejections(history: Sequence[Record]) -> list[bool]:
     """Each scored chunk's decision. Published entries don't tell it: there the target wrote in the same turn."""
     continued = {entry["turn"] for entry in history if entry["model"] == Stage.CONTINUE.value}
     return [e.get("rejected", e["turn"] in continued) for e in history if e["model"] == Stage.SCORE.value]
+
+
+def _sum(found: Sequence[Record], stage: str) -> dict[str, float]:
+    """What the samples spent on a stage; nothing if none of them has it."""
+    used = [s["usage"][stage] for s in found if stage in s["usage"]]
+    return {name: sum(one[name] for one in used) for name in used[0]} if used else {}
 
 
 def _ratio(part: float, whole: float) -> float | None:

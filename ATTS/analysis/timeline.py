@@ -17,7 +17,9 @@ from matplotlib import pyplot as plt
 from ATTS.method.types import Stage
 
 COLOURS = {Stage.DRAFT.value: "#4c78a8", Stage.SCORE.value: "#72b7b2", Stage.CONTINUE.value: "#e45756"}
+COLOURS[Stage.DRAFT_DISCARDED.value] = "#bab0ac"
 WORDS = {Stage.DRAFT.value: "draft", Stage.SCORE.value: "score", Stage.CONTINUE.value: "continue"}
+WORDS[Stage.DRAFT_DISCARDED.value] = "draft, rejected and discarded"
 MOST_ROWS = 200  # samples in a timeline
 LABELS = {"questions": "questions, one sample each", "samples": "samples of a question", "turns": "turns of a sample"}
 

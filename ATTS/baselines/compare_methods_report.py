@@ -13,6 +13,7 @@ from ATTS.analysis.intervals import of_questions
 from ATTS.analysis.tables import difference, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
+from ATTS.store.blocks import CALIBRATION
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
@@ -22,8 +23,6 @@ COLUMNS = (
     *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
     *("most in flight",),
 )
-
-CALIBRATION = "calibration of "  # what the log calls the calibration of a method
 
 
 def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str], settings: Mapping[str, Any]) -> str:

@@ -43,6 +43,10 @@ class Content(Protocol):
         """Probabilities of the next token, by its text, for methods that grade with a digit."""
         raise LookupError("this content knows no probabilities of other tokens than those it writes")
 
+    def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:  # noqa: ARG002
+        """Log-probabilities of the likeliest tokens, in the places where those that are there have ``own``."""
+        raise LookupError("this content knows no probabilities of other tokens than those that are there")
+
 
 @dataclass(frozen=True)
 class Scripted(Content):
@@ -51,6 +55,7 @@ class Scripted(Content):
     writer: Callable[[Ask], Written]
     scorer: Callable[[Ask, int], Sequence[float | None]]
     teller: Callable[[Ask], Mapping[str, float]] | None = None
+    finder: Callable[[Ask, Sequence[float | None]], Sequence[float | None]] | None = None
 
     def write(self, ask: Ask) -> Written:
         return self.writer(ask)
@@ -60,6 +65,9 @@ class Scripted(Content):
 
     def likely(self, ask: Ask) -> Mapping[str, float]:
         return Content.likely(self, ask) if self.teller is None else self.teller(ask)
+
+    def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:
+        return Content.best(self, ask, own) if self.finder is None else self.finder(ask, own)
 
 
 class RandomText(Content):
@@ -86,3 +94,6 @@ class RandomText(Content):
     def logprobs(self, ask: Ask, start: int) -> list[float | None]:
         level = self._random.expovariate(1 / self._surprise)
         return [-level for _ in ask.ids[start:]]
+
+    def best(self, ask: Ask, own: Sequence[float | None]) -> list[float | None]:  # noqa: ARG002
+        return [None if value is None else value * self._random.random() for value in own]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +28,7 @@ class Reply:
     text: str = ""
     finish: dict[str, Any] = field(default_factory=lambda: {"type": "length", "length": 0})
     logprobs: list[float | None] | None = None  # of the prompt, from request.start on
+    best: list[Any] | None = None  # and of the likeliest tokens there, in SGLang's layout
     cached: int = 0
     seconds: float = 0.0
     likely: dict[str, Any] = field(default_factory=dict)  # log-probabilities of other next tokens
@@ -64,6 +65,13 @@ class Reply:
         elif kind in (Kind.NAN, Kind.NONE):
             self.logprobs[-1] = math.nan if kind is Kind.NAN else None
 
+    def tell_best(self, best: Sequence[float | None], own: Sequence[float | None]) -> None:
+        """Takes in the log-probabilities of the likeliest tokens where those that are there have ``own``; which tokens
+        that are, where they aren't those, a content doesn't tell. The first place is left empty, as SGLang does."""
+        tokens = self.request.ids[len(self.request.ids) - len(own) :]
+        entries = zip(best, own, tokens, strict=True)
+        self.best = [None, *([[value, t if value == there else int(t == 0), None]] for value, there, t in entries)]
+
     def tell_likely(self, likely: Mapping[str, float], tokenizer: ModelTokenizer) -> None:
         """Takes in the probabilities of the next token: for ``token_ids_logprob`` and ``top_logprobs_num``."""
         known = {tokenizer.encode(text)[0]: math.log(p) if p else NEVER for text, p in likely.items()}
@@ -94,6 +102,8 @@ def generate(reply: Reply) -> dict[str, Any]:
         meta["input_token_logprobs"] = [
             [value, token, None] for value, token in zip(reply.logprobs or (), tokens, strict=False)
         ]
+        if reply.best is not None:
+            meta["input_top_logprobs"] = reply.best
         meta["output_token_logprobs"] = [[-1.0, token, None] for token in reply.ids]
         meta |= reply.likely
     body: dict[str, Any] = {"text": reply.text, "meta_info": meta}

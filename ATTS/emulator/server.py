@@ -194,7 +194,9 @@ class Server:
                 after_first = max(1, request.start + 1)
                 known = self.served.content.logprobs(ask, after_first) if after_first < len(request.ids) else ()
                 reply.logprobs = [None, *known]
-            if request.token_ids or request.top:
+                if request.top:
+                    reply.tell_best(self.served.content.best(ask, known), known)
+            if request.max_new_tokens and (request.token_ids or request.top):
                 reply.tell_likely(self.served.content.likely(ask), self.tokenizer)
             most = request.max_new_tokens
             if most == 0 and self.served.release.zero_writes_one:

@@ -12,6 +12,7 @@ from ATTS.method.types import (
     Generated,
     LanguageModel,
     Stage,
+    TellsBest,
     Tokenizer,
     Usage,
 )
@@ -36,9 +37,9 @@ class CacheStats:
 class ModelView:
     """One model's view of one chain.
 
-    ``ids`` only ever grows, so every prompt extends the last one: what was generated is what is
-    scored and continued, chunk boundaries are exact, and the server's prefix cache holds all but
-    the newest chunk.
+    ``ids`` only grows, but for a newest chunk that is taken out again, so every prompt extends the last one or what
+    stands before its newest chunk: what was generated is what is scored and continued, chunk boundaries are exact,
+    and the server's prefix cache holds all but the newest chunk.
     """
 
     model: LanguageModel
@@ -71,13 +72,18 @@ class ModelView:
         self._remember(self.prompt, len(prompt), len(prompt) - 1, written.usage)
         return written
 
-    async def logprobs(self) -> tuple[list[float | None], Usage]:
-        """Log-probabilities of the newest chunk's tokens."""
+    async def logprobs(self, with_best: bool) -> tuple[list[float | None], list[float | None] | None, Usage]:
+        """Log-probabilities of the newest chunk's tokens and, if asked for, of the likeliest tokens there."""
         prompt = [*self.scoring_prompt, *self.ids]
         start = len(prompt) - self.newest
-        logprobs, usage = await self.model.logprobs(prompt, start)
+        best = None
+        if with_best:
+            assert isinstance(self.model, TellsBest)
+            logprobs, best, usage = await self.model.logprobs_and_best(prompt, start)
+        else:
+            logprobs, usage = await self.model.logprobs(prompt, start)
         self._remember(self.scoring_prompt, len(prompt), start - 1, usage)
-        return logprobs, usage
+        return logprobs, best, usage
 
     def _remember(self, beginning: Sequence[int], sent: int, cacheable: int, usage: Usage) -> None:
         line = beginning is self.prompt or beginning == self.prompt  # a chain scored behind another prompt is another
@@ -104,9 +110,9 @@ def whole_characters(tokenizer: Tokenizer, written: Sequence[int]) -> tuple[list
 class Chain:
     """Text, history and answer of one sample, and the views that models have of it.
 
-    ``score``: how chunks are scored. ``token_budget``: most tokens of all its chunks together, whoever writes
-    them (0: no limit). Chunks are cut to what is left of it, so it is never exceeded; a chunk that is not taken
-    in costs nothing.
+    ``score``: how chunks are scored. ``token_budget``: most tokens of the text, of all its chunks together, whoever
+    writes them (0: no limit). Chunks are cut to what is left of it, so it is never exceeded; a chunk that is not
+    taken in, or taken out again, costs nothing of it.
     """
 
     def __init__(
@@ -119,6 +125,7 @@ class Chain:
         self.discarded: list[Discarded] = []  # drafted ahead for nothing
         self._find_answer = find_answer
         self._readers = readers
+        self._limits = [reader.max_tokens for reader in readers]  # of one chunk
         self._score = score
         self._left: float = token_budget or math.inf
         self._cut()
@@ -160,11 +167,13 @@ class Chain:
         self.text, self.answer = self._before, None
         at = max(n for n, event in enumerate(self.history) if event.stage is Stage.DRAFT)
         self.history[at] = replace(self.history[at], stage=Stage.DRAFT_DISCARDED)
+        self._left += self.history[at].usage.completion_tokens
+        self._cut()
 
     async def score(self, scorer: ModelView, turn: int, rule: RejectionRule | None = None) -> Event:
         """Scores the newest chunk, all of its tokens, and lets ``rule`` decide. Raises ScoreFailed."""
-        logprobs, usage = await scorer.logprobs()
-        score = self._score(logprobs, scorer.newest)
+        logprobs, best, usage = await scorer.logprobs(self._score.needs_best)
+        score = self._score(logprobs, scorer.newest, best)
         ppl: float | None = score
         own: dict[str, float] = {}
         if self._score is not MEAN:
@@ -177,8 +186,8 @@ class Chain:
 
     def _cut(self) -> None:
         """Nobody writes a longer chunk than what is left."""
-        for reader in self._readers:
-            reader.max_tokens = int(min(reader.max_tokens, self._left))
+        for reader, limit in zip(self._readers, self._limits, strict=True):
+            reader.max_tokens = int(min(limit, self._left))
 
     def _record(self, event: Event) -> Event:
         self.history.append(event)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypedDict
 
-from ATTS.method.types import Generated, LanguageModel, Usage
+from ATTS.method.types import Generated, LanguageModel, TellsBest, Usage
 
 
 class Reply(TypedDict):
@@ -37,3 +37,9 @@ class Replayed:
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
         return await self._model.logprobs(ids, start)
+
+    async def logprobs_and_best(
+        self, ids: Sequence[int], start: int
+    ) -> tuple[list[float | None], list[float | None], Usage]:
+        assert isinstance(self._model, TellsBest)
+        return await self._model.logprobs_and_best(ids, start)

@@ -1,5 +1,6 @@
 """Who decides about a drafted chunk, and what becomes of it: the one degree of freedom of the loop."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -42,23 +43,33 @@ class TakeOver(Protocol):
         return
 
 
+@dataclass(frozen=True, slots=True)
+class RejectionPolicy:
+    """What a rejection does. ``on_rejection``: the target continues behind the rejected chunk (the paper), or writes
+    in its place ("resample"), there after ``draft_attempts`` chunks of the draft were rejected. ``score_answers``:
+    a chunk that holds an answer is scored, too, and can be rejected."""
+
+    on_rejection: OnRejection = "continue"
+    draft_attempts: int = 1
+    score_answers: bool = False
+
+    def ruling(self, rejected: int) -> Ruling:
+        """On a rejected chunk; so many of its turn are rejected by now."""
+        if self.on_rejection == "continue":
+            return Ruling.CONTINUE
+        return Ruling.REDRAFT if rejected < self.draft_attempts else Ruling.REPLACE
+
+
+AS_PUBLISHED = RejectionPolicy()
+
+
 class ByScore(TakeOver):
-    """ATTS: the chunk's score is compared with calibration scores on the spot.
+    """ATTS: the chunk's score is compared with calibration scores on the spot. A text that the draft ended without
+    an answer goes to the target unscored."""
 
-    A text that the draft ended without an answer goes to the target unscored. ``on_rejection``: the target
-    continues behind a rejected chunk (the paper), or writes in its place ("resample"), there after
-    ``draft_attempts`` chunks of the draft were rejected.
-    """
-
-    def __init__(
-        self,
-        rule: RejectionRule,
-        on_rejection: OnRejection = "continue",
-        draft_attempts: int = 1,
-        rules_on_answers: bool = False,
-    ) -> None:
-        self._rule, self._on_rejection, self._attempts = rule, on_rejection, draft_attempts
-        self.rules_on_answers = rules_on_answers
+    def __init__(self, rule: RejectionRule, policy: RejectionPolicy = AS_PUBLISHED) -> None:
+        self._rule, self._policy = rule, policy
+        self.rules_on_answers = policy.score_answers
         self._rejected = 0  # chunks of this turn
 
     async def begin(self, turn: int) -> None:  # noqa: ARG002
@@ -69,7 +80,5 @@ class ByScore(TakeOver):
             return Ruling.CONTINUE
         if not (await chain.score(target, turn, self._rule)).rejected:
             return Ruling.ACCEPT
-        if self._on_rejection == "continue":
-            return Ruling.CONTINUE
         self._rejected += 1
-        return Ruling.REDRAFT if self._rejected < self._attempts else Ruling.REPLACE
+        return self._policy.ruling(self._rejected)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,18 @@ class LanguageModel(Protocol):
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
         """Natural log-probabilities of ``ids[start:]``, each given all before it. Raises SampleError."""
+        ...
+
+
+@runtime_checkable
+class TellsBest(LanguageModel, Protocol):
+    """A model that also says how likely its own choices were."""
+
+    async def logprobs_and_best(
+        self, ids: Sequence[int], start: int
+    ) -> tuple[list[float | None], list[float | None], Usage]:
+        """As ``logprobs``, and of each position the log-probability of the token that is likeliest there. Raises
+        SampleError."""
         ...
 
 

@@ -41,6 +41,7 @@ class BudgetSettings(AsyncSettings):
 
     def __post_init__(self) -> None:
         require(self.budget is None, "--budget is called --takeover_budget here")
+        require(self.certificate is None, "--certificate is for ref_async and ref_async_per_question")
         object.__setattr__(self, "budget", self.takeover_budget)
         super().__post_init__()
         if self.percentile_threshold is not None:

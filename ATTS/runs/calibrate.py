@@ -66,7 +66,9 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
 def _unused(settings: ConformalSettings) -> str:
     """Flags that were given and matter to calibration by turn only."""
     default = {field.name: field.default for field in dataclasses.fields(settings)}
-    given = (name for name in PURPOSE_OF_TURNS if getattr(settings, name) != default[name])
+    # --on_rejection says whether answers are scored, too
+    of_turns = (name for name in PURPOSE_OF_TURNS if name != "on_rejection")
+    given = (name for name in of_turns if getattr(settings, name) != default[name])
     return ", ".join(f"--{name}" for name in given)
 
 

@@ -2,6 +2,8 @@
 
 The chunks of a turn are what the decisions of the turns before made them, so those must be the ones
 that a run will make: when all of a turn's chunks are scored its scores are calibrated, and these decide.
+Chunks that are drafted again at a turn, because the first was rejected, are decided by the same scores, which
+hold the first chunks only: the rate is that of the first.
 """
 
 from collections import defaultdict
@@ -13,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.console import Progress, say
-from ATTS.errors import ContextFull, SampleError, ScoreFailed, UserError
+from ATTS.errors import ContextFull, SampleError, ScoreFailed, UnknownCharacter, UserError
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
-from ATTS.method.score import SCORES
-from ATTS.method.take_over import Ruling, TakeOver
+from ATTS.method.take_over import RejectionPolicy, Ruling, TakeOver
 from ATTS.method.types import Event
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
@@ -60,27 +61,42 @@ class _Turns:
 
 
 class _AtItsTurn(TakeOver):
-    """One sample's rule. ``known``: its scores in the journal, by turn."""
+    """One sample's rule. ``known``: its scores in the journal, by turn and attempt."""
 
-    def __init__(self, turns: _Turns, row: int, sample: int, known: dict[int, float], partial: Journal) -> None:
+    def __init__(
+        self,
+        turns: _Turns,
+        key: tuple[int, int],
+        known: dict[tuple[int, int], float],
+        partial: Journal,
+        policy: RejectionPolicy,
+    ) -> None:
         self._turns, self._member = turns, turns.barrier.join()
-        self._row, self._sample, self._known, self._partial = row, sample, known, partial
+        self._key, self._known, self._partial, self._policy = key, known, partial, policy
+        self.rules_on_answers = policy.score_answers
+        self._rejected = 0  # chunks of this turn
+
+    async def begin(self, turn: int) -> None:  # noqa: ARG002
+        self._rejected = 0
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
-        if drafted.final:
+        if drafted.final and chain.answer is None:
             self._turns.barrier.reach(self._member, turn)
             return Ruling.CONTINUE
-        score = self._known.get(turn)
+        score = self._known.get((turn, self._rejected))
         if score is None:
             score = (await chain.score(target, turn)).score
             assert score is not None
-            await self._partial.add({"row": self._row, "sample": self._sample, "turn": turn, "score": score})
-        self._turns.scores[turn][self._row, self._sample] = score
-        await self._turns.barrier.arrive(self._member, turn)
-        rejected = self._turns.rule(turn)(score, turn).rejected
-        if rejected and not self._turns.is_last(turn):  # nothing is scored behind the last one
-            return Ruling.CONTINUE
-        return Ruling.ACCEPT
+            row, sample = self._key
+            place = {"row": row, "sample": sample, "turn": turn, "attempt": self._rejected}
+            await self._partial.add({**place, "score": score})
+        if not self._rejected:
+            self._turns.scores[turn][self._key] = score
+            await self._turns.barrier.arrive(self._member, turn)
+        if not self._turns.rule(turn)(score, turn).rejected or self._turns.is_last(turn):
+            return Ruling.ACCEPT  # nothing is scored behind the last turn
+        self._rejected += 1
+        return self._policy.ruling(self._rejected)
 
     def leave(self) -> None:
         self._turns.barrier.leave(self._member)
@@ -120,13 +136,12 @@ async def calibrate_turns(
 
         async def work(key: tuple[int, int]) -> None:
             d, t = reader(draft, key), reader(target, key)
-            known = {entry["turn"]: entry["score"] for entry in journal[key] if "score" in entry}
-            rule = _AtItsTurn(turns, *key, known, partial)
+            known = {(e["turn"], e.get("attempt", 0)): e["score"] for e in journal[key] if "score" in e}
+            rule = _AtItsTurn(turns, key, known, partial, settings.policy)
             try:
-                status = (
-                    await atts(Chain(answers, d, t, score=SCORES[settings.score]), d, t, rule, settings.turns)
-                ).value
-            except (ContextFull, ScoreFailed) as error:  # ends such a sample in a run, too
+                chain = Chain(answers, d, t, score=settings.scoring)
+                status = (await atts(chain, d, t, rule, settings.turns)).value
+            except (ContextFull, ScoreFailed, UnknownCharacter) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:
                 raise UserError(

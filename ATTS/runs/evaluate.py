@@ -12,10 +12,9 @@ from ATTS.console import Progress, say
 from ATTS.errors import UserError
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
-from ATTS.method.score import SCORES
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import models, names, questions, rules
+from ATTS.runs import certified, models, names, questions, rules
 from ATTS.runs.flags import Queued, Sampled
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.rules import RejectionRules
@@ -36,12 +35,17 @@ log = logging.getLogger(__name__)
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises UserError."""
+    settings, certificate = certified.applied(settings, per_question)
     asked = questions.to_evaluate(settings)
     decides = rules.make(settings, per_question, asked)
+    if certificate is not None:
+        certified.check(settings, certificate, asked, decides.array)
     per_question = per_question or decides.kind == "per_question"
     folder = settings.output_dir or names.async_results(settings, per_question)
     more = round(settings.rejection_rate * settings.evalator_max_tokens)
     longest = settings.longest(settings.small_model_max_tokens + more)
+    if settings.on_rejection == "resample":
+        longest = settings.text_limit
     async with new_session(settings.request_timeout) as session:
         limits = Limits(settings.samples_in_flight, longest)
         slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
@@ -60,8 +64,9 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
                 told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
                 return told, published(told, judge, settings.turns)
             d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t, score=SCORES[settings.score], token_budget=settings.token_budget)
-            return chain, atts(chain, d, t, ByScore(judge), settings.turns, settings.optimistic)
+            chain = Chain(answers, d, t, score=settings.scoring, token_budget=settings.text_limit)
+            rule = ByScore(judge, settings.policy)
+            return chain, atts(chain, d, t, rule, settings.most_turns, settings.optimistic)
 
         command = "ref_async_per_question" if per_question else "ref_async"
         await run_loop(settings, command, asked, loop, [draft, target], limits, folder, decides)

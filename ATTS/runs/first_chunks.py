@@ -1,10 +1,10 @@
 """Calibration by first chunks: of every question those that a run would score.
 
-A run scores no chunk that answers and none whose author ended the text (:func:`ATTS.method.loop.atts`), so another
-is drawn in the place of such a chunk: of the same question where each has an array of its own, else of any question.
-Then a question's share of the scores is that which it has in a run, where one whose draft answers at once has few
-(rejection sampling; docs/FIDELITY.md has the rates with and without). Only with ``--compat published``, which scores
-every chunk that isn't empty, none is drawn again.
+A run scores no chunk that answers (but with ``score_answers``) and none whose author ended the text without an answer
+(:func:`ATTS.method.loop.atts`), so another is drawn in the place of such a chunk: of the same question where each has
+an array of its own, else of any question. Then a question's share of the scores is that which it has in a run, where
+one whose draft answers at once has few (rejection sampling; docs/FIDELITY.md has the rates with and without). Only with
+``--compat published``, which scores every chunk that isn't empty, none is drawn again.
 """
 
 import random
@@ -19,7 +19,6 @@ from ATTS.console import Progress, say
 from ATTS.errors import SampleError, ScoreFailed, UserError
 from ATTS.method.chain import Chain
 from ATTS.method.conformal import Decision
-from ATTS.method.score import SCORES
 from ATTS.method.types import Stage
 from ATTS.published import Author, PublishedChain
 from ATTS.runs.models import ChunkModel
@@ -75,11 +74,11 @@ class _Drawer:
         s = self.settings
         d, t = self.draft.reader(question), self.target.reader(question)
         answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
-        chain = Chain(answers, d, t, score=SCORES[s.score])
+        chain = Chain(answers, d, t, score=s.scoring)
         drafted = await chain.extend(d, 0, Stage.DRAFT)
-        if chain.answer is not None:
+        if chain.answer is not None and not s.score_answers:
             return "answered"
-        if drafted.ended or not drafted.output:
+        if chain.answer is None and drafted.final:
             return "ended" if drafted.output else "empty"
         scored = await chain.score(t, 0)
         assert scored.score is not None
@@ -97,6 +96,12 @@ class _Drawer:
         if not ppl:  # where there are no log-probabilities, the published perplexity is 0
             raise ScoreFailed("the target returned no log-probabilities")
         return ppl
+
+
+def _unwanted(settings: ConformalSettings) -> str:
+    if settings.score_answers:
+        return "first chunk that ends the text without an answer or is empty"
+    return "first chunk that answers, ends the text or is empty"
 
 
 def _undecided(score: float, turn: int) -> Decision:  # noqa: ARG001
@@ -124,7 +129,7 @@ async def first_chunks(
     Per question: of shape (questions, sample_size); a row with fewer scores ends in NaN. Raises UserError, also if
     there is no score at all.
     """
-    key = SCORES[settings.score].key
+    key = settings.scoring.key
     everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
     done = {(entry["row"], entry["sample"]) for entry in partial.entries}
     drawer = _Drawer(settings, asked, draft, target)
@@ -160,7 +165,7 @@ def _summed_up(
             " (--small_model_max_tokens)"
         )
     if told:
-        say(f"a run scores no first chunk that answers, ends the text or is empty; others were drawn instead: {told}")
+        say(f"a run scores no {_unwanted(settings)}; others were drawn instead: {told}")
     if found < wanted:
         say(f"the array has {found} scores, not {wanted}: of {DRAWS} first chunks none is one that a run would score")
     few = [question.index for question, count in zip(asked, counts, strict=True) if count < size]

@@ -128,11 +128,12 @@ class Samples(Common, Sampled):
     """A run whose samples grow turn by turn."""
 
     turns: int = 15
-    """Most turns of a sample."""
+    """Most turns of a sample. With --on_rejection resample, where a turn leaves one chunk instead of up to two, the
+    text is limited instead: to the tokens that so many turns may bring with --on_rejection continue."""
 
     token_budget: int = 0
-    """Most tokens of a sample, over all turns and whoever writes them, to compare methods at the same budget;
-    0 = no limit."""
+    """Most tokens of a sample's text, over all turns and whoever writes them, to compare methods at the same
+    budget; 0 = no limit."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -153,11 +153,13 @@ async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: s
     """
     tokenizer = ModelTokenizer(_source(model, name))
     tokenizer.prompt(PROBE.strip(), SYSTEM)
-    own, served = tokenizer.begin(PROBE), await tokenized(session, model.url, model.role, name, PROBE)
-    if served is not None and served not in (own, tokenizer.plain_prompt(PROBE)):  # some add begin-of-text unasked
+    # Loaders of SentencePiece models differ in what they make of a blank at the very beginning; no prompt begins so.
+    probe = PROBE.lstrip()
+    own, served = tokenizer.begin(probe), await tokenized(session, model.url, model.role, name, probe)
+    if served is not None and served not in (own, tokenizer.plain_prompt(probe)):  # some add begin-of-text unasked
         raise UserError(
             f"the {model.role} server at {model.url} has another tokenizer than {tokenizer.source!r}: of the text"
-            f" {PROBE!r} the server makes the tokens {served}, the files here make {own}; start the server with these"
+            f" {probe!r} the server makes the tokens {served}, the files here make {own}; start the server with these"
             " files (--tokenizer-path), or with an SGLang and a transformers that take tokenizer.json as it is"
         )
     return tokenizer

@@ -34,7 +34,9 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
         f"_s{settings.sample_size}_t{settings.small_model_max_tokens}_temp{settings.small_model_temperature:g}"
     )
     turns = settings.turns > 1 if isinstance(settings, ConformalSettings) else settings.calibration == "per_turn"
-    kind = ("_per_turn" if turns else "") + _score(settings)
+    # First chunks don't depend on what a rejection does.
+    answers = "_answers" if settings.score_answers else ""
+    kind = ("_per_turn" if turns else "") + _score(settings) + (_replacing(settings) if turns else answers)
     return Path("evaluation") / f"{name}{_mode(settings, per_question)}{kind}.npy"
 
 
@@ -49,7 +51,7 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
     variant = ("_random" if s.takeover == "random" else "") + (f"_{s.compat}" if s.compat else "")
     if s.calibration not in (None, "marginal", "per_question"):
         variant += f"_{s.calibration}"
-    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}"
+    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}"
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
@@ -63,7 +65,15 @@ def baseline_results(settings: BaselineSettings) -> Path:
 
 def _score(settings: ConformalSettings | AsyncSettings) -> str:
     """Nothing for the published score."""
-    return "" if settings.score == "mean" else f"_{settings.score}"
+    return "" if settings.score == "mean" else f"_{settings.score}{settings.score_window or ''}"
+
+
+def _replacing(settings: ConformalSettings | AsyncSettings) -> str:
+    """Nothing for the published take-over."""
+    if settings.on_rejection == "continue":
+        return ""
+    attempts = "" if settings.draft_attempts == 1 else f"_a{settings.draft_attempts}"
+    return "_resample" + attempts + ("" if settings.score_answers else "_unscored_answers")
 
 
 def _mode(settings: ConformalSettings | AsyncSettings, per_question: bool) -> str:

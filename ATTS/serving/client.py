@@ -1,7 +1,7 @@
 """The SGLang client: ``/generate`` with token ids, for writing and for scoring."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -224,6 +224,24 @@ class SGLangModel:
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
         """See LanguageModel. Position ``start - 1`` is asked for too and dropped: SGLang always
         leaves the first one empty. The prefix cache serves everything before it."""
+        values, _, usage = await self._scored(ids, start, {})
+        return values, usage
+
+    async def logprobs_and_best(
+        self, ids: Sequence[int], start: int
+    ) -> tuple[list[float | None], list[float | None], Usage]:
+        """See TellsBest: in the same request."""
+        values, meta, usage = await self._scored(ids, start, {"top_logprobs_num": 1})
+        try:
+            best = [entry[0][0] for entry in meta["input_top_logprobs"][1:]]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ScoreFailed(f"the {self.role} server returned no likeliest tokens ({error!r})") from None
+        return values, best, usage
+
+    async def _scored(
+        self, ids: Sequence[int], start: int, more: Mapping[str, Any]
+    ) -> tuple[list[float | None], dict[str, Any], Usage]:
+        """Log-probabilities of ``ids[start:]`` and what else the server says of them."""
         if self.info.context_length is not None and len(ids) + 1 >= self.info.context_length:
             raise ContextFull(f"{len(ids)} tokens don't fit the {self.role}'s context of {self.info.context_length}")
         body = {
@@ -231,16 +249,18 @@ class SGLangModel:
             "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
             "return_logprob": True,
             "logprob_start_len": start - 1,
+            **more,
         }
         reply, usage = await self._generate(body, self._scoring_limit)
         try:
-            entries = reply["meta_info"]["input_token_logprobs"][1:]
+            meta = reply["meta_info"]
+            entries = meta["input_token_logprobs"][1:]
             scored, values = [entry[1] for entry in entries], [entry[0] for entry in entries]
         except (KeyError, TypeError, IndexError) as error:
             raise ScoreFailed(f"the {self.role} server returned no log-probabilities ({error!r})") from None
         if scored != list(ids[start:]):
             raise ScoreFailed(f"the {self.role} server scored other tokens than it was sent")
-        return values, usage
+        return values, meta, usage
 
     async def _generate(self, body: dict[str, Any], limit: Slots | None = None) -> tuple[dict[str, Any], Usage]:
         if not body["input_ids"] or min(body["input_ids"]) < 0:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
-from ATTS.errors import UserError
+from ATTS.errors import UnknownCharacter, UserError
 from ATTS.serving import tokens
 from ATTS.serving.chat_template import ChatTemplate
 from ATTS.serving.model_folder import ModelFolder
@@ -13,17 +13,21 @@ from ATTS.serving.tokenizer_json import FileTokens
 # Digits, blanks at both ends and in rows, line breaks, LaTeX, a mark, Unicode.
 PROBE = "  bought 12, 345 and 1234567:\n\nWait, x = \\boxed{\\frac{3 4}{5}}.\n\n\t So</think> ≤ ½ é e\u0301 字 🙂 \r\n "
 UTF8 = (*range(0x80), *range(0x80, 0xC0), *range(0xC2, 0xF5))  # the bytes that occur in it
+# Bytes of control characters and of planes of Unicode without characters (4 - 11) or for private use only (16).
+# Vocabularies that were trained without the whole alphabet lack some: SmolLM2's has no 0x04 and no 0xF1.
+RARE = frozenset({*range(0x20), 0x7F, 0xF1, 0xF2, 0xF4} - set(b"\t\n\r"))
 
 
 class ModelTokenizer:
-    """Text and ids of a chain: ``decode(encode(text)) == text`` for every text, in any cutting into chunks.
+    """Text and ids of a chain: ``decode(encode(text)) == text`` for every text, in any cutting into chunks, or
+    UnknownCharacter where it holds one of the few characters that the vocabulary may lack (``RARE``).
 
     Ids are those of the model's own files (:mod:`ATTS.serving.tokens`). A prompt begins a sequence and is
     encoded as the server does it; a chunk stands behind other text and is encoded verbatim: what the
     tokenizer would change is spelled in single bytes. Special tokens are text like any other, but the tokens
     that end a text are none: they are not decoded, and their names in a text don't become them.
 
-    Raises UserError if the tokenizer can't be loaded or has no token for some bytes.
+    Raises UserError if the tokenizer can't be loaded or has no token for some bytes of other characters.
     """
 
     def __init__(self, source: str) -> None:
@@ -41,7 +45,7 @@ class ModelTokenizer:
 
     def _check(self) -> None:
         """Raises UserError for a tokenizer that can't give every text back."""
-        missing = [f"0x{value:02X}" for value in UTF8 if self._tokens.byte(value) is None]
+        missing = [f"0x{value:02X}" for value in UTF8 if value not in RARE and self._tokens.byte(value) is None]
         if missing:
             raise UserError(
                 f"the tokenizer of {self.source!r} can't write every text: {len(missing)} bytes have no token"
@@ -57,12 +61,17 @@ class ModelTokenizer:
             )
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text that stands behind another, as every chunk does."""
+        """Ids of a text that stands behind another, as every chunk does. Raises UnknownCharacter."""
         ids = self._tokens.go_on(text)
         if self.decode(ids) == text:
             return ids
         if len(text) == 1:
-            return [token for value in text.encode() if (token := self._tokens.byte(value)) is not None]
+            spelled = [self._tokens.byte(value) for value in text.encode()]
+            if None in spelled:
+                raise UnknownCharacter(
+                    f"the chain holds U+{ord(text):04X}, for which the tokenizer of {self.source!r} has no token"
+                )
+            return [token for token in spelled if token is not None]
         parts = ["".join(group) for _, group in groupby(text, key=self._survives)]
         if len(parts) == 1:  # its characters, alone, are kept, or none of them is
             parts = [text[: len(text) // 2], text[len(text) // 2 :]]

@@ -15,6 +15,7 @@ class Lockstep(TakeOver):
 
     def __init__(self, rule: TakeOver, barrier: Barrier) -> None:
         self._rule, self._barrier, self._member = rule, barrier, barrier.join()
+        self.rules_on_answers = rule.rules_on_answers
 
     async def begin(self, turn: int) -> None:
         await self._rule.begin(turn)

@@ -14,7 +14,7 @@ from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import Decision
 from ATTS.method.loop import alone, atts
-from ATTS.method.take_over import ByScore, TakeOver
+from ATTS.method.take_over import ByScore, OnRejection, RejectionPolicy, TakeOver
 from ATTS.method.types import Event, Stage, Transcript
 from ATTS.runs.samples import Ended, Schedule, run_samples
 from ATTS.serving.limits import Limits
@@ -22,7 +22,7 @@ from ATTS.simulation import virtual
 from ATTS.simulation.inprocess import EngineModel
 from ATTS.simulation.lockstep import Lockstep
 from ATTS.simulation.script import Chunk, Script, Turn
-from ATTS.store.records import Key, Keys
+from ATTS.store.records import Key, Keys, round_by_round
 from ATTS.tasks.datasets import Question
 
 FindAnswer = Callable[[str, bool], str | None]
@@ -41,14 +41,19 @@ class Workload:
     target_tokens: int = 500
     prompt_tokens: int = 150
     rejection_rate: float = 0.4
+    on_rejection: OnRejection = "continue"
     answers: float = 0.3  # chance of a chunk to end its chain, on the average
     full: float = 0.75  # share of chunks that are cut at the limit; the others are of any length below
     seed: int = 0
 
     def script(self, by_target_alone: bool = False) -> tuple[Script, list[Chunk]]:
         """All samples, and the questions. What is decided about a chunk is fixed beforehand.
-        ``by_target_alone``: the same chains, all of their chunks by one author."""
-        dice = random.Random(self.seed)
+
+        The chains are the same texts whoever writes them. ``by_target_alone``: all of their chunks by one author.
+        With ``on_rejection`` "resample" each chunk takes a turn of its own, in which the draft writes it or, at the
+        rejection rate, one of the same length that is discarded, so that the target writes it.
+        """
+        dice, coin = random.Random(self.seed), random.Random(f"{self.seed}-coin")
         script = Script()
         questions = []
         for number in range(self.questions):
@@ -57,21 +62,28 @@ class Workload:
             # Hard and easy questions: the chance is spread so that a few chains run to the last turn.
             chance = min(1.0, self.answers * dice.expovariate(1.0)) if self.answers else 0.0
             for sample in range(self.samples):
-                turns = []
+                turns: list[Turn] = []
                 for turn in range(self.turns):
                     name = f"{number}.{sample}.{turn}"
                     ends = dice.random() < chance
                     rejected = dice.random() < self.rejection_rate
                     draft = self._chunk(dice, f"draft {name}", self.draft_tokens, ends and not rejected)
                     more = self._chunk(dice, f"target {name}", self.target_tokens, ends) if rejected else None
-                    if by_target_alone:
+                    if by_target_alone or self.on_rejection == "resample":
                         turns += [Turn(chunk, 1.1, None) for chunk in (draft, more) if chunk is not None]
                     else:
                         turns.append(Turn(draft, 2.0 if rejected else 1.1, more))
                     if ends:
                         break
+                if self.on_rejection == "resample" and not by_target_alone:
+                    turns = [self._replaced(turn, coin) for turn in [*turns[:-1], _answering(turns[-1])]]
                 script.add(question, turns)
         return script, questions
+
+    def _replaced(self, turn: Turn, coin: random.Random) -> Turn:
+        if coin.random() >= self.rejection_rate:
+            return turn
+        return Turn(Chunk(f"instead of {turn.draft.text}, ", turn.draft.tokens), 2.0, turn.draft, replaces=True)
 
     def _chunk(self, dice: random.Random, name: str, most: int, answers: bool) -> Chunk:
         tokens = most if dice.random() < self.full else dice.randint(1, most)
@@ -79,6 +91,13 @@ class Workload:
 
 
 BOX = r"\boxed{1}"
+
+
+def _answering(turn: Turn) -> Turn:
+    """The last turn of a chain, which is over there: no limit on turns ends it where chunks are replaced."""
+    if turn.draft.text.endswith(BOX):
+        return turn
+    return Turn(Chunk(f"{turn.draft.text} {BOX}", turn.draft.tokens), turn.perplexity, None)
 
 
 def find_box(text: str, ended: bool) -> str | None:  # noqa: ARG001
@@ -98,6 +117,7 @@ class DriverOptions:
     target_limit: int = 0
     samples_in_flight: int = 0
     schedule: Schedule = "queue"
+    rounds: bool = False  # the first repeat of every question, then the second, as runs that learn on the way
     barrier: bool = False  # in every turn a question's samples wait for each other, before and after scoring
     optimistic: bool = False
     target_alone: bool = False
@@ -118,6 +138,7 @@ class Outcome:
     samples: int
     turns: float  # a sample
     written: dict[str, int]  # tokens in the chains, by author
+    discarded: int  # tokens of the draft that were rejected and replaced
     waited: float  # seconds of samples waiting: for slots, for room in a server, for each other
     served: float  # and seconds in which a server worked on them
     mean_seconds: float  # of a sample, from its start to its end
@@ -147,6 +168,7 @@ async def simulate(
     decide: Callable[..., Decision] = judge,
     tokens: tuple[int, int] = (500, 500),
     rejection_rate: float = 0.4,
+    on_rejection: OnRejection = "continue",
 ) -> Outcome:
     """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only."""
     asked = {role: ways.draft_limit if role == "draft" else ways.target_limit for role in timings}
@@ -163,8 +185,11 @@ async def simulate(
         limits.add(models[role], gates[role], models[role].memory, adaptive=asked[role] == 0)
     barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(None))  # by question, of the samples in flight
     most = dict(zip(("draft", "target"), tokens, strict=True))
-    if ways.target_alone:
-        most["target"] = max(tokens)
+    resample = on_rejection == "resample"
+    if ways.target_alone or resample:  # a chunk is as long as it is, whoever writes it
+        most = dict.fromkeys(most, max(tokens))
+    if resample:
+        turns *= 2  # of the same text
     told = [Question(number, question.text, "") for number, question in enumerate(questions)]
     prompts = [script.encode(question.text) for question in questions]
 
@@ -178,23 +203,30 @@ async def simulate(
         chain = Chain(find_answer, *readers.values())
         if ways.target_alone:
             return chain, alone(chain, readers["target"], 2 * turns)  # a turn may have two chunks
-        rule: TakeOver = ByScore(decide)
+        rule: TakeOver = ByScore(decide, RejectionPolicy(on_rejection, score_answers=resample))
         if ways.barrier:
             rule = Lockstep(rule, barriers[question.index])
         return chain, atts(chain, readers["draft"], readers["target"], rule, turns, ways.optimistic)
 
+    keys: Sequence[Key] = Keys(told, repeats)
+    if ways.rounds:
+        keys = round_by_round(keys)
     ended: list[tuple[int, list[int], float, float]] = []
+    discarded = 0
     new = dict.fromkeys(timings, 0.0)  # tokens that each server had to compute, had it forgotten nothing
 
     async def keep(one: Ended) -> None:
+        nonlocal discarded
         limits.ended(one.chain)
         history = one.chain.history
+        gone = sum(e.usage.completion_tokens for e in history if e.stage is Stage.DRAFT_DISCARDED)
+        discarded += gone
         written = [
             sum(e.usage.completion_tokens for e in history if e.stage is stage)
             for stage in (Stage.DRAFT, Stage.CONTINUE)
         ]
-        drafts = sum(event.stage is Stage.DRAFT for event in history)
-        ended.append((drafts, written, min(one.seconds, covered(map(at_work, history))), one.seconds))
+        drafted = len({event.turn for event in history if event.stage in (Stage.DRAFT, Stage.CONTINUE)})
+        ended.append((drafted, written, min(one.seconds, covered(map(at_work, history))), one.seconds))
         for role in timings:
             stages = (Stage.DRAFT,) if role == "draft" or ways.target_alone else (Stage.SCORE, Stage.CONTINUE)
             uses = [event.usage for event in history if event.stage in stages]
@@ -202,10 +234,11 @@ async def simulate(
                 sent = max(usage.prompt_tokens for usage in uses)
                 own = sum(usage.completion_tokens for usage in uses[:-1])
                 shared = len(prompts[one.key.question.index]) * (1 - 1 / repeats)
-                new[role] += max(0.0, sent - own - shared)
+                scored = gone if role == "target" else 0  # a discarded chunk, too, was computed once
+                new[role] += max(0.0, sent - own - shared) + scored
 
     async with limits:
-        await run_samples(Keys(told, repeats), loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
+        await run_samples(keys, loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
     for engine in engines.values():
         await engine.stop()
     drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))
@@ -215,6 +248,7 @@ async def simulate(
         samples=len(ended),
         turns=sum(one[0] for one in ended) / len(ended),
         written=written,
+        discarded=discarded,
         served=sum(one[2] for one in ended),
         waited=sum(one[3] - one[2] for one in ended),
         mean_seconds=sum(one[3] for one in ended) / len(ended),

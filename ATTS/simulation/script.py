@@ -26,6 +26,7 @@ class Turn:
     draft: Chunk
     perplexity: float
     continuation: Chunk | None
+    replaces: bool = False  # the draft; else it stands behind it
 
 
 @dataclass(slots=True)
@@ -71,12 +72,13 @@ class Script:
         rejected (``optimistic`` drafting asks for that before it knows)."""
         way: tuple[int, ...] = (self.learn(question),)
         for number, turn in enumerate(turns):
-            self._moments[way].drafts.append(turn.draft)
-            way = (*way, self.learn(turn.draft))
+            before, way = way, (*way, self.learn(turn.draft))
+            self._moments[before].drafts.append(turn.draft)
             moment = self._moments[way]
             moment.scores.append(turn.perplexity)
             if turn.continuation is not None:
-                moment.continuations.append(turn.continuation)
+                way = before if turn.replaces else way
+                self._moments[way].continuations.append(turn.continuation)
                 ahead = turns[number + 1].draft.tokens if number + 1 < len(turns) else turn.draft.tokens
                 self._ahead += 1
                 unused = Chunk(f"unused {self._ahead}", ahead)

@@ -9,9 +9,10 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
-from ATTS.analysis.tables import markdown
+from ATTS.analysis.tables import markdown, percent
 from ATTS.analysis.timeline import LABELS
 from ATTS.console import require, say
+from ATTS.method.take_over import OnRejection
 from ATTS.simulation.roofline import MODELS, Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 
@@ -46,6 +47,10 @@ class SimulateSettings:
 
     rejection_rate: float = 0.4
     """Share of chunks that the target continues."""
+
+    on_rejection: OnRejection = "continue"
+    """What becomes of a rejected chunk: the target continues behind it, or writes in its place (resample). The
+    texts are the same, so a chain has more turns with resample."""
 
     answers: float = 0.35
     """Mean chance of a turn to end its chain; 0 = every chain takes all turns."""
@@ -86,6 +91,7 @@ class SimulateSettings:
             target_tokens=self.target_tokens,
             prompt_tokens=self.prompt_tokens,
             rejection_rate=self.rejection_rate,
+            on_rejection=self.on_rejection,
             answers=self.answers,
             seed=self.seed,
         )
@@ -166,7 +172,15 @@ def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptio
     script, questions = work.script(by_target_alone=ways.target_alone)
     tokens = (work.draft_tokens, work.target_tokens)
     return simulate(
-        script, questions, work.samples, work.turns, timings, ways, tokens=tokens, rejection_rate=work.rejection_rate
+        script,
+        questions,
+        work.samples,
+        work.turns,
+        timings,
+        ways,
+        tokens=tokens,
+        rejection_rate=work.rejection_rate,
+        on_rejection=work.on_rejection,
     )
 
 
@@ -181,11 +195,22 @@ def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) ->
         rows.append((name, hours, times, f"{run.tokens_per_second:,.0f}", *busy, " / ".join(kv), _short(run.intensity)))
     alone = [runs[name].seconds / ours.seconds for name in (BARRIER, QUESTION, LIMITS)]
     product = math.prod(alone)
-    return (
-        f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated\n\n"
-        f"{markdown(columns, rows)}\n\n"
-        f"product of the three: {product:.2f}; all three together: {runs[ALL].seconds / ours.seconds:.2f}"
-    )
+    lines = [
+        f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
+        *_discarded(ours),
+        "",
+        markdown(columns, rows),
+        "",
+        f"product of the three: {product:.2f}; all three together: {runs[ALL].seconds / ours.seconds:.2f}",
+    ]
+    return "\n".join(lines)
+
+
+def _discarded(run: Outcome) -> list[str]:
+    if not run.discarded:
+        return []
+    share = percent(run.discarded / (run.discarded + sum(run.written.values())))
+    return [f"{run.discarded:,} tokens of the draft were rejected and replaced, {share} of all"]
 
 
 MANY = 1000  # of r: hardly anybody waits
@@ -212,7 +237,7 @@ def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[st
 
     def work(axis: str, value: int) -> Workload:
         sizes = {"questions": questions, "samples": 16, "turns": 10} | ({"samples": 1} if axis == "questions" else {})
-        return Workload(**sizes | {axis: value}, answers=0.0)
+        return Workload(**sizes | {axis: value}, answers=0.0)  # type: ignore[arg-type]
 
     def point(axis: str, value: int) -> dict[str, Any]:
         say(f"simulating {value} {axis}")

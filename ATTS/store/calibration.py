@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.errors import UserError
-from ATTS.method.score import MEAN, SCORES, Score
+from ATTS.method.score import MEAN, SCORES, Score, scoring
 from ATTS.method.score import recorded as recorded_score
 from ATTS.method.types import Stage
 from ATTS.store import atomic
+from ATTS.store.provenance import UNTOLD as UNTOLD_SETTINGS
 from ATTS.store.provenance import differences as changes
 from ATTS.store.records import Record
 
@@ -77,7 +78,14 @@ class CalibrationArray:
     def score(self) -> Score:
         """How its chunks were scored; an array that doesn't tell holds perplexities."""
         made_for = (self.provenance or {}).get("made_for", {})
-        return SCORES.get(made_for.get("score", MEAN.name), MEAN)
+        name = made_for.get("score", MEAN.name)
+        return scoring(name if name in SCORES else MEAN.name, self.score_window)
+
+    @property
+    def score_window(self) -> int | None:
+        """Tokens of the window that its scores are of; None for scores of another kind."""
+        window = (self.provenance or {}).get("made_for", {}).get("score_window")
+        return None if window is None else int(window)
 
     def of_row(self, row: int) -> Scores:
         """What a conditional array compares a question's chunks with: its own scores; those of all questions if
@@ -87,7 +95,12 @@ class CalibrationArray:
 
 
 # What arrays were made with that don't tell: those of versions without these settings.
-UNTOLD = {"score": MEAN.name, "answer_after_think": False, "extract_mode": "regex"}
+UNTOLD = {
+    "score": MEAN.name,
+    "answer_after_think": False,
+    "extract_mode": "regex",
+    **UNTOLD_SETTINGS,
+}
 
 
 COUNTS = "scores_by_question"  # in the JSON file: how many scores each question has

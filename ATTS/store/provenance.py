@@ -32,6 +32,7 @@ INCIDENTAL = frozenset(
         "request_timeout",
         "force",
         "ppl_array_path",
+        "certificate",
         "output_dir",
         "problem_id",
         "repeat_id",
@@ -39,6 +40,10 @@ INCIDENTAL = frozenset(
         "end",
     }
 )
+
+
+# What result folders and arrays of versions without these settings were made with.
+UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
 
 
 def resolved(settings: "DataclassInstance") -> dict[str, Any]:

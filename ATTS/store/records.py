@@ -54,6 +54,12 @@ class Keys(Sequence[Key]):
         return Key(self.questions[question], repeat, self.repeats)
 
 
+def round_by_round(keys: Sequence[Key]) -> list[Key]:
+    """The first repeat of every question, then the second: the order in which scores are learnt on the way,
+    since a bank that saw one question after another lags behind."""
+    return sorted(keys, key=lambda key: (key.repeat, key.question.index))
+
+
 def record(
     key: Key,
     chain: Transcript,

@@ -12,7 +12,7 @@ import orjson
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.store import atomic, foreign
-from ATTS.store.provenance import differences
+from ATTS.store.provenance import UNTOLD, differences
 from ATTS.store.records import OWED, SCHEMA, Key, Record
 
 SETTINGS = "settings.json"
@@ -62,7 +62,7 @@ class ResultStore:
                 )
             return
         try:
-            made = json.loads(path.read_text())["decisive"]
+            made = UNTOLD | json.loads(path.read_text())["decisive"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
         changed = differences(made, about["decisive"])

@@ -36,9 +36,9 @@ def judges(scores: Sequence[float]) -> dict[str, Callable[[], RejectionRule]]:
 
     return {
         "array": lambda: CalibrationSet(scores, 0.4),
-        "online": bank(),
+        "online": bank(gamma=GAMMA, by_turn=True),
         "adaptive": bank(gamma=GAMMA),
-        "online, bounded": bank(window=len(scores)),
+        "online, bounded": bank(gamma=GAMMA, by_turn=True, window=len(scores)),
     }
 
 

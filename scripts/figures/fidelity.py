@@ -1,6 +1,6 @@
 """What the published driver's ways cost on its own recorded runs: figures of docs/FIDELITY.md.
 
-    python scripts/figures/fidelity.py --data ../shared/data
+    python scripts/figures/fidelity.py --data FOLDER
 
 Prints a table and JSON; reads ``traces/`` and ``hub/`` below ``--data``.
 """

@@ -1,6 +1,6 @@
 """How answers of recorded runs are read and compared, and what hostile ones do: figures of docs/GRADING.md.
 
-    python scripts/figures/grading.py --data ../shared/data [--hostile 10000]
+    python scripts/figures/grading.py --data FOLDER [--hostile 10000]
 
 Prints tables and JSON; reads ``traces/`` and ``hub/`` below ``--data``.
 """

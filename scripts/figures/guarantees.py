@@ -1,6 +1,6 @@
-"""Measure what docs/GUARANTEES.md promises: bash scripts/measure_guarantees.sh (DATA=../shared/data).
+"""Measure what docs/GUARANTEES.md promises: DATA=FOLDER bash scripts/measure_guarantees.sh
 
-python scripts/figures/guarantees.py --data ../shared/data --out results/guarantees
+python scripts/figures/guarantees.py --data FOLDER --out results/guarantees
 
 Prints tables; writes guarantees.json and pictures into ``--out``; exits with 1 if a promise is not kept.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import guarantees_arrival
 import guarantees_recorded
+import guarantees_served
 import guarantees_simulated
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from ATTS.analysis import audit_rate
 from ATTS.analysis.audit_rate import Decisions, Rule
 from ATTS.errors import UserError
 from ATTS.store import calibration
+from ATTS.store.recording import read_recording
 from ATTS.store.records import Record
 
 PAIR = "s1.1_32B_s1.1_7B_s16_t500_temp0.8"  # the pair with arrays for every data set of a mixture
@@ -36,10 +38,15 @@ def recordings(data: Path) -> dict[str, Decisions]:
 
 def recorded_samples(data: Path) -> dict[str, list[Record]]:
     """Every recorded run in ``data``/traces, by its short name."""
-    paths = sorted((data / "traces").glob("traces_*.jsonl*"))
-    if not paths:
+    return {name: audit_rate.read(path, REPEATS)[0] for name, path in paths(data).items()}
+
+
+def paths(data: Path) -> dict[str, Path]:
+    """The file of every recorded run in ``data``/traces, by its short name."""
+    found = sorted((data / "traces").glob("traces_*.jsonl*"))
+    if not found:
         raise UserError(f"no recorded runs in {data / 'traces'}: name the folder that holds traces/ with --data")
-    return {path.name.removeprefix("traces_").split(".")[0]: audit_rate.read(path, REPEATS)[0] for path in paths}
+    return {path.name.removeprefix("traces_").split(".")[0]: path for path in found}
 
 
 def mixtures(data: Path, runs: Mapping[str, Decisions]) -> dict[str, dict[str, list[NDArray[np.float64]]]]:
@@ -74,11 +81,13 @@ def measure(data: Path | None, runs: int, splits: int, shuffles: int) -> dict[st
             {"recording": name, **guarantees_recorded.adaptive(made, shuffles)} for name, made in found.items()
         ],
         "online": [{"recording": name, **guarantees_recorded.online(made, shuffles)} for name, made in found.items()],
-        "online by samples in flight": {
+        "as served": {
             name: [
-                guarantees_arrival.rates(samples, flying, max(1, shuffles // 5)) for flying in (20, 107, len(samples))
+                row
+                for in_flight in (20, 0, 400, len(told[name]))
+                for row in guarantees_served.rates(read_recording(path), in_flight, max(1, shuffles // 10))
             ]
-            for name, samples in told.items()
+            for name, path in paths(data).items()
         },
         "budget": [
             {"recording": name, **guarantees_arrival.budgets(samples, shuffles)} for name, samples in told.items()

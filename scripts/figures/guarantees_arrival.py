@@ -1,23 +1,22 @@
-"""Recorded runs in the order in which servers would have answered, at so many samples under way.
+"""A budget as a mean and as a bound, on recorded runs in the order in which servers would have answered.
 
-A rejected chunk delays its sample by what the target writes, so the samples that come late to a turn are
-those with higher scores, and a memory bank judges them by lower ones. A token counts as four letters; one
+A rejected chunk delays its sample by what the target writes. A token counts as four letters; one
 of the target takes ``TARGET`` times as long as one of the draft, and a scoring ``SCORING`` of them.
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ATTS.method.conformal import GAMMA, Decision, Online
+from ATTS.method.conformal import Decision
 from ATTS.method.conformal.bound import Bound, QuestionBudget
 from ATTS.method.types import Stage
 from ATTS.store.records import Record
 
 Figures = dict[str, Any]
-RATE, TARGET, SCORING, LETTERS = 0.4, 4.0, 15.0, 4
+TARGET, SCORING, LETTERS = 4.0, 15.0, 4
 REPEATS, BUDGET = 16, 4
 
 
@@ -80,28 +79,6 @@ def _steps(sample: Record) -> Iterator[tuple[float, Chunk]]:
         if entry["model"] == Stage.CONTINUE.value:
             taken, written = taken + 1, TARGET * written
         time += written
-
-
-def rates(found: Sequence[Record], in_flight: int, orders: int) -> Figures:
-    """Means over drawn orders: the rate of three rules, overall and the lowest and highest of turns 0 - 9."""
-    rules: dict[str, tuple[float, Callable[[Chunk], int]]] = {
-        "online": (0.0, lambda chunk: chunk.turn),
-        "by turn and take-overs": (0.0, lambda chunk: 100 * chunk.turn + chunk.taken),
-        "adaptive": (GAMMA, lambda chunk: chunk.turn),
-    }
-    drawn = [in_order(found, in_flight, seed) for seed in range(orders)]
-    figures: Figures = {"in flight": in_flight}
-    for name, (gamma, bank) in rules.items():
-        overall, by_turn = [], []
-        for order in drawn:
-            judge = Online(RATE, gamma=gamma)
-            rejected = np.array([judge(chunk.score, bank(chunk)).rejected for chunk in order])
-            turns = np.array([chunk.turn for chunk in order])
-            overall.append(rejected.mean())
-            by_turn.append([rejected[turns == turn].mean() for turn in range(10)])
-        of_turn = np.mean(by_turn, axis=0)
-        figures |= {name: float(np.mean(overall)), f"{name}, turns": f"{of_turn.min():.3f} - {of_turn.max():.3f}"}
-    return figures | {"reached": abs(figures["adaptive"] - RATE) <= 0.01}
 
 
 def budgets(found: Sequence[Record], orders: int, in_flight: int = 20) -> Figures:

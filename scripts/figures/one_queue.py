@@ -1,6 +1,6 @@
 """One queue against one question at a time, on a recorded run replayed by an emulated 8B + 32B pair.
 
-    python scripts/figures/one_queue.py --data ../shared/data
+    python scripts/figures/one_queue.py --data FOLDER
 
 The production loop, queue and limits on a virtual clock (ATTS.simulation.run); chunks, scores and
 decisions are the recording's. Exactly repeatable: no figure depends on the machine.

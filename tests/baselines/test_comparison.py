@@ -72,7 +72,7 @@ def test_all_methods_stand_in_one_table_one_picture_and_one_json(tmp_path: Path)
     assert (tmp_path / "comparison.md").read_text().strip() == table
     assert (tmp_path / "comparison.png").stat().st_size > 1000
     told = json.loads((tmp_path / "comparison.json").read_text())
-    assert set(told["calibration_seconds"]) == {"atts", "per_turn"}
+    assert set(told["calibration_seconds"]) == {"atts", "per_turn", "atts_resample"}
     assert all(seconds > 0 for seconds in told["calibration_seconds"].values())
     rows = {row["method"]: row for row in told["methods"]}
     for row in rows.values():
@@ -87,6 +87,10 @@ def test_all_methods_stand_in_one_table_one_picture_and_one_json(tmp_path: Path)
     for name, threshold in (("spec_reason", 7.0), ("spec_reason_3", 3.0)):
         assert json.loads((tmp_path / name / "settings.json").read_text())["settings"]["score_threshold"] == threshold
     assert json.loads((tmp_path / "per_turn/settings.json").read_text())["settings"]["calibration"] == "per_turn"
+    made = json.loads((tmp_path / "atts_resample/settings.json").read_text())["settings"]
+    assert (made["on_rejection"], made["calibration"], made["score_answers"]) == ("resample", "per_turn", True)
+    assert rows["atts_resample"]["tokens"]["discarded"]["draft"] > 0
+    assert rows["atts"]["tokens"]["discarded"] == rows["per_turn"]["tokens"]["discarded"] == {"draft": 0, "target": 0}
     assert rows["spec_reason"]["grades"]["accepted"] == 1.0
     assert rows["spec_reason"]["tokens"]["discarded"] == {"draft": 0, "target": 0}
     assert rows["speculative_thinking"]["takeovers_by_kind"]["keyword"] == 8

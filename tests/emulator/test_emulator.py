@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.emulator import RELEASES, Ask, Fault, Scripted, Served, Server, Timing, Written
+from ATTS.emulator import RELEASES, Ask, Fault, RandomText, Scripted, Served, Server, Timing, Written
 from ATTS.emulator.engine import Engine, Job
 from ATTS.emulator.radix import RadixCache
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
@@ -64,6 +64,20 @@ def test_a_passing_failure_is_tried_again_and_a_lasting_one_is_named(kind: str) 
     lasting = Fault.parse(kind.replace("at=0", "every=1"))
     with pytest.raises(ServerFailed, match="target server"):
         with_client(served(faults=(lasting,)), use, retries=1)
+
+
+def test_a_content_that_knows_no_other_tokens_refuses_to_compare_and_one_that_does_is_read() -> None:
+    async def use(model: SGLangModel) -> tuple[list[float | None], list[float | None]]:
+        own, best, _ = await model.logprobs_and_best(PROMPT, 1)
+        return own, best
+
+    with pytest.raises(ServerFailed, match="knows no probabilities of other tokens"):
+        with_client(served(), use)
+    own, best = [-0.5, -2.0, -1.0], [-0.5, -0.2, -1.0]
+    content = Scripted(lambda _: Written("x"), lambda *_: own, finder=lambda *_: best)
+    assert with_client(served(content=content), use) == (own, best)
+    own, best = with_client(served(content=RandomText(3)), use)
+    assert all(there <= likeliest <= 0 for there, likeliest in zip(own, best, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["nan", "none", "short"])

@@ -113,6 +113,19 @@ def test_a_continuation_has_ids_text_counts_and_a_reason(url: str, ids: list[int
     assert tokenizer.decode(reply["output_ids"]) == reply["text"]
 
 
+def test_the_likeliest_tokens_stand_beside_the_scores_of_a_prompt(url: str, ids: list[int]) -> None:
+    start = len(ids) - 9
+    reply = generate(url, ids, 0, return_logprob=True, logprob_start_len=start, top_logprobs_num=1)
+    own, best = (reply["meta_info"][name] for name in ("input_token_logprobs", "input_top_logprobs"))
+    assert len(own) == len(best) == 9
+    assert best[0] is None
+    for (there, token, _), likeliest in zip(own[1:], best[1:], strict=True):
+        ((value, other, text),) = likeliest
+        assert text is None
+        assert value >= there
+        assert (value == there) == (other == token)
+
+
 def test_scores_start_with_an_empty_entry_and_name_their_tokens(url: str, ids: list[int]) -> None:
     for start in (0, 7, len(ids) - 1):
         reply = generate(url, ids, 0, return_logprob=True, logprob_start_len=start)

@@ -68,6 +68,7 @@ def every_judge(array: list[float], rate: float, seed: int) -> list[RejectionRul
         Online(rate, seed),
         Online(rate, seed, 3),
         Online(rate, seed, 0, 0.3),
+        Online(rate, seed, 0, 0.3, by_turn=True),
     ]
     warm = Online(rate, seed, gamma=0.1)
     warm.start(array)

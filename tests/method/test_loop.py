@@ -12,7 +12,7 @@ from ATTS.errors import ContextFull, ExitStatus, SampleError, ScoreFailed, Serve
 from ATTS.method.chain import REPLACEMENT, Chain, ModelView
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.loop import alone, atts
-from ATTS.method.take_over import ByScore
+from ATTS.method.take_over import ByScore, OnRejection, RejectionPolicy
 from ATTS.method.types import Generated, Stage, Usage
 from ATTS.tasks.answers import find_answer
 
@@ -161,8 +161,8 @@ def test_a_chunk_that_stops_inside_a_character_leaves_it_to_the_next_author() ->
     assert draft.written_after[1] == list(b"<d>5 ")
 
 
-@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
-def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
+@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12), st.sampled_from(["continue", "resample"]))
+def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]], on_rejection: OnRejection) -> None:
     """Whatever is decided: same texts, decisions and end; each rejected chunk costs a draft that is noted."""
 
     class Ahead(Scripted):
@@ -180,17 +180,18 @@ def test_drafting_ahead_changes_no_chain(turns: list[tuple[str, bool]]) -> None:
     before = ""
     for text, (_, rejected) in zip(texts, turns, strict=True):
         known.append((before, text))
-        before += text
         if rejected:
-            known.append((before, "for nothing"))  # what the draft writes if it can't wait
-            before += "+"
+            known.append((before + text, "for nothing"))  # what the draft writes if it can't wait
+        stays = not rejected or on_rejection == "continue"
+        before += text * stays + "+" * rejected
 
     def chain(optimistic: bool) -> tuple[ExitStatus, Chain]:
         scores = [BAD if rejected else GOOD for _, rejected in turns]
         d = reader(Ahead(), "d")
         t = reader(Scripted(["+" for _, rejected in turns if rejected], scores), "t")
         made = Chain(lambda *_: None, d, t)
-        return asyncio.run(atts(made, d, t, ByScore(JUDGE), len(turns), optimistic)), made
+        rule = ByScore(JUDGE, RejectionPolicy(on_rejection))
+        return asyncio.run(atts(made, d, t, rule, len(turns), optimistic)), made
 
     (plain_status, plain), (status, ahead) = chain(False), chain(True)
     assert status == plain_status
@@ -256,19 +257,35 @@ class Limited(Scripted):
         return Generated(list(written), False, Usage(completion_tokens=len(written)))
 
 
-@given(st.integers(1, 60), st.lists(st.booleans(), min_size=20, max_size=20), st.booleans())
+@given(
+    st.integers(1, 60),
+    st.lists(st.booleans(), min_size=200, max_size=200),
+    st.booleans(),
+    st.sampled_from([RejectionPolicy(), RejectionPolicy("resample", 1, True), RejectionPolicy("resample", 3)]),
+)
 def test_a_chain_is_never_longer_than_its_token_budget_and_ends_when_that_is_spent(
-    budget: int, rejections: list[bool], optimistic: bool
+    budget: int, rejections: list[bool], optimistic: bool, policy: RejectionPolicy
 ) -> None:
     """Whoever writes: both authors' chunks count, the last one is cut to what is left, and drafts that were
-    thrown away cost nothing."""
-    d = reader(Limited(["12345678"] * 50))
-    t = reader(Limited(["abcde"] * 50, [BAD if rejected else GOOD for rejected in rejections]))
+    thrown away, ahead or because they were rejected, cost nothing."""
+    d = reader(Limited(["12345678"] * 500))
+    t = reader(Limited(["abcde"] * 500, [BAD if rejected else GOOD for rejected in rejections]))
     chain = Chain(find_answer, d, t, token_budget=budget)
-    assert asyncio.run(atts(chain, d, t, ByScore(JUDGE), budget, optimistic)) is ExitStatus.BUDGET_SPENT
+    assert asyncio.run(atts(chain, d, t, ByScore(JUDGE, policy), budget, optimistic)) is ExitStatus.BUDGET_SPENT
     assert len(chain.text) == budget == len(d.ids) == len(t.ids)
     assert chain.spent
-    assert sum(e.usage.completion_tokens for e in chain.history) == budget
+    kept = [event for event in chain.history if not event.stage.discarded]
+    assert sum(event.usage.completion_tokens for event in kept) == budget
+
+
+def test_an_answer_that_takes_the_last_tokens_and_is_rejected_leaves_room_for_another() -> None:
+    d, t = reader(Limited([r"\boxed{7}"])), reader(Limited([r"\boxed{8}"], [BAD]))
+    for model in (d, t):
+        model.max_tokens = 9
+    chain = Chain(find_answer, d, t, token_budget=9)
+    rule = ByScore(JUDGE, RejectionPolicy("resample", 1, True))
+    assert asyncio.run(atts(chain, d, t, rule, 9)) is ExitStatus.ANSWERED
+    assert (chain.answer, chain.text, chain.spent) == ("8", r"\boxed{8}", True)
 
 
 def test_an_answer_in_the_last_tokens_of_the_budget_counts() -> None:
@@ -286,7 +303,7 @@ def resample(
     draft, target = Scripted(chunks), Scripted(more, scores)
     d, t = reader(draft, "d"), reader(target, "t")
     chain = Chain(find_answer, d, t)
-    rule = ByScore(JUDGE, "resample", attempts, on_answers)
+    rule = ByScore(JUDGE, RejectionPolicy("resample", attempts, on_answers))
     return asyncio.run(atts(chain, d, t, rule, 9)), chain, draft, target
 
 
@@ -331,7 +348,7 @@ def test_what_stays_of_a_chain_is_what_its_history_keeps(turns: list[tuple[str, 
     d = reader(Scripted([text.replace("$", "s") + " " for text, _ in turns]), "d")
     t = reader(Scripted(["+" for _, rejected in turns if rejected], [BAD if r else GOOD for _, r in turns]), "t")
     chain = Chain(lambda *_: None, d, t)
-    asyncio.run(atts(chain, d, t, ByScore(JUDGE, "resample"), len(turns)))
+    asyncio.run(atts(chain, d, t, ByScore(JUDGE, RejectionPolicy("resample")), len(turns)))
     kept = "".join(event.output or "" for event in chain.history if event.stage in (Stage.DRAFT, Stage.CONTINUE))
     assert chain.text == kept == "".join("+" if rejected else text.replace("$", "s") + " " for text, rejected in turns)
     assert d.ids == t.ids == list(kept.encode())

@@ -1,4 +1,4 @@
-"""Runs of every calibration kind: by the sum, at rates of 0 and 1, by coin and resumed."""
+"""Runs of every calibration kind: by each score, at rates of 0 and 1, by coin and resumed."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from answering_draft import PAIR, QUESTIONS, Says, asking, for_turns, making, wi
 from ATTS.analysis import audit_rate
 from ATTS.errors import UserError
 from ATTS.method.conformal import CalibrationSet, PerTurn
+from ATTS.method.score import SCORES
 from ATTS.runs import names, questions, rules
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
@@ -71,15 +72,61 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
             rules.make(AsyncSettings(**PAIR, **flags, **run), own, asked)
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize(
+    ("score", "other", "message"),
+    [
+        ({"score": "regret"}, {"score": "worst_token"}, "score: made with 'regret', now 'worst_token'"),
+        ({"score": "worst_token"}, {"score": "sum"}, "score: made with 'worst_token', now 'sum'"),
+        (
+            *({"score": "worst_window", "score_window": 3}, {"score": "worst_window"}),
+            "score_window: made with 3, now 5",
+        ),
+    ],
+)
+def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
+    flags: dict[str, Any], tmp_path: Path, score: dict[str, Any], other: dict[str, Any], message: str, turns: int
+) -> None:
+    """First chunks and turn by turn, with chunks that are replaced; the array remembers score and window."""
+    resample: dict[str, Any] = {"on_rejection": "resample", **score}
+    run = {**resample, "repeats": 4, "turns": 3, "output_dir": tmp_path / "run"}
+    run["calibration"] = "per_turn" if turns > 1 else "marginal"
+
+    async def running(pair: dict[str, Any]) -> None:
+        await evaluate_async(AsyncSettings(**pair, **run), False)
+
+    with_servers(Says(), making(turns=turns, **resample), running, **flags)
+    made = calibration.load(flags["ppl_array_path"], None)
+    assert (made.score.name, made.score_window) == (score["score"], score.get("score_window"))
+    judge = PerTurn(made.by_turn, 0.4) if turns > 1 else CalibrationSet(made.scores, 0.4)
+    found, about, _ = audit_rate.read(tmp_path / "run", None)
+    entries = [e for s in found for e in s["full_history"] if e["model"] == "eval_ppl"]
+    assert len(entries) > 20
+    for entry in entries:
+        decided_by, worst = entry[score["score"]], np.log(entry["ppl"])  # all tokens of a chunk are alike here
+        expected = max(0, worst - 0.01) * 2 / 3 if score["score"] == "regret" else worst
+        assert decided_by == pytest.approx(expected)
+        assert (entry["percentile"], entry["rejected"]) == judge(decided_by, entry["turn"])[:2]
+    audit_rate.same_score(flags["ppl_array_path"], made, about)
+    changed = AsyncSettings(**PAIR, **flags, **{**run, **other, "score_window": None})
+    with pytest.raises(UserError, match=message):
+        rules.make(changed, False, questions.to_evaluate(changed))
+    settings = {"settings": {"score": changed.score, "score_window": changed.score_window}}
+    with pytest.raises(UserError, match="this run was decided by --score"):
+        audit_rate.same_score(flags["ppl_array_path"], made, settings)
+
+
 def test_the_two_commands_find_each_others_arrays_of_each_score() -> None:
     for per_question in (False, True):
         paths = set()
-        for score in ("mean", "sum"):
-            run = AsyncSettings(**PAIR, dataset_name="demo", score=score)  # type: ignore[arg-type]
-            array = ConformalSettings(**PAIR, dataset_name="demo", score=score)  # type: ignore[arg-type]
+        for score in (*SCORES, "worst_window 9"):
+            name, _, window = score.partition(" ")
+            more: dict[str, Any] = {"score": name, "score_window": int(window) if window else None}
+            run = AsyncSettings(**PAIR, dataset_name="demo", **more)
+            array = ConformalSettings(**PAIR, dataset_name="demo", **more)
             assert names.calibration_array(run, per_question) == names.calibration_array(array, per_question)
             paths |= {names.calibration_array(run, per_question), names.async_results(run, per_question)}
-        assert len(paths) == 4
+        assert len(paths) == 2 * (len(SCORES) + 1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])

@@ -130,7 +130,7 @@ def test_an_array_without_the_newer_fields_is_made_again_unless_it_is_by_turn(tm
         with_servers(Says(), making(**made_by, force=True), **flags)
         about = json.loads(path.with_suffix(".json").read_text())
         for name in calibration.UNTOLD | {"compat": None}:
-            del about["made_for"][name]
+            about["made_for"].pop(name, None)  # first chunks don't depend on some
         about.pop(COUNTS, None)
         path.with_suffix(".json").write_text(json.dumps(about))
         settings = AsyncSettings(**PAIR, **flags, calibration=kind)  # type: ignore[arg-type]

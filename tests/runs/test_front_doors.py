@@ -130,6 +130,21 @@ def test_optimistic_drafting_the_prefix_cache_and_where_the_time_went(
     assert (tmp_path / "out/timeline.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_prefix_cache_serves_what_stands_before_a_chunk_that_is_replaced(servers: Pair, tmp_path: Path) -> None:
+    """At least 95 % of what each server had seen of a chain that still stands, though half of the drafts are
+    rejected and drafted again or replaced, and an answer is scored before it ends the sample."""
+    more = ("--on_rejection", "resample", "--draft_attempts", "2", "--takeover", "random", "--rejection_rate", "0.5")
+    more += ("--output_dir", "out", "--repeats", "8")
+    done = door("ref_async", *loop_flags(servers, *more), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["discarded_tokens"]["draft"] > 1000
+    for role in ("draft", "target"):
+        assert summary["servers"][role]["forgotten"] <= 0.05
+    used = summary["stages"]["score"]
+    assert used["cached_tokens"] > 0.6 * used["prompt_tokens"]
+
+
 def test_the_two_conditional_commands_work_as_they_stand(servers: Pair, tmp_path: Path) -> None:
     done = calibrate(servers, tmp_path, module="ref_conformal_per_question")
     assert done.returncode == 0, done.stderr

@@ -76,7 +76,7 @@ async def go(chosen: AsyncSettings, folder: Path, fails_at: float = math.inf) ->
             chain = Chain(find_answer, d, t, score=SCORES[chosen.score])
             status, error = ExitStatus.SERVER_FAILED, None
             try:
-                status = await atts(chain, d, t, ByScore(decides[key]), chosen.turns)
+                status = await atts(chain, d, t, ByScore(decides[key], chosen.policy), chosen.turns)
             except ServerFailed as failure:
                 error = str(failure)
             await store.save(record(key, chain, status, error, 1.0, {}))
@@ -93,7 +93,7 @@ def told(folder: Path) -> dict[int, list[Any]]:
 @given(
     st.integers(0, 120),
     st.integers(0, 120),
-    st.sampled_from(["online", "window", "smoothed", "random", "sum"]),
+    st.sampled_from(["online", "window", "bound", "smoothed", "random", "sum", "resample", "random resample"]),
 )
 def test_an_interrupted_run_decides_like_one_that_was_not(
     tmp_path_factory: pytest.TempPathFactory, first: int, second: int, kind: str
@@ -104,10 +104,14 @@ def test_an_interrupted_run_decides_like_one_that_was_not(
     flags: dict[str, Any] = {"calibration": "online", "seed": 3}
     if kind == "window":
         flags |= {"bank_window": 4}
-    if kind == "random":
+    if kind == "bound":
+        flags |= {"budget": 2, "budget_kind": "bound", "gamma": 0.5}
+    if "random" in kind:
         flags = {"takeover": "random", "rejection_rate": 0.5, "seed": 3}
     if kind == "sum":
         flags |= {"score": "sum"}
+    if "resample" in kind:
+        flags |= {"on_rejection": "resample", "draft_attempts": 2}
     if kind == "smoothed":
         np.save(folder / "a.npy", np.linspace(1.1, 2.7, 20))
         flags = {"p_value": "smoothed", "ppl_array_path": folder / "a.npy"}
@@ -117,7 +121,7 @@ def test_an_interrupted_run_decides_like_one_that_was_not(
         asyncio.run(go(chosen, folder / "parts", fails_at))
     whole, parts = told(folder / "whole"), told(folder / "parts")
     assert len(whole) == 15
-    if kind != "random":
+    if "random" not in kind:
         orders = [entry["order"] for decided in whole.values() for entry in decided]
         assert sorted(orders) == list(range(len(orders)))
     assert parts == whole
@@ -161,15 +165,18 @@ def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
 
 
 @settings_of_hypothesis(max_examples=15)
-@given(st.integers(1, 2), st.lists(st.integers(1, 60), max_size=3), st.sampled_from(["marginal", "online"]))
+@given(
+    st.integers(1, 2), st.lists(st.integers(1, 60), max_size=3), st.sampled_from(["marginal", "online"]), st.booleans()
+)
 def test_a_budget_that_is_a_bound_is_never_exceeded_at_a_turn_of_a_question(
-    tmp_path_factory: pytest.TempPathFactory, most: int, stops: list[int], kind: str
+    tmp_path_factory: pytest.TempPathFactory, most: int, stops: list[int], kind: str, resample: bool
 ) -> None:
     """Whatever is interrupted; and what is handed over are the first that the rule rejects, until it is spent."""
     folder = tmp_path_factory.mktemp("runs")
     np.save(folder / "a.npy", np.linspace(1.1, 2.7, 20))
     array = {} if kind == "online" else {"ppl_array_path": folder / "a.npy"}
-    chosen = settings(budget=most, budget_kind="bound", calibration=kind, seed=3, **array)
+    policy = {"on_rejection": "resample", "draft_attempts": 2} if resample else {}
+    chosen = settings(budget=most, budget_kind="bound", calibration=kind, seed=3, **array, **policy)
     for fails_at in (*stops, math.inf):
         asyncio.run(go(chosen, folder / "run", fails_at))
     spent: Counter[tuple[int, int]] = Counter()

@@ -207,6 +207,32 @@ def test_a_score_of_anything_but_the_chunk_fails(values: list[Any]) -> None:
         score(values, [1, 2, 3, 4], 2)
 
 
+def compared(top: Any) -> tuple[list[float | None], list[float | None]]:
+    def reply(_: int, body: dict[str, Any]) -> web.Response:
+        assert body["top_logprobs_num"] == 1
+        assert body["logprob_start_len"] == 1
+        meta = {"input_token_logprobs": [[None, 2, None], [-0.5, 3, None], [-0.25, 4, None]]}
+        return web.json_response({"meta_info": meta | ({} if top is None else {"input_top_logprobs": top})})
+
+    async def ask() -> tuple[list[float | None], list[float | None]]:
+        async with serving(reply) as url, new_session(20) as session:
+            model = SGLangModel(session, url, "target", INFO, CapacityLimiter(1), 0)
+            own, best, _ = await model.logprobs_and_best([1, 2, 3, 4], 2)
+            return own, best
+
+    return asyncio.run(ask())
+
+
+def test_the_likeliest_tokens_come_with_the_score_in_one_request() -> None:
+    assert compared([None, [[-0.1, 9, None]], [[-0.25, 4, None]]]) == ([-0.5, -0.25], [-0.1, -0.25])
+
+
+@pytest.mark.parametrize("top", [None, [None, None, [[-0.25, 4, None]]], [None, [], []], [None, 3, 4]])
+def test_a_server_that_does_not_tell_the_likeliest_tokens_fails_the_score(top: Any) -> None:
+    with pytest.raises(ScoreFailed, match="no likeliest tokens"):
+        compared(top)
+
+
 def test_empty_or_negative_ids_are_never_sent() -> None:
     """They take a real server down for everybody."""
 

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from ATTS import demo
 from ATTS.method.chain import Chain
 from ATTS.method.prompts import maths
+from ATTS.method.score import SCORES
 from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
@@ -55,8 +56,10 @@ def settings(pair: Pair) -> AsyncSettings:
     )
 
 
-def test_the_score_is_the_perplexity_that_transformers_computes(servers: Pair) -> None:
-    """Same model, same ids: every token of the newest chunk, the first included, to 1e-4."""
+@pytest.mark.parametrize("name", list(SCORES))
+def test_the_score_is_what_transformers_computes(servers: Pair, name: str) -> None:
+    """Same model, same ids: every token of the newest chunk, the first included, and the model's own choices in their
+    places, to 1e-4."""
     model = AutoModelForCausalLM.from_pretrained(demo.MODELS["target"])
 
     async def score() -> tuple[float, list[int], int]:
@@ -65,19 +68,29 @@ def test_the_score_is_the_perplexity_that_transformers_computes(servers: Pair) -
             draft = await models.draft(session, chosen, chosen.draft_url, CapacityLimiter(1))
             target = await models.target(session, chosen, CapacityLimiter(1))
             d, t = (party.reader(datasets.load("demo", max_problems=1)[0]) for party in (draft, target))
-            chain = Chain(lambda *_: None, d, t)
+            chain = Chain(lambda *_: None, d, t, score=SCORES[name])
             for turn in range(2):
                 await chain.extend(d, turn, Stage.DRAFT)
             event = await chain.score(t, 1)
-            assert event.ppl is not None
-            return event.ppl, [*t.scoring_prompt, *t.ids], t.newest
+            assert event.score is not None
+            return event.score, [*t.scoring_prompt, *t.ids], t.newest
 
-    ppl, ids, newest = asyncio.run(score())
+    found, ids, newest = asyncio.run(score())
     with torch.no_grad():
         logs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
-    chunk = [logs[i - 1, ids[i]].item() for i in range(len(ids) - newest, len(ids))]
+    places = range(len(ids) - newest, len(ids))
+    chunk = [logs[i - 1, ids[i]].item() for i in places]
+    regrets = sorted(logs[i - 1].max().item() - logs[i - 1, ids[i]].item() for i in places)
     assert newest == 24
-    assert ppl == pytest.approx(math.exp(-sum(chunk) / len(chunk)), rel=1e-4)
+    expected = {
+        "mean": math.exp(-sum(chunk) / len(chunk)),
+        "sum": -sum(chunk),
+        "worst_window": max(-sum(chunk[i : i + 5]) / 5 for i in range(20)),
+        "worst_token": -min(chunk),
+        "regret": sum(regrets[-3:]) / 3,
+    }
+    assert set(expected) == set(SCORES)
+    assert found == pytest.approx(expected[name], rel=1e-4, abs=1e-4)
 
 
 def test_prompts_extend_each_other_so_the_prefix_cache_serves_all_but_the_newest_chunk(servers: Pair) -> None:

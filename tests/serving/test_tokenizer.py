@@ -4,84 +4,32 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from made_tokenizers import (
+    ALTERNATING,
+    GEMMA,
+    TEMPLATE,
+    TEXT,
+    byte_level,
+    metaspace,
+    save,
+    sentencepiece,
+    without_bytes,
+)
+from sentencepiece import SentencePieceProcessor
+from tokenizers import Tokenizer, models
 
 from ATTS import demo
 from ATTS.emulator import Scripted, Served, Server, Written
-from ATTS.errors import UserError
+from ATTS.errors import UnknownCharacter, UserError
 from ATTS.method.chain import whole_characters
 from ATTS.runs import models as served_models
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import ServerInfo, SGLangModel, new_session, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
-
-TEXT = "We add \\boxed{3 4/5} and 12345, so\n\n  let x = 7 .\n</think> The end "
-CORPUS = [TEXT, "the answer is 3 and 4 of 12345 so we add x to the end", PROBE] * 20
-TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
-GEMMA = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
-)
-SPECIAL = ["<unk>", "<s>", "</s>"]
-
-
-def save(core: Tokenizer, folder: Path, **config: Any) -> Path:
-    folder.mkdir()
-    core.save(str(folder / "tokenizer.json"))
-    named = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(named | config))
-    return folder
-
-
-def byte_level(folder: Path, digits: str = r"\d", **config: Any) -> Path:
-    core = Tokenizer(models.BPE())
-    core.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(Regex(digits + r"| ?[A-Za-z]+|\s+|[^\sA-Za-z\d]+"), "isolated")
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    core.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    core.train_from_iterator(CORPUS, trainer)
-    core.add_special_tokens([AddedToken("</think>", lstrip=True, rstrip=True)])
-    core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return save(core, folder, **config)
-
-
-def metaspace(folder: Path, scheme: str) -> Path:
-    core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    core.decoder = decoders.Sequence(steps if scheme != "never" else steps[:3])
-    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=SPECIAL, show_progress=False)
-    core.train_from_iterator([t.replace("\n", "").replace("字", "") for t in CORPUS], trainer)
-    described = json.loads(core.to_str())
-    vocab = described["model"]["vocab"]
-    vocab |= {token: len(vocab) + i for i, token in enumerate(bytes_)}
-    return save(Tokenizer.from_str(json.dumps(described)), folder)
-
-
-def sentencepiece(folder: Path) -> Path:
-    import sentencepiece as spm
-
-    folder.mkdir()
-    with open(folder / "tokenizer.model", "wb") as file:
-        spm.SentencePieceTrainer.train(
-            sentence_iterator=iter(CORPUS), model_writer=file, vocab_size=340, model_type="bpe", byte_fallback=True,
-            hard_vocab_limit=False, minloglevel=2,
-        )  # fmt: skip
-    config = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return folder
-
 
 MADE: dict[str, Callable[[Path], Path]] = {
     "llama class, byte-level file": lambda f: byte_level(f, tokenizer_class="LlamaTokenizerFast"),
@@ -90,13 +38,12 @@ MADE: dict[str, Callable[[Path], Path]] = {
     "first": lambda f: metaspace(f, "first"),
     "never": lambda f: metaspace(f, "never"),
     "sentencepiece": sentencepiece,
+    "sentencepiece, legacy": lambda f: sentencepiece(f, legacy=True),
 }
 
 
 @pytest.fixture(scope="module", params=list(MADE))
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
-    if request.param == "sentencepiece":
-        pytest.importorskip("sentencepiece")
     folder = MADE[request.param](tmp_path_factory.mktemp("made") / "model")
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2" if "qwen2" in request.param else "llama"}))
     return ModelTokenizer(str(folder))
@@ -143,6 +90,18 @@ def test_a_tokenizer_without_bytes_is_refused_with_a_way_out(tmp_path: Path) -> 
         ModelTokenizer(str(save(core, tmp_path / "m")))
 
 
+def test_control_characters_may_lack_and_end_a_sample_that_holds_one(tmp_path: Path) -> None:
+    """SmolLM2's vocabulary has no 0x04 and no 0xF1; all other texts are written exactly."""
+    made = ModelTokenizer(str(without_bytes(tmp_path / "m", 0x04, 0xF1)))
+    assert made.decode(made.encode(PROBE + "\x03\x05")) == PROBE + "\x03\x05"
+    for text, named in (("a \x04 b", r"U\+0004"), ("a \U00050000", r"U\+50000")):
+        with pytest.raises(UnknownCharacter, match=f"the chain holds {named}, for which the tokenizer of"):
+            made.encode(text)
+    for number, value in enumerate((ord("x"), ord("\n"), 0xE4, 0xF0)):
+        with pytest.raises(UserError, match=rf"1 bytes have no token \(0x{value:02X}"):
+            ModelTokenizer(str(without_bytes(tmp_path / str(number), value)))
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither tokenizer\.json nor"):
         ModelTokenizer(str(tmp_path))
@@ -152,6 +111,41 @@ def test_a_template_without_a_system_role_gets_the_text_in_the_user_turn(tmp_pat
     made = ModelTokenizer(str(byte_level(tmp_path / "m", chat_template=GEMMA)))
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
     assert made.render(messages) == "<s>[user]S\n\nU"
+
+
+def test_where_roles_must_alternate_neighbours_of_one_role_are_one_message(tmp_path: Path) -> None:
+    made = ModelTokenizer(str(byte_level(tmp_path / "m", chat_template=ALTERNATING)))
+
+    def render(*messages: tuple[str, str]) -> str:
+        return made.render([{"role": role, "content": content} for role, content in messages])
+
+    assert render(("user", "U")) == "<s>[INST] U [/INST]"
+    assert render(("system", "S"), ("user", "U")) == "<s>[INST] S\n\nU [/INST]"
+    assert render(("user", "U"), ("assistant", "A"), ("user", "V")) == "<s>[INST] U [/INST]A</s>[INST] V [/INST]"
+    assert render(("system", "S"), ("user", "U"), ("user", "V"), ("assistant", "A"), ("assistant", "B")) == (
+        "<s>[INST] S\n\nU\n\nV [/INST]A\n\nB</s>"
+    )
+    with pytest.raises(UserError, match=r"can't write a conversation of assistant, user: Conversation roles must alt"):
+        render(("assistant", "A"), ("user", "U"))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_sentencepiece_folder_has_the_ids_of_its_model_and_of_its_behaviour_behind_special_tokens(
+    tmp_path: Path, legacy: bool
+) -> None:
+    """Legacy (Llama-2): the text behind a special token begins with a blank of its own, as the first one does."""
+    made = ModelTokenizer(str(sentencepiece(tmp_path / "m", legacy=legacy)))
+    core = SentencePieceProcessor(model_file=str(tmp_path / "m/tokenizer.model"))
+    first, last = core.bos_id(), core.eos_id()
+    assert made.begin(TEXT) == core.encode(TEXT)
+    assert made.plain_prompt(TEXT) == [first, *core.encode(TEXT)]
+    joined = made.begin("<s>the end</s>the end")
+    begun = core.encode("the end")
+    assert made._tokens.piece(begun[0]).startswith(b" ")
+    assert joined[: joined.index(last)] == [first, *(begun if legacy else made.encode("the end"))]
+    assert joined[joined.index(last) + 1 :] == (begun if legacy else made.encode("the end"))
+    assert made.encode("the end") != begun  # a chunk stands behind other text, legacy or not
+    assert (made.end, made.decode([*made.encode("x"), made.end])) == (last, "x")
 
 
 def test_templates_by_name_and_in_a_file(tmp_path: Path) -> None:
@@ -182,5 +176,25 @@ def test_the_servers_own_ids_are_compared(tmp_path: Path) -> None:
             model = SGLangModel(session, server.url, "draft", info, CapacityLimiter(1), 0)
             with pytest.raises(UserError, match="another tokenizer"):
                 await served_models._tokenizer(session, model, "m")
+
+    asyncio.run(go())
+
+
+def test_loaders_that_join_a_blank_at_the_very_beginning_are_no_other_tokenizer(tmp_path: Path) -> None:
+    """SentencePiece puts its own blank before one that begins a text, transformers 5 does not. No prompt begins so."""
+    ours = metaspace(tmp_path / "ours", "first")
+    described = json.loads((ours / "tokenizer.json").read_text())
+    replaced = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    described["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, replaced]}
+    served = save(Tokenizer.from_str(json.dumps(described | {"pre_tokenizer": None})), tmp_path / "served")
+    assert ModelTokenizer(str(ours)).begin(PROBE) != ModelTokenizer(str(served)).begin(PROBE)
+
+    async def go() -> None:
+        content = Scripted(lambda _: Written("x"), lambda _, __: [])
+        about = Served(role="draft", name="m", content=content, tokenizer=str(served))
+        async with Server(about) as server, new_session(10) as session:
+            info = ServerInfo(frozenset({"m"}), "m", str(ours), 100, "0.5.23")
+            model = SGLangModel(session, server.url, "draft", info, CapacityLimiter(1), 0)
+            assert (await served_models._tokenizer(session, model, "m")).source == str(ours)
 
     asyncio.run(go())

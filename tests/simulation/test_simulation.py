@@ -27,7 +27,8 @@ SMALL = Timing(step_seconds=0.02, kv_tokens=40_000)
 def run(work: Workload = WORK, ways: DriverOptions = DriverOptions(), target: Timing = SMALL) -> Outcome:  # noqa: B008
     script, questions = work.script()
     timings = {"draft": Timing(step_seconds=0.01), "target": target}
-    return simulate(script, questions, work.samples, work.turns, timings, ways)
+    more = {"on_rejection": work.on_rejection}
+    return simulate(script, questions, work.samples, work.turns, timings, ways, **more)  # type: ignore[arg-type]
 
 
 def test_virtual_time_passes_at_once_and_in_order() -> None:
@@ -136,6 +137,24 @@ def test_optimistic_drafting_writes_the_same_chains_sooner_and_wastes_some_token
     assert plain.engines["draft"]["written"] == pytest.approx(plain.written["draft"])
 
 
+@settings(max_examples=20)
+@given(st.floats(0, 1), st.integers(0, 5), st.booleans(), st.booleans())
+def test_replacing_rejected_chunks_makes_the_same_texts_in_turns_of_their_own(
+    rate: float, seed: int, optimistic: bool, barrier: bool
+) -> None:
+    """Whoever writes and however it is driven; each replaced chunk costs the draft one that is discarded."""
+    work = Workload(questions=4, samples=3, turns=6, rejection_rate=rate, seed=seed)
+    replaced = Workload(questions=4, samples=3, turns=6, rejection_rate=rate, seed=seed, on_rejection="resample")
+    ways = DriverOptions(optimistic=optimistic and not barrier, barrier=barrier)
+    plain, found = run(work, ways), run(replaced, ways)
+    assert sum(found.written.values()) == sum(plain.written.values())
+    assert found.turns >= plain.turns
+    assert found.discarded == found.written["target"]  # chunk for chunk, of the same lengths
+    assert plain.discarded == 0
+    if rate == 0:
+        assert (found.written, found.turns) == (plain.written, plain.turns)
+
+
 def test_a_barrier_makes_the_same_chains_later() -> None:
     ways = {"draft_limit": 4, "target_limit": 4, "samples_in_flight": 4}
     free = run(ways=DriverOptions(**ways))
@@ -215,6 +234,9 @@ def test_simulate_answers_and_refuses(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert {run["samples"] for run in told.values()} == {16}
+    done = door("simulate", "--on_rejection", "resample", *flags[:-1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tokens of the draft were rejected and replaced" in done.stdout
     assert door("simulate", "--target", "9B:A100", cwd=tmp_path).returncode == 2
 
 

@@ -1,6 +1,7 @@
 """What a decision is, who makes one, and chance."""
 
 import random
+from collections import Counter
 from typing import NamedTuple, Protocol
 
 
@@ -29,15 +30,18 @@ class RejectionRule(Protocol):
 class Coin:
     """Rejects at random: the control that shows what the score is worth. Its percentile is the draw.
 
-    One a sample, whose ``seed`` is its own. A draw follows from seed and turn alone: samples that are done
-    again are decided as they were, whatever was decided in between.
+    One a sample, whose ``seed`` is its own. A draw follows from seed, turn and attempt at that turn alone: samples
+    that are done again are decided as they were, whatever was decided in between.
     """
 
     def __init__(self, rejection_rate: float, seed: str) -> None:
         self._rate, self._seed = rejection_rate, seed
+        self._asked: Counter[int] = Counter()  # by turn: a chunk that was rejected may be drafted again
 
     def __call__(self, score: float, turn: int) -> Decision:  # noqa: ARG002 - the score is what it ignores
-        draw = random.Random(f"{self._seed}-{turn}").random()
+        attempt = self._asked[turn]
+        self._asked[turn] += 1
+        draw = random.Random(f"{self._seed}-{turn}" + (f"-{attempt}" if attempt else "")).random()
         return Decision(draw, draw >= 1 - self._rate)
 
 

@@ -1,4 +1,4 @@
-"""Calibration on the way: a memory bank of scores for each turn, and a level that follows the rate."""
+"""Calibration on the way: a memory bank of scores for each turn, and levels that follow the rate."""
 
 from collections import defaultdict, deque
 
@@ -34,15 +34,19 @@ class Online(Draws):
     exchangeable; the first decision of a turn, without any score, is a coin of that rate. ``window``
     bounds a bank to its newest scores; 0 = no bound. With ``gamma`` > 0 the level follows the rate
     (adaptive conformal inference, Gibbs and Candes, arXiv 2106.00170): after each decision it moves by
-    ``gamma (rate - rejected)``, which holds the rate whatever the scores do (:func:`gamma_for`).
+    ``gamma (rate - rejected)``, which holds the rate whatever the scores do (:func:`gamma_for`). ``by_turn``:
+    a level for each turn, which holds the rate of that turn; else one for all of them together.
     """
 
-    def __init__(self, rejection_rate: float, seed: int = 0, window: int = 0, gamma: float = 0.0) -> None:
+    def __init__(
+        self, rejection_rate: float, seed: int = 0, window: int = 0, gamma: float = 0.0, by_turn: bool = False
+    ) -> None:
         if not 0 <= rejection_rate <= 1:
             raise ValueError(f"the rejection rate must lie between 0 and 1, got {rejection_rate}")
         super().__init__(seed)
         self.rate, self.window, self.gamma = rejection_rate, window, gamma
-        self.level = rejection_rate
+        self._by_turn = by_turn
+        self._levels: dict[int, float] = defaultdict(lambda: rejection_rate)
         self._banks: dict[int, SortedList] = defaultdict(SortedList)  # by turn
         self._arrived: dict[int, deque[float]] = defaultdict(deque)  # the same scores as they came, if bounded
 
@@ -51,11 +55,16 @@ class Online(Draws):
         """Scores in the bank of each turn."""
         return {turn: len(bank) for turn, bank in sorted(self._banks.items())}
 
+    @property
+    def levels(self) -> dict[int, float]:
+        """The level of each turn that has had a score."""
+        return {turn: self._levels[self._of(turn)] for turn in sorted(self._banks)}
+
     def __call__(self, score: float, turn: int) -> Decision:
         bank = self._banks[turn]
         n, below = len(bank), bank.bisect_left(score)
         equal = bank.bisect_right(score) - below
-        order, level = self.decisions, self.level
+        order, level = self.decisions, self._levels[self._of(turn)]
         p = smoothed_p_value(below, equal, n, self.next())
         self.learn(score, turn, p <= level)
         return Decision(below / n if n else None, p <= level, p, level, n, order)
@@ -80,4 +89,8 @@ class Online(Draws):
             if len(arrived) > self.window:
                 bank.remove(arrived.popleft())
         if rejected is not None:
-            self.level += self.gamma * (self.rate - rejected)
+            self._levels[self._of(turn)] += self.gamma * (self.rate - rejected)
+
+    def _of(self, turn: int) -> int:
+        """Whose level counts at a turn: its own, or the one of all turns."""
+        return turn if self._by_turn else -1

@@ -1,0 +1,42 @@
+"""The log of runs that are made block by block: which has done which part of the questions, and how long it took."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ATTS.store import atomic
+from ATTS.store.result_folder import parsed
+
+FILE = "blocks.json"
+CALIBRATION = "calibration of "  # before the name of a run whose calibration an entry is of
+
+
+class BlockLog:
+    """Entries of ``method`` (a run's folder), ``block``, ``wall_seconds`` and ``samples``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.blocks: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+
+    def has(self, method: str, block: int) -> bool:
+        return any(done["method"] == method and done["block"] == block for done in self.blocks)
+
+    def add(self, method: str, block: int, seconds: float, samples: int) -> None:
+        self.blocks.append({"method": method, "block": block, "wall_seconds": seconds, "samples": samples})
+        atomic.write(self._path, json.dumps(self.blocks, indent=1).encode() + b"\n")
+
+    def whole(self) -> list[str]:
+        """The runs that have done all blocks that any has, in the order in which they began."""
+        counts = Counter(block["method"] for block in self.blocks if not block["method"].startswith(CALIBRATION))
+        return [name for name, count in counts.items() if count == max(counts.values())]
+
+
+def wall_seconds(folder: Path, samples: int) -> float | None:
+    """Of a run that was made in blocks, by the log beside its folder; None unless that is of all its ``samples``."""
+    found = parsed(folder.resolve().parent / FILE)
+    blocks = [b for b in found if isinstance(b, dict)] if isinstance(found, list) else []
+    own = [block for block in blocks if block.get("method") == folder.resolve().name]
+    if not own or sum(block["samples"] for block in own) != samples:
+        return None
+    return float(sum(block["wall_seconds"] for block in own))

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Whether a certificate keeps its promise on other questions: the demo pair on real servers, the target alone and the
+# certified setting on problems of another seed, compared question by question. First bash scripts/frontier.sh, then
+# python -m ATTS.certify results/frontier_demo
+#   CERTIFICATE=certificate.json    PROBLEMS=1000  REPEATS=1  SEED=1    OUT=results/certified_demo
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export CONFIG=${CONFIG:-configs/frontier_demo.sh}
+: "${CERTIFICATE:=certificate.json}" "${PROBLEMS:=1000}" "${REPEATS:=1}" "${SEED:=1}" "${OUT:=results/certified_demo}"
+if [[ ! -x ${PYTHON:-${VENV:-.venv}/bin/python} ]]; then bash scripts/setup.sh; fi
+source scripts/common.sh
+
+read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.serving.supervisor ports)
+export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
+trap 'bash scripts/stop_sglang_servers.sh' EXIT
+trap 'exit 130' INT TERM
+bash scripts/launch_sglang_servers.sh
+questions=(--dataset_name "$DATASET" --seed "$SEED" --max_problems "$PROBLEMS" --repeats "$REPEATS")
+"$PYTHON" -m ATTS.baseline --small_model_name "$EVAL_MODEL" --sglang_port "$EVAL_MODEL_PORT" "${questions[@]}" \
+    --small_model_max_tokens "$TOKEN_BUDGET" --token_budget "$TOKEN_BUDGET" --turns 1 --small_model_concurrency 16 \
+    --output_dir "$OUT/target"
+"$PYTHON" -m ATTS.ref_async --certificate "$CERTIFICATE" --small_model_name "$SMALL_MODEL" \
+    --eval_model_name "$EVAL_MODEL" --small_model_port "$SMALL_MODEL_PORT" --eval_model_port "$EVAL_MODEL_PORT" \
+    "${questions[@]}" --small_model_concurrency 16 --eval_model_concurrency 16 --output_dir "$OUT/certified"
+"$PYTHON" -m ATTS.frontier_report "$OUT"
