@@ -2,10 +2,13 @@
 
 import random
 import statistics
+from pathlib import Path
 from typing import Any
 
 import guarantees_served as served
 import pytest
+
+from ATTS.store.recording import read_recording
 
 
 def recording(questions: int) -> list[dict[str, Any]]:
@@ -51,6 +54,17 @@ def test_where_rejected_samples_come_late_a_bank_alone_misses_and_a_level_a_turn
     assert missed["the bank alone"][0] > served.OVERALL
     assert missed["completed samples only"][1] > served.AT_A_TURN
     assert missed["adaptive"][0] <= served.OVERALL
+
+
+def test_on_recorded_runs_a_level_a_turn_holds_and_the_bank_alone_does_not(
+    traces: Path,
+) -> None:
+    """One order of the fifteen in docs/GUARANTEES.md."""
+    order, under_way = served.served(read_recording(traces / "traces_math500_ct1.jsonl.gz"), 0, 0)
+    assert under_way > 50
+    held = {name: served.holds(order, rule(order)) for name, rule in served.RULES.items()}
+    assert held["online"]
+    assert not held["the bank alone"]
 
 
 @pytest.mark.parametrize("name", ["the bank alone", "completed samples only", "adaptive", "online"])
