@@ -13,7 +13,7 @@ from ATTS.analysis.intervals import of_questions
 from ATTS.analysis.tables import difference, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
-from ATTS.store.blocks import CALIBRATION
+from ATTS.store.blocks import CALIBRATION, Entry
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
@@ -25,7 +25,7 @@ COLUMNS = (
 )
 
 
-def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str], settings: Mapping[str, Any]) -> str:
+def write(folder: Path, blocks: Sequence[Entry], order: Sequence[str], settings: Mapping[str, Any]) -> str:
     """Writes comparison.md, comparison.json and comparison.png; returns the table. Differences are to the first
     of the methods, question by question."""
     methods = [name for name in order if any(block["method"] == name for block in blocks)]
@@ -50,7 +50,7 @@ def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str
     return text
 
 
-def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def row(name: str, folder: Path, blocks: Sequence[Entry]) -> dict[str, Any]:
     """One method. Its clock is the sum of its blocks."""
     found = list(samples(folder))
     summary = json.loads((folder / SUMMARY).read_text())
