@@ -1,7 +1,10 @@
 """Questions in groups, and what is drawn from what was said, for runs of calibration kinds."""
 
+import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from hashlib import sha256
+from typing import Any
 
 from ATTS.tasks.datasets import Question
 
@@ -12,3 +15,12 @@ QUESTIONS = [Question(i, f"question {i}", str(i), group="even" if i % 2 == 0 els
 def chance(*of: object) -> random.Random:
     """What follows from the same things is the same."""
     return random.Random(sha256(repr(of).encode()).hexdigest())
+
+
+async def cut_off(work: Coroutine[Any, Any, Any], enough: Callable[[], bool]) -> None:
+    """Cancels ``work`` as soon as there is ``enough`` of it."""
+    task = asyncio.ensure_future(work)
+    while not enough() and not task.done():  # noqa: ASYNC110 - files tell, no event does
+        await asyncio.sleep(0.002)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

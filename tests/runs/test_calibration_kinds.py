@@ -3,13 +3,13 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from chances import PAIR, QUESTIONS, chance
+from chances import PAIR, QUESTIONS, chance, cut_off
 
 from ATTS.analysis import audit_rate, by_turn
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
@@ -58,15 +58,6 @@ def with_servers(use: Any, **flags: Any) -> Any:
             return await use({**PAIR, "small_model_url": draft.url, "eval_model_url": target.url, **flags})
 
     return asyncio.run(run())
-
-
-async def cut_off(work: Coroutine[Any, Any, Any], enough: Callable[[], bool]) -> None:
-    """Cancels ``work`` as soon as there is ``enough`` of it."""
-    task = asyncio.ensure_future(work)
-    while not enough() and not task.done():  # noqa: ASYNC110 - files tell, no event does
-        await asyncio.sleep(0.002)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def entries(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

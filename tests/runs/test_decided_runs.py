@@ -85,9 +85,10 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
     ],
 )
 def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
-    flags: dict[str, Any], tmp_path: Path, score: dict[str, Any], other: dict[str, Any], message: str, turns: int
+    tmp_path: Path, score: dict[str, Any], other: dict[str, Any], message: str, turns: int
 ) -> None:
     """First chunks and turn by turn, with chunks that are replaced; the array remembers score and window."""
+    flags, made_by = for_turns(tmp_path, turns)
     resample: dict[str, Any] = {"on_rejection": "resample", **score}
     run = {**resample, "repeats": 4, "turns": 3, "output_dir": tmp_path / "run"}
     run["calibration"] = "per_turn" if turns > 1 else "marginal"
@@ -95,10 +96,12 @@ def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
     async def running(pair: dict[str, Any]) -> None:
         await evaluate_async(AsyncSettings(**pair, **run), False)
 
-    with_servers(Says(), making(turns=turns, **resample), running, **flags)
+    with_servers(Says(), making(**made_by, **resample), running, **flags)
     made = calibration.load(flags["ppl_array_path"], None)
     assert (made.score.name, made.score_window) == (score["score"], score.get("score_window"))
-    judge = PerTurn(made.by_turn, 0.4) if turns > 1 else CalibrationSet(made.scores, 0.4)
+    judge = (
+        PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn) if turns > 1 else CalibrationSet(made.scores, 0.4)
+    )
     found, about, _ = audit_rate.read(tmp_path / "run", None)
     entries = [e for s in found for e in s["full_history"] if e["model"] == "eval_ppl"]
     assert len(entries) > 20
