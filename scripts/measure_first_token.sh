@@ -8,7 +8,7 @@ DEVICE=cpu bash scripts/setup.sh
 export CONFIG=configs/demo.sh
 source scripts/common.sh
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.serving.supervisor ports)
+read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
 export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR=results/first_token
 trap 'bash scripts/stop_sglang_servers.sh' EXIT
 trap 'exit 130' INT TERM

@@ -21,7 +21,7 @@ trap 'exit 130' INT TERM
 failed=0
 while read -r name recording array template; do
     [[ -n $name && $name != \#* ]] || continue
-    read -r draft target < <("$PYTHON" -m ATTS.serving.supervisor ports)
+    read -r draft target < <("$PYTHON" -m ATTS.servers ports)
     rm -rf "${OUT:?}/$name"
     mkdir -p "$OUT/$name"
     "$PYTHON" scripts/figures/replay.py questions --recording "$recording" --max_problems "$MAX_PROBLEMS" \

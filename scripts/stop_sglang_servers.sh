@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-exec "$PYTHON" -m ATTS.serving.supervisor stop --folder "$SERVER_DIR"
+exec "$PYTHON" -m ATTS.servers stop --folder "$SERVER_DIR"

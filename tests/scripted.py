@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ATTS.baselines.prompts import SPEC_REASON_SCORE
 from ATTS.baselines.spec_reason.loop import BREAK
-from ATTS.emulator import Ask, ScriptedLikely, Served, Server, Written
+from ATTS.emulator import Ask, Scripted, Served, Server, Written
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Script:
         def unscored(ask: Ask, start: int) -> list[float | None]:  # noqa: ARG001
             raise LookupError("nobody asks for perplexities here")
 
-        return Served(role=role, name=f"{role}-model", content=ScriptedLikely(write, unscored, likely), **more)
+        return Served(role=role, name=f"{role}-model", content=Scripted(write, unscored, likely), **more)
 
 
 @asynccontextmanager

@@ -6,9 +6,6 @@ from typing import Any
 from ATTS.method.types import Stage
 from ATTS.store.records import Record
 
-WROTE = {Stage.DRAFT.value: "draft", Stage.CONTINUE.value: "target"}
-DISCARDED = {Stage.DRAFT_DISCARDED.value: "draft", Stage.TARGET_DISCARDED.value: "target"}
-
 
 def summarise(found: Sequence[Record]) -> dict[str, Any]:
     """Of samples of SpecReason and Speculative Thinking; nothing of others."""
@@ -23,9 +20,9 @@ def tokens(found: Sequence[Record]) -> dict[str, dict[str, int]]:
     told = {what: {"draft": 0, "target": 0} for what in ("kept", "discarded")}
     for sample in found:
         for entry in sample["full_history"]:
-            for what, authors in (("kept", WROTE), ("discarded", DISCARDED)):
-                if entry["model"] in authors:
-                    told[what][authors[entry["model"]]] += entry["tokens"]
+            stage = Stage(entry["model"])
+            if stage.author:
+                told["discarded" if stage.discarded else "kept"][stage.author] += entry["tokens"]
     return told
 
 

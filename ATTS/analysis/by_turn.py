@@ -4,27 +4,35 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import tyro
 
 from ATTS.analysis import folders
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
-from ATTS.analysis.grading import by_math
+from ATTS.analysis.grading import answered, by_math
+from ATTS.analysis.tables import markdown, percent
 from ATTS.flags import Part
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
 from ATTS.store.records import Record
 from ATTS.tasks.answers import INVALID, find_answer
 
-Row = dict[str, Any]
-WRITERS = {
-    Stage.DRAFT.value: "draft",
-    Stage.DRAFT_DISCARDED.value: "draft",
-    Stage.CONTINUE.value: "target",
-    Stage.TARGET_DISCARDED.value: "target",
-}
+AUTHORS = {stage.value: stage.author for stage in Stage}
+
+
+class Row(TypedDict):
+    """What a run with ``--turns`` that number comes to. ``stopped``, ``answered`` and ``right`` count the samples
+    that stopped after exactly so many turns; the others are means a sample. None where samples don't tell."""
+
+    turns: int
+    stopped: int
+    answered: int
+    right: int
+    accuracy: float
+    tokens: dict[str, float] | None  # by author
+    seconds: float | None  # at the servers
 
 
 def of_run(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None, again: bool) -> list[Row]:
@@ -42,31 +50,26 @@ def of_run(path: Path, dataset_name: str | None, repeats: int | None, data_dir: 
 
 
 def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
-    """One row for each number of ``turns``.
-
-    ``stopped``, ``answered`` and ``right`` count the samples that stopped after exactly so many.
-    ``accuracy``, ``tokens`` (by author) and ``seconds`` (at the servers) are means a sample that all
-    of them would have come to with ``--turns`` that number, those still under way being wrong. None where
-    samples don't tell tokens or seconds, as published ones.
-    """
+    """One row for each number of turns. Means are what all samples would have come to with so many, those still
+    under way being wrong; published samples tell neither tokens nor seconds."""
     entries = [entry for sample in found for entry in sample["full_history"]]
     tell = all("seconds" in entry for entry in entries)
     last = [max((entry["turn"] for entry in sample["full_history"]), default=0) for sample in found]
-    tokens: dict[str, float] = dict.fromkeys(WRITERS.values(), 0)
+    tokens: dict[str, float] = {"draft": 0, "target": 0}
     seconds, so_far = 0.0, 0
-    rows = []
+    rows: list[Row] = []
     for turn in range(max(last, default=-1) + 1):
         stopped = [number for number, final in enumerate(last) if final == turn]
         so_far += sum(right[number] for number in stopped)
         for entry in (entry for entry in entries if entry["turn"] == turn and tell):
             seconds += entry["seconds"]
-            if entry["model"] in WRITERS:
-                tokens[WRITERS[entry["model"]]] += entry.get("tokens", 0)
+            if author := AUTHORS.get(entry["model"]):
+                tokens[author] += entry.get("tokens", 0)
         rows.append(
             {
                 "turns": turn + 1,
                 "stopped": len(stopped),
-                "answered": sum(found[number]["final_answer"] not in (None, "", INVALID) for number in stopped),
+                "answered": sum(answered(found[number]) for number in stopped),
                 "right": sum(right[number] for number in stopped),
                 "accuracy": so_far / len(found),
                 "tokens": {who: count / len(found) for who, count in tokens.items()} if tell else None,
@@ -78,17 +81,15 @@ def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown."""
-    lines = [
-        "| turns | stopped | of them right | accuracy with --turns so many | tokens: draft | target | seconds |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    accuracy = "accuracy with --turns so many"
+    columns = ("turns", "stopped", "of them right", accuracy, "tokens: draft", "target", "seconds")
+    lines = []
     for row in rows:
-        share = f"{100 * row['right'] / row['stopped']:.1f} %" if row["stopped"] else "-"
+        share = percent(row["right"] / row["stopped"] if row["stopped"] else None)
         tokens = [f"{row['tokens'][who]:.1f}" for who in ("draft", "target")] if row["tokens"] else ["-", "-"]
         seconds = "-" if row["seconds"] is None else f"{row['seconds']:.2f}"
-        cells = [row["turns"], row["stopped"], share, f"{100 * row['accuracy']:.1f} %", *tokens, seconds]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+        lines.append((row["turns"], row["stopped"], share, percent(row["accuracy"]), *tokens, seconds))
+    return markdown(columns, lines)
 
 
 def picture(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
@@ -102,8 +103,9 @@ def picture(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
     for name, rows in runs.items():
         turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
         left.plot(turns, accuracy, marker=".", label=name)
-        if all(row["tokens"] for row in rows):
-            middle.plot([sum(row["tokens"].values()) for row in rows], accuracy, marker=".")
+        tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
+        if len(tokens) == len(rows):
+            middle.plot(tokens, accuracy, marker=".")
         stopped = Counter({row["turns"]: row["stopped"] for row in rows})
         right.plot(turns, [100 * stopped[turn] / stopped.total() for turn in turns], marker=".")
     left.set(xlabel="--turns", ylabel="accuracy, %")

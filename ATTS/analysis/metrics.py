@@ -43,7 +43,9 @@ def work(found: Sequence[Record]) -> dict[str, Any]:
 
     Published samples tell the turns and decisions only; tokens and seconds are then None.
     """
-    turns = sum(len({e["turn"] for e in s["full_history"] if e["model"] in by_role.WROTE}) for s in found)
+    turns = sum(
+        len({e["turn"] for e in s["full_history"] if e["model"] in (Stage.DRAFT, Stage.CONTINUE)}) for s in found
+    )
     taken_over = sum(entry["model"] == Stage.CONTINUE.value for s in found for entry in s["full_history"])
     decided = [rejected for s in found for rejected in rejections(s["full_history"])]
     stages = written = None

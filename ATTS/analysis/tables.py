@@ -1,6 +1,6 @@
 """Tables of finished runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 COLUMNS = (
@@ -20,9 +20,10 @@ COLUMNS = (
 )
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table. Cells are shown as ``str`` makes them."""
+    lines: list[Sequence[object]] = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -45,7 +46,7 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
         f"{run['wall_seconds']:.1f}" if whole else unknown,
         f"{run['samples'] / run['wall_seconds']:.1f}" if whole else unknown,
         "-" if run["sample_seconds"] is None else f"{run['sample_seconds']:.2f}",
-        _difference(against["accuracy"]) if against else "-",
+        difference(against["accuracy"] if against else None),
         f"{against['speed_up']:.2f}" if against and against["speed_up"] else "-",
         f"{against['sample_speed_up']['ratio']:.2f}" if against and against["sample_speed_up"] else "-",
     )
@@ -63,8 +64,9 @@ def within(value: float | None, bounds: Sequence[float | None] | None) -> str:
     return percent(value) if low is None else f"{percent(value)} ({percent(low)} - {percent(high)})"
 
 
-def _difference(part: Mapping[str, float | None]) -> str:
-    mean, low, high = (part[name] for name in ("difference", "low", "high"))
+def difference(part: Mapping[str, float | None] | None) -> str:
+    """In percentage points, with its interval if there is one."""
+    mean, low, high = (part[name] if part else None for name in ("difference", "low", "high"))
     if mean is None:
         return "-"
     bounds = f" ({100 * low:+.1f} - {100 * high:+.1f})" if low is not None and high is not None else ""
@@ -90,7 +92,7 @@ def accuracy(result: Mapping[str, Any], per_question: bool) -> str:
         markdown(
             ("stopped", "samples", "accuracy"),
             [
-                (status, str(part["samples"]), percent(part["accuracy"]))
+                (status, part["samples"], percent(part["accuracy"]))
                 for status, part in result["accuracy_by_status"].items()
             ],
         ),
@@ -124,17 +126,11 @@ def _judge(said: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _question(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _question(row: Mapping[str, Any]) -> tuple[object, ...]:
     answers = ", ".join(f"{_cell(answer)} x {count}" for answer, count in list(row["answers"].items())[:3])
-    numbers = (row["right"], row["samples"])
-    return (
-        str(row["question_index"]),
-        _cell(row["reference"]),
-        *map(str, numbers),
-        percent(row["majority"]),
-        str(row["undecided"]),
-        answers,
-    )
+    majority = percent(row["majority"])
+    reference = _cell(row["reference"])
+    return (row["question_index"], reference, row["right"], row["samples"], majority, row["undecided"], answers)
 
 
 def _cell(value: object) -> str:
@@ -143,4 +139,5 @@ def _cell(value: object) -> str:
 
 
 def percent(value: float | None) -> str:
+    """With a decimal; "-" for what is not known."""
     return "-" if value is None else f"{100 * value:.1f} %"

@@ -18,8 +18,6 @@ from typing import Any
 from ATTS.method.types import Stage
 from ATTS.store.records import Record
 
-DRAFTS = (Stage.DRAFT.value, Stage.DRAFT_DISCARDED.value)
-
 
 def timing(found: Sequence[Record]) -> dict[str, Any] | None:
     """Seconds by stage and by model, serving apart from queueing, and r. None for samples that don't say."""
@@ -33,11 +31,11 @@ def timing(found: Sequence[Record]) -> dict[str, Any] | None:
     for sample, entries in zip(found, asked, strict=True):
         spans = []
         for entry in entries:
-            name = Stage(entry["model"]).name.lower()
-            stage = stages.setdefault(name, {"serve_seconds": 0.0, "queue_seconds": 0.0})
-            stage["serve_seconds"] += entry["seconds"]
-            stage["queue_seconds"] += entry["queued"]
-            models["draft" if entry["model"] in DRAFTS else "target"] += entry["seconds"]
+            stage = Stage(entry["model"])
+            spent = stages.setdefault(stage.name.lower(), {"serve_seconds": 0.0, "queue_seconds": 0.0})
+            spent["serve_seconds"] += entry["seconds"]
+            spent["queue_seconds"] += entry["queued"]
+            models[stage.author or "target"] += entry["seconds"]
             spans.append((entry["at"] + entry["queued"], entry["at"] + entry["queued"] + entry["seconds"]))
         for gone in sample.get("discarded", ()):
             discarded["chunks"] += 1

@@ -24,6 +24,7 @@ from ATTS.baselines.flags import (
 from ATTS.baselines.in_blocks import Block, run_in_blocks, settings_of
 from ATTS.baselines.method_settings import AUTHORS_THRESHOLD, CONTROLS, DECODING, METHODS, RESAMPLE, MethodsSettings
 from ATTS.baselines.spec_reason.run import evaluate_spec_reason
+from ATTS.baselines.speculative_thinking import config_file
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
 from ATTS.console import say
 from ATTS.flags import flat
@@ -133,7 +134,7 @@ def _array(s: MethodsSettings, method: str) -> Path:
 
 async def _think(s: MethodsSettings, last: int) -> Path:
     """With the rules of the file and the models of this comparison."""
-    fields = yaml.safe_load(s.comparison.spe_config.read_text())
+    fields = config_file.read(s.comparison.spe_config)
     fields |= {"target_model_name": s.target.name, "speculative_model_name": s.draft.name}
     path = s.output.output_dir / "speculative_thinking.yml"
     atomic.write(path, yaml.safe_dump(fields).encode())

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ATTS.analysis import compare
-from ATTS.analysis.by_role import WROTE, grades, kinds, tokens
+from ATTS.analysis.by_role import grades, kinds, tokens
 from ATTS.analysis.intervals import of_questions
-from ATTS.analysis.tables import percent
+from ATTS.analysis.tables import difference, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
-from ATTS.store.blocks import CALIBRATION
+from ATTS.store.blocks import CALIBRATION, Entry
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
@@ -25,7 +25,7 @@ COLUMNS = (
 )
 
 
-def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str], settings: Mapping[str, Any]) -> str:
+def write(folder: Path, blocks: Sequence[Entry], order: Sequence[str], settings: Mapping[str, Any]) -> str:
     """Writes comparison.md, comparison.json and comparison.png; returns the table. Differences are to the first
     of the methods, question by question."""
     methods = [name for name in order if any(block["method"] == name for block in blocks)]
@@ -50,7 +50,7 @@ def write(folder: Path, blocks: Sequence[Mapping[str, Any]], order: Sequence[str
     return text
 
 
-def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def row(name: str, folder: Path, blocks: Sequence[Entry]) -> dict[str, Any]:
     """One method. Its clock is the sum of its blocks."""
     found = list(samples(folder))
     summary = json.loads((folder / SUMMARY).read_text())
@@ -76,8 +76,8 @@ def row(name: str, folder: Path, blocks: Sequence[Mapping[str, Any]]) -> dict[st
             f"p{q}": float(np.quantile([sample["duration_seconds"] for sample in found], q / 100)) for q in (50, 95)
         },
         "tokens": written,
-        "requests": requests(found),
-        "seconds_by_role": seconds_by_role(found),
+        "requests": _by_stage(found, "requests"),
+        "seconds_by_role": _by_stage(found, "serve_seconds"),  # at the servers
         "takeover_rate": sum(turns) / len(turns) if turns else None,
         "most_in_flight": most_in_flight(found),
         "by_status": summary["by_status"],
@@ -91,16 +91,7 @@ def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": found.rate, "low": found.low, "high": found.high}
 
 
-def requests(found: Sequence[Record]) -> dict[str, int]:
-    return _sum(found, "requests")
-
-
-def seconds_by_role(found: Sequence[Record]) -> dict[str, float]:
-    """At the servers, by stage."""
-    return _sum(found, "serve_seconds")
-
-
-def _sum(found: Sequence[Record], what: str) -> dict[str, Any]:
+def _by_stage(found: Sequence[Record], what: str) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for sample in found:
         for stage, used in sample["usage"].items():
@@ -110,9 +101,9 @@ def _sum(found: Sequence[Record], what: str) -> dict[str, Any]:
 
 def handed_over(sample: Record) -> list[bool]:
     """For every turn (of Speculative Thinking: paragraph; of SpecReason: step) whether the target wrote in it."""
-    written = {entry["turn"] for entry in sample["full_history"] if entry["model"] in WROTE}
-    by_target = {entry["turn"] for entry in sample["full_history"] if entry["model"] == Stage.CONTINUE.value}
-    return [turn in by_target for turn in written]
+    kept = [(entry["turn"], Stage(entry["model"])) for entry in sample["full_history"]]
+    written = {turn for turn, stage in kept if stage.author and not stage.discarded}
+    return [(turn, Stage.CONTINUE) in kept for turn in written]
 
 
 def most_in_flight(found: Sequence[Record]) -> int:
@@ -128,8 +119,7 @@ def most_in_flight(found: Sequence[Record]) -> int:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown."""
-    lines = [COLUMNS, tuple("---" for _ in COLUMNS), *map(_cells, rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(COLUMNS, map(_cells, rows))
 
 
 def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
@@ -140,9 +130,9 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         kept = {"draft": 0, "target": 0} | {author: kept["draft"]}
     return (
         told["method"],
-        _interval(told["accuracy"]),
-        _difference(told["difference"]),
-        *(_interval(told[name]) for name in ("pass_at_k", "majority_at_k")),
+        _within(told["accuracy"]),
+        difference(told["difference"]),
+        *(_within(told[name]) for name in ("pass_at_k", "majority_at_k")),
         f"{told['wall_seconds']:.1f}",
         f"{told['samples_per_second']:.1f}",
         f"{told['tokens_per_second']:,.0f}",
@@ -155,17 +145,8 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _interval(told: Mapping[str, float | None]) -> str:
-    return f"{percent(told['mean'])} ({percent(told['low'])} - {percent(told['high'])})"
-
-
-def _difference(told: Mapping[str, float | None] | None) -> str:
-    """In percentage points."""
-    if told is None:
-        return "-"
-    values = (told[name] for name in ("difference", "low", "high"))
-    mean, low, high = ("-" if value is None else f"{100 * value:+.1f}" for value in values)
-    return f"{mean} ({low} - {high})"
+def _within(told: Mapping[str, float | None]) -> str:
+    return within(told["mean"], (told["low"], told["high"]))
 
 
 def target_tokens(told: Mapping[str, Any]) -> int:
@@ -176,25 +157,19 @@ def target_tokens(told: Mapping[str, Any]) -> int:
     return int(kept["target"] + lost["target"])
 
 
-def _wall_seconds(told: Mapping[str, Any]) -> float:
-    return float(told["wall_seconds"])
-
-
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Accuracy against wall time and against the target's tokens, intervals included."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
-    for axes, x, label in zip(
-        figure.subplots(1, 2, sharey=True),
-        (_wall_seconds, target_tokens),
-        ("wall seconds", "tokens that the target wrote"),
-        strict=True,
-    ):
-        for told in rows:
+    seconds = [float(told["wall_seconds"]) for told in rows]
+    of_target = [float(target_tokens(told)) for told in rows]
+    labels = ("wall seconds", "tokens that the target wrote")
+    for axes, label, places in zip(figure.subplots(1, 2, sharey=True), labels, (seconds, of_target), strict=True):
+        for told, x in zip(rows, places, strict=True):
             mean, low, high = (100 * (told["accuracy"][name] or 0) for name in ("mean", "low", "high"))
             errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-            axes.errorbar([x(told)], [mean], yerr=errors, fmt="o", capsize=3, label=told["method"])
+            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=told["method"])
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)

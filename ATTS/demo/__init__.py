@@ -1,4 +1,4 @@
-"""The demo: a family of problems, a draft and a target model trained on it, and how they are trained."""
+"""The demo: a family of problems, and a draft and a target model trained on it."""
 
 from pathlib import Path
 

@@ -7,7 +7,6 @@ that an :mod:`engine` with continuous batching would take, and fail by plan (:mo
 
 from ATTS.emulator.content import Ask, Content, RandomText, Scripted, Written
 from ATTS.emulator.faults import Fault, Kind
-from ATTS.emulator.likely import ScriptedBest, ScriptedLikely
 from ATTS.emulator.recorded import Recorded
 from ATTS.emulator.release import RELEASES, Release
 from ATTS.emulator.server import Served, Server
@@ -23,8 +22,6 @@ __all__ = [
     "Recorded",
     "Release",
     "Scripted",
-    "ScriptedBest",
-    "ScriptedLikely",
     "Served",
     "Server",
     "Timing",

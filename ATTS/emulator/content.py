@@ -1,7 +1,7 @@
 """What an emulated server says: the protocol, and two contents that need no recording."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,13 +39,23 @@ class Content(Protocol):
         """Natural log-probabilities of ``ask.ids[start:]``; never called with ``start`` 0."""
         ...
 
+    def likely(self, ask: Ask) -> Mapping[str, float]:  # noqa: ARG002
+        """Probabilities of the next token, by its text, for methods that grade with a digit."""
+        raise LookupError("this content knows no probabilities of other tokens than those it writes")
+
+    def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:  # noqa: ARG002
+        """Log-probabilities of the likeliest tokens, in the places where those that are there have ``own``."""
+        raise LookupError("this content knows no probabilities of other tokens than those that are there")
+
 
 @dataclass(frozen=True)
-class Scripted:
-    """Content from two functions."""
+class Scripted(Content):
+    """Content from functions."""
 
     writer: Callable[[Ask], Written]
     scorer: Callable[[Ask, int], Sequence[float | None]]
+    teller: Callable[[Ask], Mapping[str, float]] | None = None
+    finder: Callable[[Ask, Sequence[float | None]], Sequence[float | None]] | None = None
 
     def write(self, ask: Ask) -> Written:
         return self.writer(ask)
@@ -53,8 +63,14 @@ class Scripted:
     def logprobs(self, ask: Ask, start: int) -> Sequence[float | None]:
         return self.scorer(ask, start)
 
+    def likely(self, ask: Ask) -> Mapping[str, float]:
+        return Content.likely(self, ask) if self.teller is None else self.teller(ask)
 
-class RandomText:
+    def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:
+        return Content.best(self, ask, own) if self.finder is None else self.finder(ask, own)
+
+
+class RandomText(Content):
     """Digits of random length for capacity planning: a chunk's length and the way scores fall are
     drawn by seed, the text means nothing.
 

@@ -8,57 +8,55 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from ATTS.emulator.replies import Reply
 from ATTS.serving.load import Load
 
+COUNTERS = {
+    "num_requests": "Requests finished.",
+    "num_aborted_requests": "Requests whose client left.",
+    "prompt_tokens": "Tokens of prompts.",
+    "cached_tokens": "Of them, those from the radix cache.",
+    "generation_tokens": "Tokens written.",
+}
+GAUGES = {
+    "num_running_reqs": "Requests running.",
+    "num_queue_reqs": "Requests queueing.",
+    "token_usage": "Share of the memory that running requests hold.",
+    "num_retracted_reqs": "Requests thrown out for want of memory.",
+}
+
 
 class Counters:
     """Of one emulated server."""
 
     def __init__(self, name: str) -> None:
-        self._registry = CollectorRegistry()
-        self._label = {"model_name": name}
-        self.requests = self._counter("num_requests", "Requests finished.")
-        self.aborted = self._counter("num_aborted_requests", "Requests whose client left.")
-        self.prompt = self._counter("prompt_tokens", "Tokens of prompts.")
-        self.cached = self._counter("cached_tokens", "Of them, those from the radix cache.")
-        self.written = self._counter("generation_tokens", "Tokens written.")
-        self._running = self._gauge("num_running_reqs", "Requests running.")
-        self._queued = self._gauge("num_queue_reqs", "Requests queueing.")
-        self._usage = self._gauge("token_usage", "Share of the memory that running requests hold.")
-        self._retracted = self._gauge("num_retracted_reqs", "Requests thrown out for want of memory.")
-        self._seconds = Histogram(
-            "sglang:e2e_request_latency_seconds", "Seconds of a request.", ["model_name"], registry=self._registry
-        )
-
-    def _counter(self, name: str, about: str) -> Counter:
-        counter = Counter(f"sglang:{name}", about, ["model_name"], registry=self._registry)
-        counter.labels(**self._label)
-        return counter
-
-    def _gauge(self, name: str, about: str) -> Gauge:
-        return Gauge(f"sglang:{name}", about, ["model_name"], registry=self._registry)
+        self._registry, labels = CollectorRegistry(), ("model_name",)
+        self._counters = {
+            key: Counter(f"sglang:{key}", about, labels, registry=self._registry).labels(name)
+            for key, about in COUNTERS.items()
+        }
+        self._gauges = {
+            key: Gauge(f"sglang:{key}", about, labels, registry=self._registry).labels(name)
+            for key, about in GAUGES.items()
+        }
+        latency = Histogram("sglang:e2e_request_latency_seconds", "Of a request.", labels, registry=self._registry)
+        self._seconds = latency.labels(name)
 
     @contextmanager
     def request(self, reply: Reply) -> Iterator[None]:
         """Counts one request: as finished when the block ends, as aborted when it is broken off."""
         try:
-            with self._seconds.labels(**self._label).time():
+            with self._seconds.time():
                 yield
         except BaseException:
-            self.aborted.labels(**self._label).inc()
+            self._counters["num_aborted_requests"].inc()
             raise
-        for counter, tokens in (
-            (self.requests, 1),
-            (self.prompt, len(reply.request.ids)),
-            (self.cached, reply.cached),
-            (self.written, len(reply.ids)),
+        counts = (1, len(reply.request.ids), reply.cached, len(reply.ids))
+        for key, count in zip(
+            ("num_requests", "prompt_tokens", "cached_tokens", "generation_tokens"), counts, strict=True
         ):
-            counter.labels(**self._label).inc(tokens)
+            self._counters[key].inc(count)
 
     def page(self, load: Load) -> str:
-        for gauge, value in (
-            (self._running, load.running),
-            (self._queued, load.queued),
-            (self._usage, load.token_usage),
-            (self._retracted, load.retracted),
-        ):
-            gauge.labels(**self._label).set(value)
+        """The page, with the gauges as ``load`` tells them."""
+        values = (load.running, load.queued, load.token_usage, load.retracted)
+        for gauge, value in zip(self._gauges.values(), values, strict=True):
+            gauge.set(value)
         return generate_latest(self._registry).decode()

@@ -76,47 +76,37 @@ def pair(settings: EmulatorSettings) -> list[Served]:
     content: Content = RandomText(settings.seed)
     if settings.recording is not None:
         content = Recorded(read_recording(settings.recording), "draft", "target")
+    names = {"draft": settings.small_model_name, "target": settings.eval_model_name}
+    ports = {"draft": settings.small_model_port, "target": settings.eval_model_port}
+    steps = {"draft": settings.small_step_seconds, "target": settings.eval_step_seconds}
+    faults = {"draft": settings.small_fault, "target": settings.eval_fault}
     try:
         return [
             Served(
                 role=role,
-                name=name,
+                name=names[role],
                 content=content,
                 tokenizer=settings.tokenizer,
-                port=port,
+                port=ports[role],
                 release=RELEASES[settings.release],
                 context_length=settings.context_length,
                 timing=Timing(
-                    step_seconds=step,
+                    step_seconds=steps[role],
                     prefill_tokens_per_second=settings.prefill_tokens_per_second,
                     max_running=settings.max_running,
                     speed=settings.speed,
                 ),
-                faults=tuple(map(Fault.parse, faults)),
+                faults=tuple(map(Fault.parse, faults[role])),
                 seed=settings.seed,
             )
-            for role, name, port, step, faults in (
-                (
-                    "draft",
-                    settings.small_model_name,
-                    settings.small_model_port,
-                    settings.small_step_seconds,
-                    settings.small_fault,
-                ),
-                (
-                    "target",
-                    settings.eval_model_name,
-                    settings.eval_model_port,
-                    settings.eval_step_seconds,
-                    settings.eval_fault,
-                ),
-            )
+            for role in names
         ]
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
 async def serve(settings: EmulatorSettings) -> str:
+    """Runs both until interrupted. Raises UserError."""
     async with AsyncExitStack() as stack:
         for served in pair(settings):
             try:

@@ -5,9 +5,8 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ATTS.emulator.radix import Node, RadixCache
 from ATTS.emulator.timing import Timing
@@ -23,22 +22,17 @@ class Job:
     prompt: Sequence[int]
     cacheable: int
     output: Sequence[int]
-    uncached: int | None = None  # given: so many are computed, whatever the cache holds (and it learns nothing)
     cached: int = 0  # of the prompt, found in the cache when it was admitted for the first time
-    admitted_at: float | None = None
+    admitted: bool = False  # before, or now
     queued_at: float = 0.0  # when it last began to wait for room
     queued_seconds: float = 0.0  # that it waited, the times after it was thrown out included
     # Inside the engine:
+    done: asyncio.Future[None] | None = None
     goal: float = 0.0  # the engine's step count at which it is finished
-    tells_at: float = 0.0  # and at which its reader is told
-    every: float = math.inf  # tokens between two tellings
     written: float = 0.0  # tokens before it was last admitted
     began: float = 0.0  # step count when it was
     pin: Node | None = None
     private: float = 0.0  # tokens of memory it holds outside the cache; its output comes on top
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-    finished: bool = False
-    failure: Exception | None = None
 
     @property
     def left(self) -> float:
@@ -72,8 +66,8 @@ class Spent:
 
 
 class Engine:
-    """One server's scheduler. Between two events (a request comes, goes, is finished or tells a
-    token, or memory is full) the batch is constant, so it sleeps through all steps in between."""
+    """One server's scheduler. Between two events (a request comes, goes or is finished, or memory is
+    full) the batch is constant, so it sleeps through all steps in between."""
 
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
@@ -93,57 +87,29 @@ class Engine:
         self._wake: asyncio.Future[bool] | None = None  # while it decodes; True: it has come there
         self._task: asyncio.Task[None] | None = None
 
-    async def serve(self, prompt: int, uncached: int, tokens: int) -> None:
-        """Returns when a request with ``prompt`` tokens, ``uncached`` of them new, has written ``tokens``."""
-        await self.run(Job(range(prompt), 0, range(tokens), uncached))
-
-    async def stream(self, prompt: int, uncached: int, tokens: int, every: float = 1) -> AsyncGenerator[int, None]:
-        """As :meth:`serve`; yields the number of tokens written, when ``every`` more are, and at the end.
-
-        To close the generator is to abort the request.
-        """
-        async with aclosing(self.tell(Job(range(prompt), 0, range(tokens), uncached), every)) as counts:
-            async for count in counts:
-                yield count
-
     async def run(self, job: Job) -> None:
         """Returns when ``job`` is finished; to be cancelled is to abort it."""
-        async with aclosing(self.tell(job, math.inf)) as counts:
-            async for _ in counts:
-                pass
-
-    async def tell(self, job: Job, every: float) -> AsyncGenerator[int, None]:
-        total = len(job.output)
         if self.timing.speed == 0:
-            job.cached = self._match(job)
-            for count in range(1, total) if every == 1 else ():
-                yield count
+            job.cached = job.most_cached(self.cache.match(job.prompt))
             await asyncio.sleep(0)
-            if job.uncached is None:
-                self.cache.insert([*job.prompt, *job.output])
-            yield total
+            self.cache.insert([*job.prompt, *job.output])
             return
-        job.every = every
-        job.queued_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        job.done, job.queued_at = loop.create_future(), loop.time()
         self.queued.append(job)
         self._changed()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
         try:
-            while not job.finished:
-                await job.told.wait()
-                job.told.clear()
-                if job.failure is not None:
-                    raise RuntimeError("the emulated server has failed") from job.failure
-                yield total if job.finished else math.floor(job.written + self._steps - job.began + NOTHING)
-        finally:
-            if not job.finished:  # its client has left
-                if job in self.running:
-                    self._look()
-                    self._leave(job)
-                elif job in self.queued:
-                    self.queued.remove(job)
-                self._changed()
+            await job.done
+        except asyncio.CancelledError:  # its client has left
+            if job in self.running:
+                self._look()
+                self._leave(job)
+            elif job in self.queued:
+                self.queued.remove(job)
+            self._changed()
+            raise
 
     def load(self) -> Load:
         """What the page of metrics would say."""
@@ -172,8 +138,8 @@ class Engine:
                 await self._decode()
         except Exception as error:
             for job in (*self.running, *self.queued):
-                job.failure = error
-                job.told.set()
+                if job.done is not None and not job.done.done():
+                    job.done.set_exception(RuntimeError(f"the emulated server has failed: {error!r}"))
             raise
 
     async def _prefill(self) -> None:
@@ -205,32 +171,22 @@ class Engine:
         room = timing.kv_tokens - self._private - self.cache.pinned
         left = job.left + self._goals - self._steps * len(self.running)  # what all may still write
         room -= math.ceil(job.written) + timing.reserve * left
-        if len(job.prompt) <= room:
-            return True
-        return job.uncached is None and len(job.prompt) - self.cache.match_pinned(job.prompt) <= room
-
-    def _match(self, job: Job) -> int:
-        if job.uncached is not None:
-            return len(job.prompt) - job.uncached
-        return job.most_cached(self.cache.match(job.prompt))
+        return len(job.prompt) <= room or len(job.prompt) - self.cache.match_pinned(job.prompt) <= room
 
     def _admit(self, job: Job) -> int:
         """Gives the job its memory. Returns the tokens to compute."""
-        job.private = job.written
-        if job.uncached is None and self.cache.capacity:
+        job.private, cached = job.written, 0
+        if self.cache.capacity:
             job.pin, known = self.cache.pin(job.prompt)
             cached = job.most_cached(known)
             self._make_room(len(job.prompt) - known)
             job.pin = self.cache.extend(job.pin, job.prompt[known:])
         else:
-            cached = len(job.prompt) - job.uncached if job.uncached is not None else 0
             job.private += len(job.prompt)
         new = len(job.prompt) - cached + math.ceil(job.written)
-        now = asyncio.get_running_loop().time()
-        job.queued_seconds += now - job.queued_at
-        if job.admitted_at is None:
-            job.admitted_at = now
-            job.cached = cached
+        job.queued_seconds += asyncio.get_running_loop().time() - job.queued_at
+        if not job.admitted:
+            job.admitted, job.cached = True, cached
             self.spent.prompt += len(job.prompt)
             self.spent.cached += cached
         job.began = self._steps
@@ -239,29 +195,20 @@ class Engine:
         self._goals += job.goal
         self._private += job.private
         self._context += len(job.prompt) + job.written
-        self._plan(job)
+        heapq.heappush(self._events, (job.goal, next(self._numbers), job))
         self.spent.most_running = max(self.spent.most_running, len(self.running))
         self._note_kv()
         return new
 
-    def _plan(self, job: Job) -> None:
-        job.tells_at = min(job.goal, self._steps + job.every)
-        heapq.heappush(self._events, (job.tells_at, next(self._numbers), job))
-
     async def _decode(self) -> None:
-        """Decodes until the next request is finished or tells a token, or the batch changes."""
+        """Decodes until the next request is finished, or the batch changes."""
         self._finish()
         if not self.running:
             return
+        while (room := self._steps_of_room()) < 1 and len(self.running) > 1:
+            self._retract()
         running = len(self.running)
-        steps = max(0.0, self._events[0][0] - self._steps)
-        if self.timing.kv_tokens:
-            room = (self.timing.kv_tokens - self.cache.pinned - self._private) / running
-            while room < 1 and running > 1:
-                self._retract()
-                running = len(self.running)
-                room = (self.timing.kv_tokens - self.cache.pinned - self._private) / running
-            steps = min(max(0.0, self._events[0][0] - self._steps), max(room, 1.0))
+        steps = min(max(0.0, self._events[0][0] - self._steps), max(room, 1.0))
         step = self.timing.step(running, self._context + running * steps / 2)
         loop = asyncio.get_running_loop()
         self._looked, self._step, self._until = loop.time(), step / self.timing.speed, self._steps + steps
@@ -277,6 +224,11 @@ class Engine:
         else:
             self._look()
         self._finish()
+
+    def _steps_of_room(self) -> float:
+        """Decode steps for which the memory suffices."""
+        kv = self.timing.kv_tokens
+        return (kv - self.cache.pinned - self._private) / len(self.running) if kv else math.inf
 
     def _changed(self, ended: bool = False) -> None:
         if self._wake is not None and not self._wake.done():
@@ -307,15 +259,12 @@ class Engine:
             _, _, job = heapq.heappop(self._events)
             if job not in self.running:
                 continue
-            if job.goal <= self._steps + NOTHING:
-                self._make_room(len(job.output))
-                if job.pin is not None:
-                    self.cache.insert_behind(job.pin, job.output)
-                self._leave(job)
-                job.finished = True
-            else:
-                self._plan(job)
-            job.told.set()
+            self._make_room(len(job.output))
+            if job.pin is not None:
+                self.cache.insert_behind(job.pin, job.output)
+            self._leave(job)
+            if job.done is not None and not job.done.done():  # it is done, too, when its client left just now
+                job.done.set_result(None)
 
     def _leave(self, job: Job) -> None:
         del self.running[job]

@@ -96,15 +96,14 @@ class RadixCache:
             at = at.parent
         self._touch(node)
 
-    def evict(self, tokens: int) -> int:
-        """Drops up to ``tokens`` tokens that nobody stands on. Returns how many."""
-        dropped = 0
-        while dropped < tokens and self._leaves:
+    def evict(self, tokens: int) -> None:
+        """Drops up to ``tokens`` tokens that nobody stands on."""
+        while tokens > 0 and self._leaves:
             used, _, node = self._leaves[0]
             if node.parent is None or node.children or node.pins or node.used != used:
                 heapq.heappop(self._leaves)
                 continue
-            most = min(tokens - dropped, len(node.edge))
+            most = min(tokens, len(node.edge))
             if most == len(node.edge):
                 heapq.heappop(self._leaves)
                 parent, node.parent = node.parent, None
@@ -114,8 +113,7 @@ class RadixCache:
             else:
                 del node.edge[-most:]
             self.size -= most
-            dropped += most
-        return dropped
+            tokens -= most
 
     def _walk(self, ids: Sequence[int], node: Node | None = None) -> tuple[Node, int, int]:
         """Where ``ids`` lead: the last node, or the child in which they end and how far into it; how far in all."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ATTS.emulator.content import Ask, Written
+from ATTS.emulator.content import Ask, Content, Written
 
 Item = TypeVar("Item")
 
@@ -26,7 +26,7 @@ class _Moment:
     scores: deque[float] = field(default_factory=deque)
 
 
-class Recorded:
+class Recorded(Content):
     """Plays a recording back to whoever sends the chains that it holds.
 
     What is asked for is found by the prompt alone: the question in it, then the chain it ends in.
@@ -66,7 +66,7 @@ class Recorded:
         return [-math.log(_next(scores))] * (len(ask.ids) - start)
 
     def _moment(self, ask: Ask) -> _Moment:
-        question = next((q for q in self._by_length if q in ask.text), None)
+        question = next((known for known in self._by_length if known in ask.text), None)
         if question is None:
             raise LookupError("the recording has no such question")
         chains = self._chains[question]

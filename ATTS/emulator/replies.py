@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +12,8 @@ from ATTS.emulator.faults import Kind
 from ATTS.emulator.release import Release
 from ATTS.emulator.requests import Request
 from ATTS.serving.tokenizer import ModelTokenizer
+
+NEVER = -1e4  # log-probability of a token that the content doesn't name
 
 
 @dataclass
@@ -24,13 +26,12 @@ class Reply:
     rid: str
     ids: list[int] = field(default_factory=list)  # written, an end-of-text token included
     text: str = ""
-    finish: dict[str, Any] | None = field(default_factory=lambda: {"type": "length", "length": 0})
+    finish: dict[str, Any] = field(default_factory=lambda: {"type": "length", "length": 0})
     logprobs: list[float | None] | None = None  # of the prompt, from request.start on
     best: list[Any] | None = None  # and of the likeliest tokens there, in SGLang's layout
     cached: int = 0
     seconds: float = 0.0
     likely: dict[str, Any] = field(default_factory=dict)  # log-probabilities of other next tokens
-    told: int = 0  # characters that earlier pieces of a stream held
 
     def write(self, written: Written, most: int, tokenizer: ModelTokenizer) -> None:
         """Takes in what the content says, cut at a stop string or at ``most`` tokens."""
@@ -64,19 +65,30 @@ class Reply:
         elif kind in (Kind.NAN, Kind.NONE):
             self.logprobs[-1] = math.nan if kind is Kind.NAN else None
 
-    def after(self, count: int, tokenizer: ModelTokenizer) -> "Reply":
-        """This reply when ``count`` tokens of it were written: what one piece of a stream tells."""
-        if count >= len(self.ids):
-            return self
-        text = tokenizer.decode(self.ids[:count]).rstrip("\ufffd")
-        return replace(self, ids=self.ids[:count], text=text, finish=None)
+    def tell_best(self, best: Sequence[float | None], own: Sequence[float | None]) -> None:
+        """Takes in the log-probabilities of the likeliest tokens where those that are there have ``own``; which tokens
+        that are, where they aren't those, a content doesn't tell. The first place is left empty, as SGLang does."""
+        tokens = self.request.ids[len(self.request.ids) - len(own) :]
+        entries = zip(best, own, tokens, strict=True)
+        self.best = [None, *([[value, t if value == there else int(t == 0), None]] for value, there, t in entries)]
+
+    def tell_likely(self, likely: Mapping[str, float], tokenizer: ModelTokenizer) -> None:
+        """Takes in the probabilities of the next token: for ``token_ids_logprob`` and ``top_logprobs_num``."""
+        known = {tokenizer.encode(text)[0]: math.log(p) if p else NEVER for text, p in likely.items()}
+        asked = self.request
+        if asked.token_ids:
+            entries = [[known.get(token, NEVER), token, None] for token in asked.token_ids]
+            self.likely["output_token_ids_logprobs"] = [entries]
+        if asked.top:
+            likeliest = sorted(known.items(), key=lambda item: -item[1])[: asked.top]
+            self.likely["output_top_logprobs"] = [[[value, token, None] for token, value in likeliest]]
 
 
 Format = Callable[[Reply], dict[str, Any]]
 
 
 def generate(reply: Reply) -> dict[str, Any]:
-    """The body of /generate; a stream's pieces hold everything so far."""
+    """The body of /generate."""
     meta: dict[str, Any] = {
         "id": reply.rid,
         "finish_reason": reply.finish,
@@ -102,39 +114,23 @@ def generate(reply: Reply) -> dict[str, Any]:
 
 def chat(reply: Reply) -> dict[str, Any]:
     """The body of /v1/chat/completions."""
-    return _envelope(reply, "chat.completion") | {
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": reply.text},
-                "finish_reason": reply.finish["type"] if reply.finish else None,
-                "matched_stop": (reply.finish or {}).get("matched"),
-            }
-        ],
-        "usage": {
-            "prompt_tokens": len(reply.request.ids),
-            "completion_tokens": len(reply.ids),
-            "total_tokens": len(reply.request.ids) + len(reply.ids),
-        },
+    prompt, written = len(reply.request.ids), len(reply.ids)
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": reply.text},
+        "finish_reason": reply.finish["type"],
+        "matched_stop": reply.finish.get("matched"),
     }
-
-
-def chat_piece(reply: Reply) -> dict[str, Any]:
-    """One piece of a chat stream: what is new in it."""
-    return _envelope(reply, "chat.completion.chunk") | {
-        "choices": [
-            {
-                "index": 0,
-                "delta": {"role": "assistant", "content": reply.text[reply.told :]},
-                "finish_reason": reply.finish["type"] if reply.finish else None,
-            }
-        ]
+    return {
+        "id": reply.rid,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": reply.name,
+        "choices": [choice],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written},
     }
 
 
 def error(status: int, message: str) -> dict[str, Any]:
+    """The body of an error."""
     return {"error": {"message": message, "code": status, "type": HTTPStatus(status).phrase}}
-
-
-def _envelope(reply: Reply, kind: str) -> dict[str, Any]:
-    return {"id": reply.rid, "object": kind, "created": int(time.time()), "model": reply.name}

@@ -8,34 +8,11 @@ from typing import Any
 from ATTS.emulator.release import Release
 from ATTS.serving.tokenizer import ModelTokenizer
 
-SAMPLING = frozenset(
-    [
-        "max_new_tokens",
-        "min_new_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "stop",
-        "stop_token_ids",
-        "stop_regex",
-        "no_stop_trim",
-        "ignore_eos",
-        "skip_special_tokens",
-        "spaces_between_special_tokens",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-        "n",
-        "json_schema",
-        "regex",
-        "ebnf",
-        "structural_tag",
-        "logit_bias",
-        "custom_params",
-        "sampling_seed",
-    ]
-)
+SAMPLING = """
+max_new_tokens min_new_tokens temperature top_p top_k min_p stop stop_token_ids stop_regex no_stop_trim
+ignore_eos skip_special_tokens spaces_between_special_tokens frequency_penalty presence_penalty
+repetition_penalty n json_schema regex ebnf structural_tag logit_bias custom_params sampling_seed
+"""  # the parameters that there are
 
 
 class Refused(Exception):
@@ -64,19 +41,19 @@ class Request:
     ignore_eos: bool
     return_logprob: bool
     start: int  # log-probabilities of the prompt from here on
-    stream: bool
     rid: str | None
     token_ids: Sequence[int] = ()  # whose log-probabilities as the next token are wanted
     top: int = 0  # and of how many likeliest ones
 
 
 def parse_json(raw: bytes, release: Release) -> dict[str, Any]:
+    """The object that a body holds. Raises Refused."""
     try:
         body = json.loads(raw)
     except ValueError as error:
         raise Refused(release.not_json, f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise Refused(release.not_json, "the body is not an object")
+        raise Refused(release.not_an_object, "the body is not an object")
     return body
 
 
@@ -94,33 +71,25 @@ def generate(body: dict[str, Any], tokenizer: ModelTokenizer, release: Release, 
     elif min(ids) < 0 or max(ids) >= tokenizer.size:
         raise Deadly("a token id outside the vocabulary")
     sampling = body.get("sampling_params") or {}
-    unknown = sorted(set(sampling) - SAMPLING)
+    unknown = sorted(set(sampling) - set(SAMPLING.split()))
     if unknown:
         raise Refused(release.unknown_sampling, f"unexpected sampling parameter {unknown[0]!r}")
     wants = bool(body.get("return_logprob"))
     start = int(body.get("logprob_start_len", -1)) if wants else -1
     if start > len(ids) or (start == len(ids) and not release.scores_nothing):
         raise Refused(400, f"logprob_start_len ({start}) is higher than the number of input tokens ({len(ids)})")
-    return _checked(
-        Request(
-            ids=ids,
-            text=text if text is not None else tokenizer.decode_all(ids),
-            assistant=None,
-            max_new_tokens=int(sampling.get("max_new_tokens", 128)),
-            temperature=float(sampling.get("temperature", 1.0)),
-            stop=_stops(sampling.get("stop")),
-            keep_stop=bool(sampling.get("no_stop_trim")),
-            ignore_eos=bool(sampling.get("ignore_eos")),
-            return_logprob=wants,
-            start=len(ids) if start < 0 else start,
-            stream=bool(body.get("stream")),
-            rid=body.get("rid"),
-            token_ids=(body.get("token_ids_logprob") or ()) if wants else (),
-            top=int(body.get("top_logprobs_num") or 0) if wants else 0,
-        ),
-        release,
-        context,
+    request = Request(
+        **_common(sampling, body),
+        ids=ids,
+        text=text if text is not None else tokenizer.decode_all(ids),
+        assistant=None,
+        max_new_tokens=int(sampling.get("max_new_tokens", 128)),
+        return_logprob=wants,
+        start=len(ids) if start < 0 else start,
+        token_ids=(body.get("token_ids_logprob") or ()) if wants else (),
+        top=int(body.get("top_logprobs_num") or 0) if wants else 0,
     )
+    return _checked(request, release, context)
 
 
 def chat(body: dict[str, Any], tokenizer: ModelTokenizer, release: Release, context: int) -> Request:
@@ -135,24 +104,28 @@ def chat(body: dict[str, Any], tokenizer: ModelTokenizer, release: Release, cont
     ids = [*tokenizer.template(messages), *tokenizer.encode(assistant)]
     limit = body.get("max_completion_tokens") if not release.continues_always else None
     limit = limit or body.get("max_tokens") or context - len(ids) - 1
-    return _checked(
-        Request(
-            ids=ids,
-            text=tokenizer.decode_all(ids),
-            assistant=assistant,
-            max_new_tokens=int(limit),
-            temperature=float(body.get("temperature", 1.0)),
-            stop=_stops(body.get("stop")),
-            keep_stop=bool(body.get("no_stop_trim")),
-            ignore_eos=bool(body.get("ignore_eos")),
-            return_logprob=False,
-            start=len(ids),
-            stream=bool(body.get("stream")),
-            rid=body.get("rid"),
-        ),
-        release,
-        context,
+    request = Request(
+        **_common(body, body),
+        ids=ids,
+        text=tokenizer.decode_all(ids),
+        assistant=assistant,
+        max_new_tokens=int(limit),
+        return_logprob=False,
+        start=len(ids),
     )
+    return _checked(request, release, context)
+
+
+def _common(sampling: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """What both kinds of request may say in the same words."""
+    stop = sampling.get("stop")
+    return {
+        "temperature": float(sampling.get("temperature", 1.0)),
+        "stop": [stop] if isinstance(stop, str) else list(stop or ()),
+        "keep_stop": bool(sampling.get("no_stop_trim")),
+        "ignore_eos": bool(sampling.get("ignore_eos")),
+        "rid": body.get("rid"),
+    }
 
 
 def _checked(request: Request, release: Release, context: int) -> Request:
@@ -160,13 +133,7 @@ def _checked(request: Request, release: Release, context: int) -> Request:
     if length >= context:
         raise Refused(400, f"the input ({length} tokens) is longer than the model's context length ({context} tokens)")
     if length + new > context:
-        raise Refused(
-            400, f"{length} input tokens and {new} new ones exceed the model's context length of {context} tokens"
-        )
+        raise Refused(400, f"{length} input tokens and {new} new ones exceed the context length of {context} tokens")
     if request.temperature < 0 and release.checks_temperature:
         raise Refused(400, f"temperature must be non-negative, got {request.temperature}")
     return request
-
-
-def _stops(stop: str | Sequence[str] | None) -> Sequence[str]:
-    return [stop] if isinstance(stop, str) else list(stop or ())

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -17,7 +16,6 @@ from ATTS.emulator.content import Ask, Content, Written
 from ATTS.emulator.counters import Counters
 from ATTS.emulator.engine import Engine, Job
 from ATTS.emulator.faults import Fault, Kind, Plan
-from ATTS.emulator.likely import best_field, likely_fields
 from ATTS.emulator.release import CURRENT, Release
 from ATTS.emulator.requests import Deadly, Refused, Request
 from ATTS.emulator.timing import Timing
@@ -35,7 +33,6 @@ class Served:
     content: Content
     tokenizer: str = str(demo.MODELS["target"])  # folder or hub id
     port: int = 0  # 0: a free one
-    host: str = "127.0.0.1"
     release: Release = CURRENT
     context_length: int = 131072
     timing: Timing = INSTANT
@@ -61,34 +58,26 @@ class Server:
 
     async def __aenter__(self) -> "Server":
         app = web.Application(client_max_size=2**30, middlewares=[self._errors])
-        app.router.add_routes(
-            [
-                web.get("/health", self._health),
-                web.get("/health_generate", self._health),
-                web.get("/get_model_info", self._model_info),
-                web.get("/get_server_info", self._server_info),
-                web.get("/v1/models", self._models),
-                web.get("/metrics", self._metrics),
-                web.post("/generate", self._generate),
-                web.post("/v1/chat/completions", self._chat),
-            ]
-        )
+        gets = {
+            "/health": self._health,
+            "/health_generate": self._health,
+            "/get_model_info": self._model_info,
+            "/get_server_info": self._server_info,
+            "/v1/models": self._models,
+            "/metrics": self._metrics,
+        }
+        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat}
         if self.served.release.has_server_info:
-            app.router.add_routes(
-                [
-                    web.get("/model_info", self._model_info),
-                    web.get("/server_info", self._server_info),
-                    web.post("/tokenize", self._tokenize),
-                    web.post("/v1/tokenize", self._tokenize),
-                ]
-            )
+            gets |= {"/model_info": self._model_info, "/server_info": self._server_info}
+            posts |= {"/tokenize": self._tokenize, "/v1/tokenize": self._tokenize}
+        app.router.add_routes([web.get(path, handler) for path, handler in gets.items()])
+        app.router.add_routes([web.post(path, handler) for path, handler in posts.items()])
         # A client that leaves cancels its handler, which is how SGLang aborts a request.
         self._runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=5.0, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.served.host, self.served.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.served.port)
         await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         self._started = time.monotonic()
         return self
 
@@ -119,7 +108,7 @@ class Server:
 
     async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
         if self.served.release.has_server_info:  # the current release runs a generation to see that it can
-            await self._engine.serve(1, 1, 1)
+            await self._engine.run(Job([0], 0, [0]))
         return web.Response()
 
     async def _model_info(self, request: web.Request) -> web.Response:  # noqa: ARG002
@@ -141,8 +130,8 @@ class Server:
         )
 
     async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        card = {"id": self.served.name, "object": "model", "owned_by": "sglang", "root": self.served.name}
-        card["max_model_len"] = self.served.context_length  # type: ignore[assignment]
+        name, length = self.served.name, self.served.context_length
+        card = {"id": name, "object": "model", "owned_by": "sglang", "root": name, "max_model_len": length}
         return web.json_response({"object": "list", "data": [card]})
 
     async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
@@ -159,16 +148,14 @@ class Server:
     async def _generate(self, http: web.Request) -> web.StreamResponse:
         body = requests.parse_json(await http.read(), self.served.release)
         request = requests.generate(body, self.tokenizer, self.served.release, self.served.context_length)
-        return await self._serve(http, request, replies.generate, replies.generate)
+        return await self._serve(http, request, replies.generate)
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         body = requests.parse_json(await http.read(), self.served.release)
         request = requests.chat(body, self.tokenizer, self.served.release, self.served.context_length)
-        return await self._serve(http, request, replies.chat, replies.chat_piece)
+        return await self._serve(http, request, replies.chat)
 
-    async def _serve(
-        self, http: web.Request, request: Request, whole: replies.Format, piece: replies.Format
-    ) -> web.StreamResponse:
+    async def _serve(self, http: web.Request, request: Request, body: replies.Format) -> web.StreamResponse:
         fault = self._plan.next()
         if fault is not None:
             await self._fail_early(http, fault)
@@ -178,12 +165,10 @@ class Server:
         asked = time.perf_counter()
         job = Job(list(request.ids), max(0, request.start), list(reply.ids))
         with self.counters.request(reply):
-            if request.stream:
-                return await self._stream(http, reply, job, piece)
             await self._engine.run(job)
             reply.cached = job.cached
         reply.seconds = time.perf_counter() - asked
-        data = json.dumps(whole(reply)).encode()
+        data = json.dumps(body(reply)).encode()
         if fault is not None and fault.kind is Kind.BAD_JSON:
             data = data[: len(data) // 2]
         if fault is not None and fault.kind is Kind.HALF:
@@ -210,9 +195,9 @@ class Server:
                 known = self.served.content.logprobs(ask, after_first) if after_first < len(request.ids) else ()
                 reply.logprobs = [None, *known]
                 if request.top:
-                    reply.best = best_field(self.served.content, ask, known)
+                    reply.tell_best(self.served.content.best(ask, known), known)
             if request.max_new_tokens and (request.token_ids or request.top):
-                reply.likely = likely_fields(self.served.content, ask, self.tokenizer, request.token_ids, request.top)
+                reply.tell_likely(self.served.content.likely(ask), self.tokenizer)
             most = request.max_new_tokens
             if most == 0 and self.served.release.zero_writes_one:
                 most = 1
@@ -223,20 +208,6 @@ class Server:
         except LookupError as error:
             raise Refused(400, str(error)) from error
         return reply
-
-    async def _stream(
-        self, http: web.Request, reply: replies.Reply, job: Job, piece: replies.Format
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(http)
-        async with aclosing(self._engine.tell(job, every=1)) as counts:
-            async for count in counts:
-                reply.cached = job.cached
-                told = reply.after(count, self.tokenizer)
-                await response.write(b"data: " + json.dumps(piece(told)).encode() + b"\n\n")
-                reply.told = len(told.text)
-        await response.write(b"data: [DONE]\n\n")
-        return response
 
     async def _fail_early(self, http: web.Request, fault: Fault) -> None:
         if fault.kind is Kind.DELAY:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,15 @@ class Stage(StrEnum):
 
     @property
     def discarded(self) -> bool:
+        """Whether what was written then is no part of the text."""
         return self in (Stage.DRAFT_DISCARDED, Stage.TARGET_DISCARDED)
+
+    @property
+    def author(self) -> Literal["draft", "target"] | None:
+        """Who wrote then, kept or not; None where nobody did: a score, a grade, a fixed text."""
+        if self in (Stage.DRAFT, Stage.DRAFT_DISCARDED):
+            return "draft"
+        return "target" if self in (Stage.CONTINUE, Stage.TARGET_DISCARDED) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import audit_rate, intervals
-from ATTS.analysis.tables import percent
+from ATTS.analysis.tables import markdown, percent
 from ATTS.errors import UserError
 from ATTS.flags import require, settle
 from ATTS.method.conformal import forms
@@ -143,20 +143,16 @@ def _usual(about: dict[str, Any]) -> int:
 
 
 def text(result: dict[str, Any]) -> str:
-    lines = [
-        "| question | scored | asked | expected | realised | 95 % if exchangeable |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {row['question']} | {row['scored']} | {row['asked']:.1f} | {row['expected']:.1f} | {row['realised']} |"
-            f" {row['low']} - {row['high']} |"
-            for row in result["by_question"]
-        ),
-        f"| all | {result['scored']} | {result['asked']:.1f} | {result['expected']:.1f} | {result['realised']} |"
-        f" {result['low'] * result['scored']:.0f} - {result['high'] * result['scored']:.0f} |",
-        "",
+    whole = {bound: round(result[bound] * result["scored"]) for bound in ("low", "high")}
+    rows = []
+    for row in [*result["by_question"], {**result, **whole, "question": "all"}]:
+        asked, expected, bounds = f"{row['asked']:.1f}", f"{row['expected']:.1f}", f"{row['low']} - {row['high']}"
+        rows.append((row["question"], row["scored"], asked, expected, row["realised"], bounds))
+    columns = ("question", "scored", "asked", "expected", "realised", "95 % if exchangeable")
+    return (
+        f"{markdown(columns, rows)}\n\n"
         f"budget {result['budget']} of {result['repeats']}: {percent(result['budget'] / result['repeats'])} asked,"
         f" {percent(result['rate'])} of the scored chunks rejected ({percent(result['low'])} -"
         f" {percent(result['high'])}, 95 % over questions); {result['questions_inside']} of {result['questions']}"
-        f" questions inside their interval; mean accuracy {percent(result['mean_accuracy'])}",
-    ]
-    return "\n".join(lines)
+        f" questions inside their interval; mean accuracy {percent(result['mean_accuracy'])}"
+    )

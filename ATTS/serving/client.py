@@ -1,8 +1,8 @@
 """The SGLang client: ``/generate`` with token ids, for writing and for scoring."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,20 +62,11 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     server, or if it serves another model than ``name``.
     """
     where = f"the {role} server at {url}"
-    try:
+    with _named(role, url, "SGLang"):
         get = partial(_get, session, url, role=role)
         info = await get("/get_model_info") or await get("/model_info")
         models = await get("/v1/models") or {}
         server = await get("/server_info") or await get("/get_server_info") or {}
-    except Transient as error:
-        raise UserError(f"{where} is not ready ({error}); it may still be loading: wait and try again") from None
-    except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise UserError(
-            f"no server answers at {url} ({retry.describe(error)}); start the {role} server there, for"
-            " example with scripts/launch_sglang_servers.sh, or give its port or URL"
-        ) from None
-    except (aiohttp.ClientError, ValueError) as error:
-        raise UserError(f"what answers at {url} is not an SGLang server: {retry.describe(error)}") from None
     if not isinstance(info, dict) or "model_path" not in info:
         raise UserError(f"what answers at {url} is not an SGLang server: it has no /get_model_info")
     cards = [card for card in models.get("data", []) if isinstance(card, dict)]
@@ -101,21 +92,34 @@ async def inspect_openai(
     session: aiohttp.ClientSession, url: str, role: str, name: str, limit: int, retries: int
 ) -> "SGLangModel":
     """A model behind a server that has chat completions and nothing else. Raises UserError."""
-    try:
+    with _named(role, url, "OpenAI-compatible"):
         models = await _get(session, url, "/v1/models", role)
+    try:
         names = frozenset(str(card["id"]) for card in models["data"])
-    except Transient as error:
-        raise UserError(f"the {role} server at {url} is not ready ({error}): wait and try again") from None
-    except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise UserError(
-            f"no server answers at {url} ({retry.describe(error)}): start the {role} server there"
-        ) from None
-    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise UserError(f"what answers at {url} is not an OpenAI-compatible server: it has no /v1/models") from None
     if name not in names:
         raise UserError(f"the {role} server at {url} serves {' / '.join(sorted(names))}, not {name}")
     info = ServerInfo(names, name, tokenizer_path=None, context_length=None, version=None)
     return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
+
+
+@contextmanager
+def _named(role: str, url: str, kind: str) -> Iterator[None]:
+    """Failures of the first requests to a server of this ``kind``, as what to do. Raises UserError."""
+    try:
+        yield
+    except Transient as error:
+        where = f"the {role} server at {url}"
+        raise UserError(f"{where} is not ready ({error}); it may still be loading: wait and try again") from None
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise UserError(
+            f"no server answers at {url} ({retry.describe(error)}); start the {role} server there, for"
+            " example with scripts/launch_sglang_servers.sh, or give its port or URL"
+        ) from None
+    except (aiohttp.ClientError, ValueError) as error:
+        reason = retry.describe(error)
+        raise UserError(f"what answers at {url} is not an {kind} server: {reason}") from None
 
 
 async def tokenized(session: aiohttp.ClientSession, url: str, role: str, name: str, text: str) -> list[int] | None:

@@ -11,12 +11,8 @@ from ATTS.errors import UserError
 
 # All that a tokenizer and its chat template are made of; no weights.
 PATTERNS = (
-    "tokenizer*",
-    "*.jinja",
-    "chat_template.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "*config.json",
+    *("tokenizer*", "*config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("*.jinja", "chat_template.json"),
 )
 
 

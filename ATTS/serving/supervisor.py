@@ -1,11 +1,10 @@
-"""Start and stop the two SGLang servers: ``python -m ATTS.serving.supervisor start|stop|ports``.
+"""Starts and stops the two SGLang servers, for :mod:`ATTS.servers`.
 
 ``start`` returns when both are healthy and leaves them running; when one fails, or the time limit
 passes, or it is interrupted, it stops both and shows the end of the log. Each server leads a
 process group of its own, so stopping it leaves none of its children.
 """
 
-import argparse
 import contextlib
 import os
 import re
@@ -268,51 +267,3 @@ def _group_exists(group: int) -> bool:
         if int(pgrp) == group and state not in "ZX":
             return True
     return False
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    starting = commands.add_parser("start", help="start both servers and wait until they are healthy")
-    starting.add_argument("--timeout", type=float, default=600)
-    starting.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    starting.add_argument("--host", default="127.0.0.1")
-    for role in ("small_model", "eval_model"):
-        starting.add_argument(f"--{role}", required=True)
-        starting.add_argument(f"--{role}_port", type=int, required=True)
-        starting.add_argument(f"--{role}_devices", default="")
-        starting.add_argument(f"--{role}_memory_fraction", type=float, default=0.9)
-        starting.add_argument(f"--{role}_args", type=shlex.split, default=[])
-    for command in (starting, commands.add_parser("stop", help="stop the servers of a folder")):
-        command.add_argument("--folder", type=Path, required=True, help="where logs and PID files are")
-    commands.add_parser("ports", help="print two ports that are free now")
-    args = vars(parser.parse_args())
-    try:
-        if args["command"] == "ports":
-            print(*free_ports(2))
-            return
-        if args["command"] == "stop":
-            print(f"stopped: {', '.join(stop(args['folder'])) or 'none was running'}", file=sys.stderr)
-            return
-        servers = [
-            Server(
-                role=role,
-                model=args[role],
-                port=args[f"{role}_port"],
-                host=args["host"],
-                device=args["device"],
-                devices=args[f"{role}_devices"],
-                memory_fraction=args[f"{role}_memory_fraction"],
-                extra=args[f"{role}_args"],
-            )
-            for role in ("small_model", "eval_model")
-        ]
-        start(servers, args["folder"], args["timeout"])
-    except UserError as problem:
-        sys.exit(f"error: {problem}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; no server is left running")
-
-
-if __name__ == "__main__":
-    main()

@@ -179,7 +179,8 @@ class Outcome:
         return self.served / self.waited if self.waited > NOTHING else None
 
 
-def simulate(
+@virtual.timeless
+async def simulate(
     script: Script,
     questions: Sequence[Chunk],
     repeats: int,
@@ -193,23 +194,6 @@ def simulate(
     on_rejection: OnRejection = "continue",
 ) -> Outcome:
     """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only."""
-    work = (script, questions, repeats, turns, timings, ways, find_answer, decide, tokens, rejection_rate)
-    return virtual.run(_simulate(*work, on_rejection))
-
-
-async def _simulate(
-    script: Script,
-    questions: Sequence[Chunk],
-    repeats: int,
-    turns: int,
-    timings: dict[str, Timing],
-    ways: DriverOptions,
-    find_answer: FindAnswer,
-    decide: Callable[..., Decision],
-    tokens: tuple[int, int],
-    rejection_rate: float,
-    on_rejection: OnRejection,
-) -> Outcome:
     asked = {role: ways.draft_limit if role == "draft" else ways.target_limit for role in timings}
     longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
     limits = Limits(ways.samples_in_flight, longest)

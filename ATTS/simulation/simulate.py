@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
-from ATTS.analysis.tables import percent
+from ATTS.analysis.tables import markdown, percent
 from ATTS.analysis.timeline import LABELS
 from ATTS.console import say
 from ATTS.flags import NotNegative, Part
@@ -132,24 +132,24 @@ def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptio
 
 
 def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) -> str:
-    lines = [
-        f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
-        *_discarded(runs[OURS]),
-        "",
-        "| run | hours | : ATTS | tokens/s | draft busy | target busy | most KV tokens, draft / target | r |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("run", "hours", ": ATTS", "tokens/s", "draft busy", "target busy", "most KV tokens, draft / target", "r")
+    rows = []
     ours = runs[OURS]
     for name, run in runs.items():
         busy = [f"{100 * run.engines[role]['busy']:.0f} %" if role in run.engines else "-" for role in ROLES]
         kv = [f"{run.engines[role]['most_kv_tokens']:,.0f}" if role in run.engines else "-" for role in ROLES]
-        lines.append(
-            f"| {name} | {run.seconds / 3600:.2f} | {_short(run.seconds / ours.seconds)} | {run.tokens_per_second:,.0f}"
-            f" | {busy[0]} | {busy[1]} | {' / '.join(kv)} | {_short(run.intensity)} |"
-        )
+        hours, times = f"{run.seconds / 3600:.2f}", _short(run.seconds / ours.seconds)
+        rows.append((name, hours, times, f"{run.tokens_per_second:,.0f}", *busy, " / ".join(kv), _short(run.intensity)))
     alone = [runs[name].seconds / ours.seconds for name in (BARRIER, QUESTION, LIMITS)]
     product = math.prod(alone)
-    lines += ["", f"product of the three: {product:.2f}; all three together: {runs[ALL].seconds / ours.seconds:.2f}"]
+    lines = [
+        f"draft {draft} ({draft.kv_tokens:,} tokens of memory), target {target} ({target.kv_tokens:,}); simulated",
+        *_discarded(ours),
+        "",
+        markdown(columns, rows),
+        "",
+        f"product of the three: {product:.2f}; all three together: {runs[ALL].seconds / ours.seconds:.2f}",
+    ]
     return "\n".join(lines)
 
 
@@ -213,21 +213,17 @@ def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[st
 
 def tables(drawn: dict[str, Any]) -> str:
     """The curves in numbers: how many times as long as ATTS, and r."""
-    lines = []
+    found = []
     for axis in AXES:
         points = drawn[axis]
-        lines += [
-            f"| {axis} | {' | '.join(str(point['value']) for point in points)} |",
-            "|---" * (len(points) + 1) + "|",
+        rows = [
+            (label.format(name), *(_short(point[what][name]) for point in points))
+            for what, label in (("over_atts", "{}: time : ATTS"), ("intensity", "{}: r"))
+            for name in points[0][what]
+            if what != "over_atts" or name != OURS
         ]
-        for what, label in (("over_atts", "{}: time : ATTS"), ("intensity", "{}: r")):
-            for name in points[0][what]:
-                if what == "over_atts" and name == OURS:
-                    continue
-                cells = " | ".join(_short(point[what][name]) for point in points)
-                lines.append(f"| {label.format(name)} | {cells} |")
-        lines.append("")
-    return "\n".join(lines)
+        found.append(markdown((axis, *(str(point["value"]) for point in points)), rows))
+    return "\n\n".join(found) + "\n"
 
 
 def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:

@@ -1,11 +1,13 @@
 """An event loop whose clock jumps to the next thing to do: hours of waiting take no time at all."""
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 
 
 class _Jump(selectors.SelectSelector):
@@ -38,3 +40,13 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     """As asyncio.run, in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def timeless(main: Callable[Given, Coroutine[Any, Any, Result]]) -> Callable[Given, Result]:
+    """The function that does what the coroutine function ``main`` does, in virtual time."""
+
+    @functools.wraps(main)
+    def called(*args: Given.args, **more: Given.kwargs) -> Result:
+        return run(main(*args, **more))
+
+    return called

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,28 @@ class Journal:
     def _append(self, lines: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = not self.path.exists()
-        with self.path.open("ab") as file:
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a torn line must not grow into the next one
+                    file.write(b"\n")
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
         if new:
             _sync_folder(self.path.parent)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The objects of a file of JSON lines, None for a line that is damaged; nothing where there is no file.
+    Raises OSError."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    for line in filter(None, lines):
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError):
+            content = None
+        yield content if isinstance(content, dict) else None
 
 
 def as_json(content: Any, allow_nan: bool) -> bytes:

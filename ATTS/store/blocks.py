@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ATTS.store import atomic
 from ATTS.store.result_folder import parsed
@@ -12,12 +12,21 @@ FILE = "blocks.json"
 CALIBRATION = "calibration of "  # before the name of a run whose calibration an entry is of
 
 
+class Entry(TypedDict):
+    """A part of the questions that a run has done."""
+
+    method: str  # the name of the run's folder, or :data:`CALIBRATION` and that
+    block: int
+    wall_seconds: float
+    samples: int
+
+
 class BlockLog:
-    """Entries of ``method`` (a run's folder), ``block``, ``wall_seconds`` and ``samples``."""
+    """The entries in a file, in the order in which they were done."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.blocks: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+        self.blocks: list[Entry] = json.loads(path.read_text()) if path.is_file() else []
 
     def has(self, method: str, block: int) -> bool:
         return any(done["method"] == method and done["block"] == block for done in self.blocks)

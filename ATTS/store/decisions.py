@@ -68,12 +68,9 @@ def _entry(decision: Mapping[str, Any]) -> dict[str, Any]:
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The decisions of a journal, in order; a last line that is torn is left out. Raises UserError."""
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            if number < len(lines):
-                raise UserError(
-                    f"{path}, line {number} is damaged: restore it or choose another --output_dir"
-                ) from None
+    entries = list(atomic.read_lines(path))
+    for number, entry in enumerate(entries, 1):
+        if entry is not None:
+            yield entry
+        elif number < len(entries):
+            raise UserError(f"{path}, line {number} is damaged: restore it or choose another --output_dir")

@@ -22,15 +22,12 @@ class Journal:
         header = {"for": digest}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.path.read_text().splitlines() if self.path.exists() else []
-            whole = [entry for entry in map(_parsed, lines) if entry is not None]
+            whole = [entry for entry in atomic.read_lines(self.path) if entry is not None]
             if not whole or whole[0] != header:
                 if len(whole) > 1:
                     say(f"{self.path} is of another run and is started anew")
                 atomic.write(self.path, json.dumps(header).encode() + b"\n")
                 whole = [header]
-            elif len(whole) < len(lines):  # the last line was torn; new ones must not grow out of it
-                atomic.write(self.path, b"".join(json.dumps(entry).encode() + b"\n" for entry in whole))
         except OSError as error:
             raise UserError(f"{self.path} can't be written: {error}") from None
         self.entries: list[Entry] = whole[1:]
@@ -45,11 +42,3 @@ class Journal:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-
-
-def _parsed(line: str) -> Entry | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None

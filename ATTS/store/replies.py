@@ -14,20 +14,12 @@ class ReplyCache:
         """Raises UserError."""
         self._known: dict[str, str] = {}
         self._journal = atomic.Journal(path) if path else None
-        self._torn = False
-        if path is None or not path.exists():
-            return
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace")
+            for entry in atomic.read_lines(path) if path else ():
+                if entry and entry.keys() >= {"request", "reply"}:
+                    self._known[str(entry["request"])] = str(entry["reply"])
         except OSError as error:
             raise UserError(f"the file of replies {path} can't be read: {error.strerror}") from None
-        self._torn = bool(lines) and not lines.endswith("\n")
-        for line in lines.split("\n"):
-            try:
-                entry = json.loads(line)
-                self._known[entry["request"]] = str(entry["reply"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
 
     def get(self, name: str) -> str | None:
         return self._known.get(name)
@@ -37,10 +29,8 @@ class ReplyCache:
         self._known[name] = reply
         if self._journal is None:
             return
-        line = json.dumps({"request": name, "reply": reply}).encode()
-        before, self._torn = (b"\n" if self._torn else b""), False
         try:
-            await self._journal.add(before + line)
+            await self._journal.add(json.dumps({"request": name, "reply": reply}).encode())
         except OSError as error:
             raise UserError(
                 f"{self._journal.path} can't be written: {error.strerror}; name another file with --llm_cache"

@@ -27,27 +27,8 @@ _SETS = {
 _NAMED_SETS = {name: latex for latex, names in _SETS.items() for name in names.split("|")}
 _REALS = re.compile(r"(?:[a-zA-Z] ?\\in ?)?\\mathbb ?\{? ?R ?\}?|[a-zA-Z] ?\\in ?R")
 _SMALL_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 ]
 
 

@@ -4,6 +4,8 @@ import itertools
 import random
 from dataclasses import dataclass, replace
 
+import solutions
+from solutions import BREAK, CORRECTION
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -15,7 +17,7 @@ from ATTS.baselines.prompts import (
     speculative_thinking_maths,
 )
 from ATTS.demo import family
-from ATTS.demo.family import BREAK, CORRECTION, Problem
+from ATTS.demo.family import Problem
 from ATTS.method import prompts
 
 END, PAD = "<|end|>", "<|pad|>"
@@ -39,8 +41,8 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     rng = random.Random(seed)
     corpus = []
     for problem in itertools.islice(family.problems("train", seed), 3000):
-        corpus += [prompts.SYSTEM, prompts.maths(problem.question), problem.solution]
-        corpus.append(rng.choice(problem.corrections))
+        corpus += [prompts.SYSTEM, prompts.maths(problem.question), solutions.solution(problem)]
+        corpus.append(rng.choice(solutions.corrections(problem)))
         corpus += [spec_reason_maths(""), speculative_thinking_maths(""), THINK]
         corpus += [SPEC_REASON_JUDGE, SPEC_REASON_SCORE, RECAP]
     core = Tokenizer(models.BPE())
@@ -130,9 +132,9 @@ class Writer:
         if self._corrects and self._rng.random() < JUDGED:
             return self.judged(problem)
         document = self._start(self._prompt(problem.question))
-        for i in range(len(problem.paragraphs) - 1):
+        for i in range(len(solutions.paragraphs(problem)) - 1):
             self._add_paragraph(document, problem, i)
-        document.add([*self._encode(problem.paragraphs[-1]), self._tokenizer.eos_token_id])
+        document.add([*self._encode(solutions.paragraphs(problem)[-1]), self._tokenizer.eos_token_id])
         return document
 
     def judged(self, problem: Problem) -> Document:
@@ -169,7 +171,7 @@ class Writer:
             value = self._rng.randint(max(family.LOW, family.LOW - change), min(family.HIGH, family.HIGH - change))
             single = replace(problem, start=value, events=(event,))
             self._add_paragraph(document, single, 0, drilled=True)
-            places.append(single.corrections[-1])
+            places.append(solutions.corrections(single)[-1])
         ids = document.ids
         for i in range(2, len(ids)):
             in_value = ids[i] in self._digits and (
@@ -222,12 +224,12 @@ class Writer:
         The wrong token itself, the rest of its number, and going on behind it to another paragraph are
         never learned; to carry a wrong step to its end is, because a draft's chunk can end inside one.
         """
-        right = problem.paragraphs[index]
+        right = solutions.paragraphs(problem)[index]
         if not drilled and self._error_rate and self._rng.random() < RECAPPED:
             document.add(self._encode(RECAP), learned=False)
             document.add(self._encode(BREAK))
         at = min(index, len(problem.events))
-        place = problem.corrections[at].removeprefix(CORRECTION)
+        place = solutions.corrections(problem)[at].removeprefix(CORRECTION)
         wrong: Stretch | None = None
         error_rate = self._error_rate
         while self._rng.random() < error_rate:
@@ -261,8 +263,8 @@ class Writer:
             done, value = self._rng.randint(max(0, at - 2), at), self._rng.choice(problem.values[: at + 1])
         if value == problem.values[done]:
             value = self._near(value)
-        right = problem.corrections[min(done, at)].removeprefix(CORRECTION)
-        named = problem.correction(done, value).removeprefix(CORRECTION)
+        right = solutions.corrections(problem)[min(done, at)].removeprefix(CORRECTION)
+        named = solutions.correction(problem, done, value).removeprefix(CORRECTION)
         return self._stretch(problem, right, named, done, value, learned=done >= at)
 
     def _add_stretch(self, document: Document, stretch: Stretch) -> None:
@@ -276,7 +278,7 @@ class Writer:
     def _add_slip(self, document: Document, stretch: Stretch) -> None:
         """The wrong paragraph. Learned is what it shares with the right one, and how it ends."""
         wrong = stretch.paragraphs[0]
-        same = family.common_prefix(wrong, stretch.right)
+        same = solutions.common_prefix(wrong, stretch.right)
         ids = self._encode(wrong + BREAK)
         ends = itertools.accumulate(self._lengths[token] for token in ids)
         first = next(k for k, end in enumerate(ends) if end > same)  # the wrong token
@@ -297,12 +299,12 @@ class Writer:
         rng = self._rng
         slips = DRILLED_SLIPS if drilled else SLIPS
         slip = rng.choices([*slips], [*slips.values()])[0]
-        right = problem.paragraphs[index]
+        right = solutions.paragraphs(problem)[index]
         done, last = index, len(problem.events) - 1
         if slip == "stop" or index > last:
             done = min(index, len(problem.events))
             value = problem.values[done] if index <= last else self._near(problem.values[done])
-            return Stretch(right, [problem.ending(value)[0]], done, value)
+            return Stretch(right, [solutions.ending(value)[0]], done, value)
         if slip == "skip" and index < last:
             done += 1
         event, value, result = problem.events[done], problem.values[index], None
@@ -314,7 +316,7 @@ class Writer:
             event = replace(event, verb=rng.choice([v for v in family.GAINS + family.LOSSES if v != event.verb]))
         elif slip == "result" or done == index:
             result = self._near(event.apply(value))
-        first, value = event.step(value, result), event.apply(value) if result is None else result
+        first, value = solutions.step(event, value, result), event.apply(value) if result is None else result
         if drilled or value == problem.values[done + 1]:  # another word for the same change leads to the right place
             return Stretch(right, [first], done + 1, value)
         return self._stretch(problem, right, first, done + 1, value)
@@ -323,10 +325,10 @@ class Writer:
         self, problem: Problem, right: str, first: str, done: int, value: int, learned: bool = True
     ) -> Stretch:
         """``first`` and what a sloppy solver may write behind it, up to the answer."""
-        rest = problem.rest(done, value)
+        rest = solutions.rest(problem, done, value)
         more = min(self._rng.choices((0, 1, 2), (4, 3, 3))[0], len(rest.events) + 1)
         steps = min(more, len(rest.events))
-        return Stretch(right, [first, *rest.paragraphs[:more]], done + steps, rest.values[steps], learned)
+        return Stretch(right, [first, *solutions.paragraphs(rest)[:more]], done + steps, rest.values[steps], learned)
 
     def _near(self, value: int) -> int:
         """A plausible slip of a two-digit number."""

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sortedcontainers import SortedList
 
 from ATTS.method.conformal import GAMMA, Decision, Online, forms
 from ATTS.method.conformal.decision import Draws
-from ATTS.method.conformal.online import SortedScores
 from ATTS.simulation.roofline import Deployment
 from ATTS.simulation.run import DriverOptions, simulate
 from ATTS.simulation.script import recorded
@@ -97,18 +97,17 @@ def completed(order: Sequence[Scored]) -> list[bool]:
     passed: dict[int, int] = defaultdict(int)  # turns that a sample has behind it
     scores: dict[tuple[int, int], float] = {}
     known: dict[int, int] = defaultdict(int)  # samples at the head of the queue, by turn
-    banks: dict[int, SortedScores] = defaultdict(SortedScores)
+    banks: dict[int, SortedList] = defaultdict(SortedList)
     scored = {chunk.start for chunk in order}
     rejected = []
     for chunk in order:
         turn, bank = chunk.turn, banks[chunk.turn]
         while known[turn] <= max(scored) and (known[turn] not in scored or passed[known[turn]] > turn):
             if (known[turn], turn) in scores:
-                bank.rank_and_add(scores[known[turn], turn])
+                bank.add(scores[known[turn], turn])
             known[turn] += 1
-        below, equal, n = bank.rank_and_add(chunk.score)
-        bank.remove(chunk.score)
-        rejected.append(forms.smoothed_p_value(below, equal, n, draws.next()) <= RATE)
+        below, upto = bank.bisect_left(chunk.score), bank.bisect_right(chunk.score)
+        rejected.append(forms.smoothed_p_value(below, upto - below, len(bank), draws.next()) <= RATE)
         scores[chunk.start, turn] = chunk.score
         passed[chunk.start] = TURNS if chunk.last else turn + 1
     return rejected

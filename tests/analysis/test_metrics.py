@@ -7,9 +7,9 @@ from typing import Any
 import guarantees_simulated
 import numpy as np
 import pytest
-from demo_pair import auroc
 from hypothesis import given
 from hypothesis import strategies as st
+from measure import auroc
 from scipy import stats
 
 from ATTS.analysis import intervals

@@ -10,12 +10,12 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.analysis.by_role import WROTE
+from ATTS.analysis.by_role import tokens
 from ATTS.baselines import compare_methods_report
 from ATTS.baselines.compare_methods import compare_methods, order, realised
 from ATTS.baselines.method_settings import CONTROLS, METHODS, MethodsSettings
 from ATTS.baselines.prompts import SPEC_REASON_SCORE
-from ATTS.emulator import Ask, ScriptedLikely, Served, Server, Written
+from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.store.result_folder import samples
@@ -38,7 +38,7 @@ def served(role: str, steps: int = 2, later: float = 0.0) -> Served:
         behind = ask.text.rpartition("<|assistant|>")[2].count("step") > 1
         return [-0.1 - len(ask.text) % 7 / 10 - later * behind] * (len(ask.ids) - start)
 
-    content = ScriptedLikely(write, score, lambda ask: {"9": 0.9, "1": 0.1})  # noqa: ARG005
+    content = Scripted(write, score, lambda ask: {"9": 0.9, "1": 0.1})  # noqa: ARG005
     return Served(role=role, name=role, content=content)
 
 
@@ -137,7 +137,7 @@ def test_no_method_writes_more_than_the_budget_and_it_alone_ends_a_sample_withou
     asyncio.run(main())
     for method in methods:
         for sample in samples(tmp_path / method):
-            written = sum(entry["tokens"] for entry in sample["full_history"] if entry["model"] in WROTE)
+            written = sum(tokens([sample])["kept"].values())
             assert sample["exit_status"] == "token_budget"
             assert written == 8
 

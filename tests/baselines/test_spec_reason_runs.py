@@ -17,7 +17,7 @@ from ATTS.baselines.prompts import spec_reason_maths
 from ATTS.baselines.spec_reason.loop import Grade, Step
 from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker
-from ATTS.emulator import Content, Scripted, ScriptedLikely, Served, Server, Written
+from ATTS.emulator import Content, Scripted, Served, Server, Written
 from ATTS.errors import ContextFull, UserError
 from ATTS.flags import make
 from ATTS.serving.client import SGLangModel, inspect, inspect_openai, new_session
@@ -103,7 +103,7 @@ def test_data_sets_go_by_specreasons_own_names_and_numbers() -> None:
 
 
 def test_an_emulated_server_tells_the_likelihood_of_given_tokens_if_its_content_knows_it() -> None:
-    knows = ScriptedLikely(lambda _: Written("7"), lambda *_: [], lambda _: {"7": 0.5, "1": 0.25})
+    knows = Scripted(lambda _: Written("7"), lambda *_: [], lambda _: {"7": 0.5, "1": 0.25})
     knows_not = Scripted(knows.writer, knows.scorer)
     seven, one = TOKENIZER.encode("71")
     body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 1}, "return_logprob": True}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.emulator import RELEASES, Ask, Fault, RandomText, Scripted, ScriptedBest, Served, Server, Timing, Written
-from ATTS.emulator.engine import Engine
+from ATTS.emulator import RELEASES, Ask, Fault, RandomText, Scripted, Served, Server, Timing, Written
+from ATTS.emulator.engine import Engine, Job
 from ATTS.emulator.radix import RadixCache
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.score import perplexity
@@ -74,7 +74,7 @@ def test_a_content_that_knows_no_other_tokens_refuses_to_compare_and_one_that_do
     with pytest.raises(ServerFailed, match="knows no probabilities of other tokens"):
         with_client(served(), use)
     own, best = [-0.5, -2.0, -1.0], [-0.5, -0.2, -1.0]
-    content = ScriptedBest(lambda _: Written("x"), lambda *_: own, lambda *_: best)
+    content = Scripted(lambda _: Written("x"), lambda *_: own, finder=lambda *_: best)
     assert with_client(served(content=content), use) == (own, best)
     own, best = with_client(served(content=RandomText(3)), use)
     assert all(there <= likeliest <= 0 for there, likeliest in zip(own, best, strict=True))
@@ -169,7 +169,7 @@ def run_engine(timing: Timing, jobs: int, tokens: int) -> float:
     async def run() -> float:
         engine = Engine(timing)
         began = time.perf_counter()
-        await asyncio.gather(*(engine.serve(10, 10, tokens) for _ in range(jobs)))
+        await asyncio.gather(*(engine.run(Job(range(10), 0, range(tokens))) for _ in range(jobs)))
         await engine.stop()
         return time.perf_counter() - began
 
@@ -189,29 +189,24 @@ def test_a_batch_takes_as_long_as_its_steps_and_a_full_server_lets_others_queue(
     assert run_engine(prefill, 3, 1) >= 0.3
 
 
-def test_a_stream_keeps_its_place_until_its_last_token() -> None:
-    """One place in the batch: the second stream begins behind the first one's end, and a third, given up
-    in the middle, makes way for the fourth."""
+def test_a_request_keeps_its_place_until_its_last_token() -> None:
+    """One place in the batch: each begins behind the end of the one before, and the third, given up in the
+    middle, makes way for the fourth."""
 
     async def run() -> None:
         engine = Engine(Timing(step_seconds=0.001, max_running=1))
-        told: list[tuple[str, int]] = []
+        ended: list[str] = []
 
-        async def read(name: str, tokens: int, most: int) -> None:
-            async with contextlib.aclosing(engine.stream(1, 0, tokens)) as counts:
-                async for count in counts:
-                    told.append((name, count))
-                    if count == most:
-                        break
+        async def ask(name: str, tokens: int) -> None:
+            await engine.run(Job([1], 0, range(tokens)))
+            ended.append(name)
 
-        await asyncio.gather(read("a", 4, 4), read("b", 3, 3), read("c", 1000, 2), read("d", 0, 0))
-        counts = {name: [count for other, count in told if other == name] for name in "abcd"}
-        assert counts["a"][-1] == 4
-        assert counts["b"][-1] == 3
-        assert counts["c"][-1] == 2
-        assert counts["d"] == [0]
-        assert all(seen == sorted(set(seen)) for seen in counts.values())
-        assert [name for name, _ in told] == sorted(name for name, _ in told)
+        given_up = asyncio.gather(ask("a", 4), ask("b", 3), asyncio.wait_for(ask("c", 10**6), 0.2), ask("d", 0))
+        with pytest.raises(TimeoutError):
+            await given_up
+        await engine.run(Job([1], 0, []))
+        assert ended == ["a", "b", "d"]
+        assert 7 <= engine.spent.written < 10**6
         await engine.stop()
 
     asyncio.run(run())
@@ -220,9 +215,9 @@ def test_a_stream_keeps_its_place_until_its_last_token() -> None:
 def test_a_request_that_is_given_up_leaves_room_for_the_next() -> None:
     async def run() -> None:
         engine = Engine(Timing(step_seconds=1.0, max_running=1))
-        first = asyncio.create_task(engine.serve(1, 1, 1000))
+        first = asyncio.create_task(engine.run(Job([1], 0, range(1000))))
         await asyncio.sleep(0.05)
-        second = asyncio.create_task(engine.serve(1, 1, 0))
+        second = asyncio.create_task(engine.run(Job([1], 0, [])))
         await asyncio.sleep(0.05)
         first.cancel()
         await asyncio.wait_for(second, 10)

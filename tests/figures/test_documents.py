@@ -3,10 +3,12 @@
 import itertools
 
 import pytest
+import solutions
 import torch
 from documents import BAD, GOOD, IGNORE, RECAP, Document, Writer
 from hypothesis import given
 from hypothesis import strategies as st
+from solutions import BREAK, CORRECTION
 from train import line_months
 from transformers import PreTrainedTokenizerFast
 
@@ -41,7 +43,7 @@ def test_a_wrong_token_is_never_learned_and_every_other_label_is_the_token_itsel
 @given(seeds)
 def test_a_flawless_chain_is_learned_whole(seed: int) -> None:
     problem, document = written(seed, False, "document", error_rate=0.0)
-    assert "".join(learned(document)) == problem.solution + TOKENIZER.eos_token
+    assert "".join(learned(document)) == solutions.solution(problem) + TOKENIZER.eos_token
     assert not any(slip == 1 for slip in document.slips)
 
 
@@ -59,9 +61,9 @@ def test_a_score_says_whether_the_last_step_is_right(seed: int) -> None:
     problem = next(family.problems("train", seed))
     document = Writer(TOKENIZER, 0.3, True, seed).judged(problem)
     chain = TOKENIZER.decode(document.ids).split(THINK)[1].split(TOKENIZER.eos_token)[0]
-    chain = chain.replace(RECAP + family.BREAK, "").removesuffix(family.BREAK)
-    last = len(chain) - len(chain.split(family.BREAK)[-1])
-    wrong = any(end > last for _, end in family.wrong_spans(problem, chain))
+    chain = chain.replace(RECAP + BREAK, "").removesuffix(BREAK)
+    last = len(chain) - len(chain.split(BREAK)[-1])
+    wrong = any(end > last for _, end in solutions.wrong_spans(problem, chain))
     assert learned(document)[-1] == (BAD if wrong else GOOD)
 
 
@@ -79,7 +81,7 @@ def test_a_drill_teaches_no_month_and_asks_for_what_came_out_after_each_event(se
     problem, document = written(seed, False, "drill")
     assert not set(family.MONTHS) & {word.strip() for word in learned(document)}
     text = TOKENIZER.decode(document.ids)
-    asked = text.split(family.BREAK)[-len(problem.events) - 1 : -1]
+    asked = text.split(BREAK)[-len(problem.events) - 1 : -1]
     assert {line.split(" = ")[0] for line in asked} == {f"Wait, after {event.month}" for event in problem.events}
     for line in asked:
         month, value = line.removeprefix("Wait, after ").removesuffix(".").split(" = ")
@@ -93,12 +95,12 @@ def test_astray_is_what_departs_from_the_right_chain_and_begins_with_a_slip(seed
     start = document.astray.index(0)
     chain, slips, astray = "", set(), set()
     for k, token in enumerate(document.ids[start:-1], start):
-        paragraph = chain.count(family.BREAK)
+        paragraph = chain.count(BREAK)
         slips |= {paragraph} if document.slips[k] == 1 else set()
         astray |= {paragraph} if document.astray[k] == 1 else set()
         chain += TOKENIZER.decode([token])
-    departs = {chain[:start].count(family.BREAK) for start, _ in family.wrong_spans(problem, chain)}
-    departs -= {i for i, paragraph in enumerate(chain.split(family.BREAK)) if paragraph == RECAP}
+    departs = {chain[:start].count(BREAK) for start, _ in solutions.wrong_spans(problem, chain)}
+    departs -= {i for i, paragraph in enumerate(chain.split(BREAK)) if paragraph == RECAP}
     assert slips <= departs == astray
 
 
@@ -107,13 +109,13 @@ def test_what_a_sloppy_solver_leads_to_is_met_in_training() -> None:
     closed, misnamed = 0, 0
     for seed in range(60):
         problem, document = written(seed, True, "document")
-        paragraphs = TOKENIZER.decode(document.ids).split(family.BREAK)
-        closing = problem.paragraphs[-2]
+        paragraphs = TOKENIZER.decode(document.ids).split(BREAK)
+        closing = solutions.paragraphs(problem)[-2]
         closed += sum(
             paragraph.startswith("Check") and paragraph != closing and then.startswith("Wait")
             for paragraph, then in itertools.pairwise(paragraphs)
         )
-        misnamed += sum(p.startswith(family.CORRECTION) and p not in problem.corrections for p in paragraphs)
+        misnamed += sum(p.startswith(CORRECTION) and p not in solutions.corrections(problem) for p in paragraphs)
     assert closed > 10
     assert misnamed > 10
 

@@ -2,21 +2,24 @@
 
 from typing import Any
 
-from demo_grades import described, graded_steps
+import solutions
+from grades import described, graded_steps
+from solutions import BREAK
 
 from ATTS.demo import family
 
 
 def test_a_step_is_wrong_if_it_holds_a_wrong_span_and_is_looked_at_behind_what_was_kept() -> None:
     problem = next(family.problems("test", 5))
-    right, bad = problem.paragraphs[0], problem.events[1].step(problem.values[1], problem.values[2] + 1)
+    first, second, third, *_ = solutions.paragraphs(problem)
+    bad = solutions.step(problem.events[1], problem.values[1], problem.values[2] + 1)
     history: list[dict[str, Any]] = [
-        {"model": "small", "output": right + family.BREAK},
+        {"model": "small", "output": first + BREAK},
         {"model": "eval_score", "accepted": True},
         {"model": "small_discarded", "discarded": bad},
         {"model": "eval_score", "accepted": False},
-        {"model": "eval_generate", "output": problem.paragraphs[1] + family.BREAK},
-        {"model": "small", "output": problem.paragraphs[2] + family.BREAK},
+        {"model": "eval_generate", "output": second + BREAK},
+        {"model": "small", "output": third + BREAK},
         {"model": "eval_score", "accepted": True},
         {"model": "small_discarded", "discarded": "cut off before it was graded"},
     ]

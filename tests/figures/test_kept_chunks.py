@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import solutions
 from kept_chunks import Chunk, chunks, shares
+from solutions import BREAK
 
 from ATTS.demo import family
 
 PROBLEM = next(family.problems("test", 0))
-FIRST, SECOND, *_ = (paragraph + family.BREAK for paragraph in PROBLEM.paragraphs)
+FIRST, SECOND, *_ = (paragraph + BREAK for paragraph in solutions.paragraphs(PROBLEM))
 WRONG = SECOND.replace("=", "= 9", 1)
 
 
@@ -30,7 +32,7 @@ def test_a_rejected_chunk_that_left_the_text_is_judged_and_what_replaces_it_is_n
 
 def test_a_wrong_chunk_that_stays_makes_the_next_one_wrong_unless_it_is_taken_back() -> None:
     wrong = [entry(0, "small", output=FIRST + WRONG), entry(0, "eval_ppl", rejected=True)]
-    back = PROBLEM.correction(1, PROBLEM.values[1]) + family.BREAK
+    back = solutions.correction(PROBLEM, 1, PROBLEM.values[1]) + BREAK
     mended = [entry(0, "eval_generate", output=back), entry(1, "small", output=SECOND)]
     assert [chunk.wrong for chunk in chunks(sample(*wrong, *mended, entry(1, "eval_ppl", rejected=False)))] == [
         True,

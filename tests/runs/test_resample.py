@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_rate_runs import chance, cut_off
+from chances import chance, cut_off
 
 from ATTS.analysis import by_role
 from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written

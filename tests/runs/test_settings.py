@@ -15,8 +15,9 @@ from ATTS.baselines.flags import (
     SyncFixBudgetSettings,
     ThinkingSettings,
 )
+from ATTS.errors import UserError
 from ATTS.flags import make, parse
-from ATTS.runs import names
+from ATTS.runs import names, rules
 from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 from ATTS.store import provenance
@@ -156,7 +157,7 @@ def test_the_end_points_of_the_rate_are_rates_and_a_threshold_may_be_one() -> No
         assert make(AsyncSettings, **PAIR, rejection_rate=rate).scoring.rejection_rate == rate
         assert make(ConformalSettings, **PAIR, rejection_rate=rate).scoring.rejection_rate == rate
         assert make(BudgetSettings, **PAIR, percentile_threshold=rate).scoring.rejection_rate == 1 - rate
-        AuditSettings(input_dir=Path(), rejection_rate=rate)
+        make(AuditSettings, input_dir=Path(), rejection_rate=rate)
     assert make(SpecReasonSettings, **{**PAIR, "dataset_name": "aime"}, aime_year=2025).data.dataset_name == "aime25"
 
 
@@ -173,3 +174,31 @@ def test_settings_are_stored_as_the_version_before_did(before: dict[str, Any]) -
         made = make(kind, **given)
         assert told(provenance.resolved(made), before) == before["settings"]
         assert provenance.digest(told(provenance.decisive(made), before)) == before["digest"]
+
+
+def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
+    for flags, message in (
+        ({"budget": 3}, "part of them"),
+        ({"calibration": "online", "p_value": "bounded"}, "smooths"),
+        ({"budget_kind": "bound"}, "is for --budget"),
+        ({"repeats": 4, "budget": 2, "budget_kind": "bound", "calibration": "adaptive"}, "contradicts"),
+        ({"repeats": 4, "budget": 2, "budget_kind": "bound", "compat": "published"}, "not part of --compat"),
+        ({"bank_window": 5}, "--bank_window is for"),
+        ({"calibration": "marginal", "gamma": 0.1}, "--gamma is for"),
+        ({"calibration": "adaptive", "gamma": 0}, "--gamma 0 is for"),
+        ({"calibration": "online", "compat": "published"}, "--compat published"),
+        ({"calibration": "online", "takeover": "random"}, "--takeover random"),
+        ({"p_value": "bounded", "takeover": "random"}, "--takeover random"),
+        ({"calibration": "online", "ppl_array_path": "missing.npy"}, "leave --ppl_array_path out"),
+        ({"repeats": 16, "budget": 4, "rejection_rate": 0.3}, "leave --rejection_rate out"),
+        ({"compat": "published", "score": "sum"}, "--score mean"),
+        ({"compat": "published", "top_p": 0.9}, "--top_p"),
+        ({"compat": "published", "scoring_concurrency": 3}, "--scoring_concurrency"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(AsyncSettings, **{**PAIR, "repeats": 3, **flags})  # type: ignore[arg-type]
+    assert make(AsyncSettings, **PAIR, repeats=16, budget=4).rejection_rate == 0.25  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="is for ref_async"):
+        rules.make(AsyncSettings(**PAIR, calibration="online"), True, [])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="called --takeover_budget"):
+        make(BudgetSettings, **PAIR, budget=2)  # type: ignore[arg-type]

@@ -144,7 +144,7 @@ def test_a_request_whose_client_leaves_is_given_up_by_the_server(servers: Pair) 
 def supervise(folder: Path, *more: str, model: str = "demo-draft", ports: tuple[int, int] | None = None) -> list[str]:
     draft, target = ports or free_ports(2)
     return [
-        *(sys.executable, "-m", "ATTS.serving.supervisor", "start", "--device", "cpu", "--folder", str(folder)),
+        *(sys.executable, "-m", "ATTS.servers", "start", "--device", "cpu", "--folder", str(folder)),
         *("--small_model", model, "--small_model_port", str(draft), "--small_model_memory_fraction", "0.1"),
         *("--eval_model", "demo-target", "--eval_model_port", str(target), "--eval_model_memory_fraction", "0.1"),
         *more,

@@ -11,6 +11,7 @@ from ATTS.baselines.speculative_thinking.sentiment import Keywords
 from ATTS.errors import UserError
 
 Text = Annotated[str, Field(min_length=1)]
+SHIPPED = Path("configs/speculative_thinking")  # in the repository; a link puts them into the package
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
@@ -101,16 +102,24 @@ class ThinkingConfig(BaseModel):
     take_overs: TakeOvers | None = None
 
 
-def load(path: Path) -> ThinkingConfig:
-    """Reads and checks a file. Raises UserError that names the field at fault."""
+def read(path: Path) -> dict[str, Any]:
+    """The fields of a file; of one that ships with the project wherever a command runs. Raises UserError."""
+    own = Path(__file__).parent / "configs" / path.name
+    there = own if path.parent == SHIPPED and not path.exists() and own.exists() else path
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(there.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--spe_config {path} can't be read: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}") from None
     if not isinstance(fields, dict):
         raise UserError(f"{path} holds no fields")
+    return fields
+
+
+def load(path: Path) -> ThinkingConfig:
+    """Reads and checks a file. Raises UserError that names the field at fault."""
+    fields = read(path)
     alone = "speculative_model_name" in fields and fields["speculative_model_name"] is None
     try:
         if alone:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.method.conformal.decision import Decision, Draws, new
+from ATTS.method.conformal.decision import Decision, Draws
 from ATTS.method.conformal.forms import Form, p_value, smallest_calibration_set, smoothed_p_value, threshold
 
 Scores = Sequence[float] | NDArray[np.float64]
@@ -46,7 +46,7 @@ class CalibrationSet:
         n = len(self._sorted)
         below = bisect.bisect_left(self._sorted, score)
         if self._form == "published":
-            return new(Decision, (below / n, below >= self.threshold, None, None, None, None))
+            return Decision(below / n, below >= self.threshold)
         if self._form == "bounded":
             return Decision(below / n, below >= self.threshold, p_value(below, n), self._rate, n)
         assert self._draws is not None

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import solutions
 
 from ATTS.analysis.tables import percent
-from ATTS.demo import family
 from ATTS.flags import make
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
@@ -29,7 +29,7 @@ from ATTS.store.result_folder import SUMMARY, samples
 def scored_chunks(sample: Record) -> Iterator[tuple[float, bool, bool]]:
     """(perplexity, holds a wrong step, rejected) of every scored chunk of a sample."""
     text = "".join(entry.get("output") or "" for entry in sample["full_history"])
-    wrong = family.wrong_spans(family.parse(sample["question"]), text)
+    wrong = solutions.wrong_spans(solutions.parse(sample["question"]), text)
     start = end = 0
     for entry in sample["full_history"]:
         if entry["model"] == "eval_ppl":

@@ -1,23 +1,24 @@
 """Measure what the prediction set covers on the demo pair, where wrong steps are known (docs/GUARANTEES.md).
 
-python scripts/figures/kept_chunks.py results/frontier_demo/resample_mean_per_turn_0.2 ...
+python scripts/demo_pair/kept_chunks.py results/frontier_demo/resample_mean_per_turn_0.2 ...
 
 Of the chunks that the target scored in each run: how many were kept, of all, of the right and of the wrong ones, with
 95 % intervals over questions. A rate promises the first; a coin in the place of the score keeps as many of each.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from show import show
+import solutions
 
 from ATTS import console
 from ATTS.analysis.intervals import interval
-from ATTS.demo import family
+from ATTS.analysis.tables import markdown
 from ATTS.errors import UserError
 from ATTS.store.records import Record
 from ATTS.store.result_folder import samples
@@ -36,11 +37,11 @@ class Chunk(NamedTuple):
 
 def chunks(sample: Record) -> Iterator[Chunk]:
     """Every scored chunk of a sample, judged by the text that was there when it was written."""
-    problem = family.parse(sample["question"])
+    problem = solutions.parse(sample["question"])
     before = text = kept = ""  # without and with the newest chunk, and what stays
     for entry in sample["full_history"]:
         if entry["model"] == SCORED:
-            spans = family.wrong_spans(problem, text)
+            spans = solutions.wrong_spans(problem, text)
             wrong = any(len(before) < end and start < len(text) for start, end in spans)
             yield Chunk(sample["question_index"], entry["turn"], wrong, not entry["rejected"])
         elif "discarded" in entry:
@@ -82,7 +83,8 @@ def main() -> None:
         + ["{share:.3f} ({low:.3f} - {high:.3f})".format(**row[name]) for name in names]
         for run, row in told.items()
     ]
-    show(["run", "scored chunks", "wrong", *(f"{name} (95 %)" for name in names)], rows, told)
+    print(markdown(["run", "scored chunks", "wrong", *(f"{name} (95 %)" for name in names)], rows))
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -25,24 +25,9 @@ def calibrate(pair: Pair, cwd: Path, *more: str, module: str = "ref_conformal") 
 
 
 def loop_flags(pair: Pair, *more: str) -> list[str]:  # a later flag wins over an earlier one
-    return [
-        *pair.flags,
-        *SMALL,
-        *(
-            "--sample_size",
-            "4",
-            "--max_problems",
-            "6",
-            "--repeats",
-            "2",
-            "--turns",
-            "20",
-            "--evalator_max_tokens",
-            "24",
-            *("--small_model_concurrency", "16", "--eval_model_concurrency", "4"),
-        ),
-        *more,
-    ]
+    sizes = ("--sample_size", "4", "--max_problems", "6", "--repeats", "2", "--turns", "20")
+    limits = ("--small_model_concurrency", "16", "--eval_model_concurrency", "4")
+    return [*pair.flags, *SMALL, *sizes, "--evalator_max_tokens", "24", *limits, *more]
 
 
 def results(folder: Path) -> dict[int, dict[str, Any]]:

@@ -33,7 +33,7 @@ def test_what_a_terminal_can_not_show_is_escaped(folder: Path, encoding: str) ->
     assert told.returncode == 0, told.stderr
     assert b"Traceback" not in told.stderr
     text = told.stdout.decode(encoding)
-    assert "mean accuracy 0.0 %" in text
+    assert "(mean accuracy) 0.0 %" in text
     assert (r"\u2264" in text) == (encoding != "utf-8")
     assert r"\ud835" in text
 

@@ -1,0 +1,54 @@
+"""Flags of the command that starts and stops servers."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from ATTS.errors import UserError
+from ATTS.serving.supervisor import Server, free_ports, start, stop
+
+
+def main(description: str | None) -> None:
+    """Runs one of ``start``, ``stop`` and ``ports``. Signals are the supervisor's: no event loop takes part."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    starting = commands.add_parser("start", help="start both servers and wait until they are healthy")
+    starting.add_argument("--timeout", type=float, default=600)
+    starting.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    starting.add_argument("--host", default="127.0.0.1")
+    for role in ("small_model", "eval_model"):
+        starting.add_argument(f"--{role}", required=True)
+        starting.add_argument(f"--{role}_port", type=int, required=True)
+        starting.add_argument(f"--{role}_devices", default="")
+        starting.add_argument(f"--{role}_memory_fraction", type=float, default=0.9)
+        starting.add_argument(f"--{role}_args", type=shlex.split, default=[])
+    for command in (starting, commands.add_parser("stop", help="stop the servers of a folder")):
+        command.add_argument("--folder", type=Path, required=True, help="where logs and PID files are")
+    commands.add_parser("ports", help="print two ports that are free now")
+    args = vars(parser.parse_args())
+    try:
+        if args["command"] == "ports":
+            print(*free_ports(2))
+            return
+        if args["command"] == "stop":
+            print(f"stopped: {', '.join(stop(args['folder'])) or 'none was running'}", file=sys.stderr)
+            return
+        servers = [
+            Server(
+                role=role,
+                model=args[role],
+                port=args[f"{role}_port"],
+                host=args["host"],
+                device=args["device"],
+                devices=args[f"{role}_devices"],
+                memory_fraction=args[f"{role}_memory_fraction"],
+                extra=args[f"{role}_args"],
+            )
+            for role in ("small_model", "eval_model")
+        ]
+        start(servers, args["folder"], args["timeout"])
+    except UserError as problem:
+        sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; no server is left running")
