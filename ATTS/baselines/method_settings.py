@@ -83,8 +83,9 @@ class BlockSettings(Part):
 
     def check_calibration(self, rate: float, what: str) -> None:
         """Raises ValueError where ``what``, calibrated by turn, would have too few questions for a rate."""
-        (count, flag), fewest = self.calibrated, PerTurn.fewest(rate)
-        require(count >= fewest, f"{what} needs at least {fewest} questions to calibrate on: {flag}")
+        count, flag = self.calibrated
+        enough = PerTurn.suffices(count, self.plan.sample_size, rate)
+        require(enough, f"{what} needs scores worth {PerTurn.fewest(rate)} independent ones: raise {flag}")
 
 
 class Comparison(Part):

@@ -18,7 +18,7 @@ from ATTS.console import Progress, say
 from ATTS.errors import ContextFull, SampleError, ScoreFailed, UnknownCharacter, UserError
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
-from ATTS.method.conformal import PerTurn
+from ATTS.method.conformal import PerTurn, worth
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
 from ATTS.method.take_over import RejectionPolicy, Ruling, TakeOver
@@ -109,10 +109,12 @@ async def calibrate_turns(
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
     rate = settings.scoring.rejection_rate
-    fewest = PerTurn.fewest(rate)
-    if len(asked) < fewest:
-        raise UserError(f"calibration by turn needs at least {fewest} questions, and there are {len(asked)}")
     keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
+    if not PerTurn.suffices(len(asked), settings.calibration.sample_size, rate):
+        raise UserError(
+            f"calibration by turn needs scores worth {PerTurn.fewest(rate)} independent ones, and those of {len(asked)}"
+            f" questions are worth {worth([row for row, _ in keys]):.3g}: take more questions"
+        )
     turns = _Turns(len(keys), settings.calibration.turns, rate)
     journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for entry in partial.entries:

@@ -84,7 +84,7 @@ def test_a_turn_is_judged_by_its_own_scores_or_by_all_late_ones(
     by_turn: list[list[float]], turn: int, score: float
 ) -> None:
     if len(by_turn[0]) < PerTurn.FEWEST:
-        with pytest.raises(ValueError, match="at least 20 questions"):
+        with pytest.raises(ValueError, match="at least 20 are needed"):
             PerTurn(dict(enumerate(by_turn)), 0.4)
         return
     judge = PerTurn(dict(enumerate(by_turn)), 0.4)
@@ -97,10 +97,10 @@ def test_a_turn_is_judged_by_its_own_scores_or_by_all_late_ones(
 
 
 def test_a_turn_counts_by_its_questions_and_not_by_its_scores() -> None:
-    """40 scores of 2 questions are worth 2; 20 questions of 2 scores are 20."""
+    """40 scores of 2 questions are worth 3.2; those of 20 questions 25; and 20 questions count however few samples."""
     scores = {0: np.arange(1.0, 41.0), 1: np.arange(1.0, 41.0)}
     two, twenty = np.arange(40) % 2, np.arange(40) % 20
-    with pytest.raises(ValueError, match=r"worth 2 independent questions, at least 20 questions are needed"):
+    with pytest.raises(ValueError, match=r"worth 3\.23 independent ones, at least 20 are needed"):
         PerTurn(scores, 0.4, questions={0: two, 1: two})
     assert PerTurn(scores, 0.4, questions={0: twenty, 1: twenty}).own == 2
     judge = PerTurn(scores, 0.4, questions={0: twenty, 1: two})

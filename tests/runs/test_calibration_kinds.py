@@ -73,7 +73,7 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
     few questions before any request."""
     array = tmp_path / "turns.npy"
     few = {"dataset_name": str(data), "ppl_array_path": array, "sample_size": 6, "turns": 4}
-    with pytest.raises(UserError, match="needs at least 20 questions, and there are 10"):
+    with pytest.raises(UserError, match="worth 20 independent ones, and those of 10 questions are worth 15"):
         with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **few)
     rows = [{"problem": f"{q.problem}, {i}", "answer": q.answer} for i, q in enumerate(QUESTIONS * 6)]
     data = tmp_path / "more.jsonl"

@@ -7,7 +7,7 @@ Scores are perplexities under the target; higher is worse. :mod:`forms` holds th
 from ATTS.method.conformal.decision import Coin, Decision, RejectionRule
 from ATTS.method.conformal.forms import Form, smallest_calibration_set
 from ATTS.method.conformal.online import GAMMA, Online
-from ATTS.method.conformal.sets import CalibrationSet, PerTurn
+from ATTS.method.conformal.sets import CalibrationSet, PerTurn, worth
 
 __all__ = [
     "GAMMA",
@@ -19,4 +19,5 @@ __all__ = [
     "PerTurn",
     "RejectionRule",
     "smallest_calibration_set",
+    "worth",
 ]

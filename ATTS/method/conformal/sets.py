@@ -60,13 +60,13 @@ class PerTurn:
     """A calibration set for each turn (Mondrian conformal prediction: Vovk et al. 2005, section 4.5).
 
     ``questions`` names the question of each score; None: all are of different ones. The scores of one
-    question agree, so a turn counts by its questions: one whose scores are worth fewer than ``FEWEST``
+    question agree, so a turn counts what its scores are worth (:func:`worth`): one with fewer than ``FEWEST``
     shares one set with all turns behind it, and so do turns that were never calibrated: what is left
     there are the few hard questions, and sets of a handful would promise nothing. Raises ValueError if the
     first turn has too few, or its scores can't support the rate.
     """
 
-    FEWEST = 20  # independent questions: the realised rate's standard deviation is then 0.1 at a rate of 0.4
+    FEWEST = 20  # independent scores: the realised rate's standard deviation is then 0.1 at a rate of 0.4
 
     def __init__(
         self,
@@ -84,14 +84,13 @@ class PerTurn:
         else:
             of = [np.asarray(questions.get(turn, ()), dtype=np.int_) for turn in turns]
         fewest = self.fewest(rejection_rate)
-        own = next((turn for turn in turns if _independent(of[turn]) < fewest), len(scores))
+        own = next((turn for turn in turns if worth(of[turn]) < fewest), len(scores))
         if own == 0:
-            worth = _independent(of[0]) if of else 0.0
             raise ValueError(
                 f"{len(scores[0]) if scores else 0} calibration scores are too few to calibrate by turn: those of the"
-                f" first turn are worth {worth:.3g} independent questions, at least {fewest} questions are needed"
+                f" first turn are worth {worth(of[0]) if of else 0:.3g} independent ones, at least {fewest} are needed"
             )
-        if own < len(scores) and _independent(np.concatenate(of[own:])) < fewest:
+        if own < len(scores) and worth(np.concatenate(of[own:])) < fewest:
             own -= 1  # too few even together
         shared = scores[own:] or scores[-1:]
         self.own = own
@@ -101,8 +100,13 @@ class PerTurn:
 
     @classmethod
     def fewest(cls, rejection_rate: float) -> int:
-        """Questions that the first turn needs; at a rate of 0 or 1 scores decide nothing."""
+        """What the first turn's scores must be worth; at a rate of 0 or 1 scores decide nothing."""
         return max(cls.FEWEST, smallest_calibration_set(rejection_rate)) if 0 < rejection_rate < 1 else 1
+
+    @classmethod
+    def suffices(cls, questions: int, samples: int, rejection_rate: float) -> bool:
+        """Whether so many samples of so many questions can be worth enough."""
+        return worth(np.repeat(np.arange(questions), samples)) >= cls.fewest(rejection_rate)
 
     def of(self, turn: int) -> CalibrationSet:
         return self._sets[min(turn, len(self._sets) - 1)]
@@ -111,8 +115,12 @@ class PerTurn:
         return self.of(turn)(score, turn)
 
 
-def _independent(questions: NDArray[np.int_]) -> float:
-    """The number of scores when each question counts once: n^2 / sum of squared sizes (Kish, Survey Sampling,
-    1965), which is the number of questions if all have as many scores."""
+CORRELATION = 0.6  # of the scores of one question: 0.57 - 0.61 in recorded runs (docs/GUARANTEES.md)
+
+
+def worth(questions: Sequence[int] | NDArray[np.signedinteger]) -> float:
+    """As how many independent scores those of ``questions`` count, one entry a score: n / (1 + (m - 1) CORRELATION),
+    m the size of the question that a score belongs to, on average (Kish, Survey Sampling, 1965)."""
     sizes = np.unique(questions, return_counts=True)[1]
-    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
+    n = float(sizes.sum())
+    return n / (1 + (float((sizes**2).sum()) / n - 1) * CORRELATION) if n else 0.0
