@@ -126,9 +126,9 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
 
     for kind, message in (("marginal", "only --calibration per_turn"), ("grouped", "only --calibration per_turn")):
         with pytest.raises(UserError, match=message):
-            rules.make(AsyncSettings(**PAIR, **run, calibration=kind), False, QUESTIONS)  # type: ignore[arg-type]
+            rules.make(make(AsyncSettings, **PAIR, **run, calibration=kind), False, QUESTIONS)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"rejection_rate: made with 0\.4, now 0\.2"):
-        rules.make(AsyncSettings(**PAIR, **chosen, rejection_rate=0.2), False, QUESTIONS)
+        rules.make(make(AsyncSettings, **PAIR, **chosen, rejection_rate=0.2), False, QUESTIONS)
 
 
 def test_a_run_that_learns_numbers_its_decisions_and_each_follows_from_those_before(data: Path, tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_groups_have_thresholds_of_their_own(data: Path, tmp_path: Path) -> None
     assert audit_rate.recorded_kind(about) == "grouped"
     other = [Question(0, "question 0, 0", "0", group="third")]
     with pytest.raises(UserError, match="no scores of the group 'third'"):
-        rules.make(AsyncSettings(**PAIR, **run), False, other)
+        rules.make(make(AsyncSettings, **PAIR, **run), False, other)
     np.save(tmp_path / "b.npy", made.scores)
     with pytest.raises(UserError, match="doesn't tell the groups"):
-        rules.make(AsyncSettings(**PAIR, **{**run, "ppl_array_path": tmp_path / "b.npy"}), False, QUESTIONS)
+        rules.make(make(AsyncSettings, **PAIR, **{**run, "ppl_array_path": tmp_path / "b.npy"}), False, QUESTIONS)
 
 
 @pytest.mark.parametrize("per_question", [False, True])

@@ -157,7 +157,7 @@ def test_the_end_points_of_the_rate_are_rates_and_a_threshold_may_be_one() -> No
         assert make(AsyncSettings, **PAIR, rejection_rate=rate).scoring.rejection_rate == rate
         assert make(ConformalSettings, **PAIR, rejection_rate=rate).scoring.rejection_rate == rate
         assert make(BudgetSettings, **PAIR, percentile_threshold=rate).scoring.rejection_rate == 1 - rate
-        make(AuditSettings, input_dir=Path(), rejection_rate=rate)
+        AuditSettings(input_dir=Path(), rejection_rate=rate)
     assert make(SpecReasonSettings, **{**PAIR, "dataset_name": "aime"}, aime_year=2025).data.dataset_name == "aime25"
 
 
@@ -196,9 +196,9 @@ def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
         ({"compat": "published", "scoring_concurrency": 3}, "--scoring_concurrency"),
     ):
         with pytest.raises(ValueError, match=message):
-            make(AsyncSettings, **{**PAIR, "repeats": 3, **flags})  # type: ignore[arg-type]
-    assert make(AsyncSettings, **PAIR, repeats=16, budget=4).rejection_rate == 0.25  # type: ignore[arg-type]
+            make(AsyncSettings, **{**PAIR, "repeats": 3, **flags})
+    assert make(AsyncSettings, **PAIR, repeats=16, budget=4).scoring.rejection_rate == 0.25
     with pytest.raises(UserError, match="is for ref_async"):
-        rules.make(AsyncSettings(**PAIR, calibration="online"), True, [])  # type: ignore[arg-type]
+        rules.make(make(AsyncSettings, **PAIR, calibration="online"), True, [])
     with pytest.raises(ValueError, match="called --takeover_budget"):
-        make(BudgetSettings, **PAIR, budget=2)  # type: ignore[arg-type]
+        make(BudgetSettings, **PAIR, budget=2)

@@ -170,7 +170,8 @@ def test_a_run_that_fails_closes_the_client_of_the_model_that_reads(
 
     async def run() -> None:
         async with Server(Served(role="draft", name="demo-draft", content=content)) as server:
-            settings = BaselineSettings(
+            settings = make(
+                BaselineSettings,
                 dataset_name="demo",
                 small_model_name="demo-draft",
                 small_model_url=server.url,
