@@ -1,4 +1,4 @@
-"""What all front doors share: flags from a settings class, errors for people, Ctrl-C."""
+"""What all front doors share: progress, errors for people, Ctrl-C."""
 
 import asyncio
 import gc
@@ -10,25 +10,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-import tyro
 from tqdm import tqdm
 
 from ATTS.errors import UserError
+from ATTS.flags import Settings, parse
 
-Settings = TypeVar("Settings")
 BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
-
-
-def parse(settings: type[Settings], description: str | None) -> Settings:
-    """Reads the command line into ``settings``; a flag that doesn't exist or doesn't fit exits with 2."""
-    return tyro.cli(
-        settings,
-        description=(description or "").strip().split("\n\n")[0],
-        config=(tyro.conf.FlagCreatePairsOff,),
-        use_underscores=True,
-    )
 
 
 def run(settings: type[Settings], description: str | None, command: Callable[[Settings], Awaitable[object]]) -> None:
@@ -36,18 +24,18 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
     print_anything()
     warnings = Once()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[warnings])
-    chosen = parse(settings, description)
 
-    async def main() -> object:
+    async def main(chosen: Settings) -> object:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await command(chosen)
 
-    relieve_collector()
     try:
+        chosen = parse(settings, description)
+        relieve_collector()
         with asyncio.Runner(loop_factory=event_loop) as runner:
-            result = runner.run(main())
+            result = runner.run(main(chosen))
         warnings.close()
         print(result, flush=True)
     except UserError as problem:
@@ -93,11 +81,6 @@ def relieve_collector() -> None:
 def fail(problem: UserError) -> int:
     print(f"error: {problem}", file=sys.stderr)
     return BAD_INPUT
-
-
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
 
 LINE_SECONDS = 10.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
+from ATTS.flags import make
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.settings import ConformalSettings
 
@@ -79,4 +80,4 @@ def for_turns(folder: Path, turns: int) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def making(per_question: bool = False, **more: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
-    return lambda pair: calibrate(ConformalSettings(**{**pair, **more}), per_question)
+    return lambda pair: calibrate(make(ConformalSettings, **{**pair, **more}), per_question)

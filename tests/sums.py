@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
+from ATTS.flags import make as with_flags
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
@@ -66,15 +67,15 @@ def flags(one: Server, two: Server, dataset: Path, folder: Path) -> dict[str, An
 async def runs(one: Server, two: Server, dataset: Path, folder: Path, rates: Sequence[float]) -> dict[str, Path]:
     """Finished folders of the target, the draft, and ATTS at ``rates``, calibrated on a quarter of the questions."""
     common = flags(one, two, dataset, folder)
-    await calibrate(ConformalSettings(**common, sample_size=2), per_question=False)
+    await calibrate(with_flags(ConformalSettings, **common, sample_size=2), per_question=False)
     made = {}
     for role, server in (("target", two), ("draft", one)):
         alone = {"dataset_name": str(dataset), "calibration_split": 0.25, "repeats": 2, "turns": 4}
         alone |= {"small_model_name": role, "small_model_url": server.url, "output_dir": folder / role}
-        made[role] = await evaluate_alone(BaselineSettings(**alone))
+        made[role] = await evaluate_alone(with_flags(BaselineSettings, **alone))
     for rate in rates:
         more = {"rejection_rate": rate, "repeats": 2, "output_dir": folder / f"atts_{rate:g}"}
-        made[f"atts_{rate:g}"] = await evaluate_async(AsyncSettings(**common, **more), per_question=False)
+        made[f"atts_{rate:g}"] = await evaluate_async(with_flags(AsyncSettings, **common, **more), per_question=False)
     return made
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ATTS.analysis import metrics
 from ATTS.analysis.grading import finished
 from ATTS.analysis.intervals import interval
-from ATTS.console import require
 from ATTS.errors import UserError
+from ATTS.flags import Part, Positive, Share, require
 from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
 from ATTS.method.score import MEAN, recorded
@@ -256,8 +256,7 @@ def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] 
     return {question: row for question, row in rows.items() if row is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditSettings:
+class AuditSettings(Part):
     """Flags of audit_rate."""
 
     input_dir: Path
@@ -269,19 +268,19 @@ class AuditSettings:
     ppl_array_path: Path | None = None
     """Calibration array; default: the run's own scores, each chunk's question left out (per_question: its sample)."""
 
-    rejection_rate: float | None = None
+    rejection_rate: Share[float | None] = None
     """The rate that was asked for; default: the run's own, else 0.4."""
 
-    repeats: int | None = None
+    repeats: Positive[int | None] = None
     """Samples of every question; default: the run's own, else 16."""
 
     p_value: Literal["published", "bounded", "smoothed"] | None = None
     """How a score's rank becomes a decision (as in ref_async)."""
 
-    gamma: float | None = None
+    gamma: Share[float | None] = None
     """online, adaptive: how far a level moves after a decision; default 1/19. 0: not at all."""
 
-    bank_window: int | None = None
+    bank_window: Positive[int | None] = None
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
 
     seed: int = 0
@@ -291,10 +290,7 @@ class AuditSettings:
     """Print JSON."""
 
     def __post_init__(self) -> None:
-        require(self.rejection_rate is None or 0 <= self.rejection_rate <= 1, "--rejection_rate must lie in [0, 1]")
-        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-        require(self.gamma is None or 0 <= self.gamma <= 1, "--gamma must lie in [0, 1]")
-        require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
+        super().__post_init__()
         learns = self.calibration in ("online", "adaptive")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
         require(learns or self.gamma is None, "--gamma is for --calibration online and adaptive")

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -11,14 +10,14 @@ import tyro
 
 from ATTS.analysis import folders
 from ATTS.analysis.chains import chain
+from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
 from ATTS.analysis.tables import markdown, percent
-from ATTS.console import require
+from ATTS.flags import Part
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
 from ATTS.store.records import Record
 from ATTS.tasks.answers import INVALID, find_answer
-from ATTS.tasks.datasets import default_data_dir
 
 AUTHORS = {stage.value: stage.author for stage in Stage}
 
@@ -118,8 +117,7 @@ def picture(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
     plt.close(figure)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ByTurnSettings:
+class ByTurnSettings(Part):
     """Flags of by_turn."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -131,30 +129,15 @@ class ByTurnSettings:
     json: bool = False
     """Print JSON."""
 
-    dataset_name: str | None = None
-    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; needed for published folders
-    and recordings, which don't hold them."""
-
-    repeats: int | None = None
-    """Samples of every question; default: the run's own, else 16."""
-
-    data_dir: Path | None = None
-    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+    truth: Truth = Truth()
 
     read_again: bool = False
     """Read the answers again, nested braces whole, instead of taking those that the run read; the turns at which
     samples stopped stay."""
 
-    def __post_init__(self) -> None:
-        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-
 
 async def show(settings: ByTurnSettings) -> str:
-    data_dir = settings.data_dir or default_data_dir()
-    found = {
-        path.name: of_run(path, settings.dataset_name, settings.repeats, data_dir, settings.read_again)
-        for path in settings.runs
-    }
+    found = {path.name: of_run(path, *settings.truth.given, settings.read_again) for path in settings.runs}
     if settings.picture:
         picture(found, settings.picture)
     if settings.json:

@@ -13,8 +13,8 @@ import tyro
 from ATTS.analysis import betting, operating_points
 from ATTS.analysis.operating_points import Point, Points
 from ATTS.analysis.tables import markdown, percent
-from ATTS.console import require
 from ATTS.errors import UserError
+from ATTS.flags import Part, Range
 from ATTS.store import certificate, provenance
 from ATTS.store.certificate import Certificate
 
@@ -24,18 +24,17 @@ SHOWN = 5  # questions named in a message
 COLUMNS = ("setting", "rate", "loss seen, points", "at most", "p", "cost", "certified")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CertifySettings:
+class CertifySettings(Part):
     """Flags of certify."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Result folders of the same graded questions, or a folder of them (of frontier): one of the target alone, the
     others of the settings to choose from."""
 
-    max_loss: float = 0.02
+    max_loss: Annotated[float, Range(0, 1, open_high=True)] = 0.02
     """Share of samples that may be right less often than with the target, in expectation."""
 
-    confidence: float = 0.9
+    confidence: Annotated[float, Range(0.5, 1, open_high=True)] = 0.9
     """With which the certificate holds."""
 
     procedure: Literal["fixed_sequence", "bonferroni"] = "fixed_sequence"
@@ -47,10 +46,6 @@ class CertifySettings:
 
     output: Path = Path("certificate.json")
     """The certificate, for ref_async --certificate."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.max_loss < 1, "--max_loss must lie in [0, 1)")
-        require(0.5 <= self.confidence < 1, "--confidence must lie in [0.5, 1)")
 
 
 @dataclass(frozen=True)

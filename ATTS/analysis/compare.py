@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +11,12 @@ import tyro
 
 from ATTS.analysis import folders, intervals, metrics, tables
 from ATTS.analysis.accuracy import accuracy
-from ATTS.analysis.folders import Folder
+from ATTS.analysis.folders import Folder, Truth
 from ATTS.analysis.grading import by_math, question_of
 from ATTS.errors import UserError
+from ATTS.flags import Part
 from ATTS.store import result_folder
 from ATTS.store.records import Record
-from ATTS.tasks.datasets import default_data_dir
 
 Row = dict[str, Any]
 
@@ -116,27 +115,18 @@ def _ratio(above: Sequence[float | None], below: Sequence[float | None]) -> dict
     return {"ratio": sum(a) / sum(b), "low": low, "high": high}
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompareSettings:
+class CompareSettings(Part):
     """Flags of compare."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Result folders, in the order of the table_rows; the others are compared with the first, question by question."""
 
-    dataset_name: str | None = None
-    """Data set with the right answers, for published folders, which don't hold them."""
-
-    repeats: int | None = None
-    """Samples of every question; default: the folder's own, else 16."""
-
-    data_dir: Path | None = None
-    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+    truth: Truth = Truth()
 
     json: bool = False
     """Print JSON."""
 
 
 async def compare(settings: CompareSettings) -> str:
-    data_dir = settings.data_dir or default_data_dir()
-    table_rows = rows(settings.runs, settings.dataset_name, settings.repeats, data_dir)
+    table_rows = rows(settings.runs, *settings.truth.given)
     return json.dumps(table_rows, indent=1) if settings.json else tables.table(table_rows)

@@ -4,40 +4,34 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import folders, metrics, tables
 from ATTS.analysis.accuracy import accuracy
-from ATTS.analysis.folders import Folder
+from ATTS.analysis.folders import Folder, Truth
 from ATTS.analysis.grading import JudgeName, by_llm, by_math
-from ATTS.console import require
 from ATTS.errors import UserError
+from ATTS.flags import Part, Positive
 from ATTS.store import calibration
 from ATTS.store.records import Record
 from ATTS.store.replies import ReplyCache
-from ATTS.tasks.datasets import default_data_dir
 from ATTS.tasks.judge import LLMJudge
 from ATTS.tasks.llm import Endpoint, Extractor
 
 
-@dataclass(frozen=True, kw_only=True)
-class JudgeSettings:
+class JudgeSettings(Part):
     """Flags of commands that grade."""
 
     judge: JudgeName = "math"
     """Who says whether an answer is right: algebra (math), an OpenAI-compatible model (llm), or the model only
     where algebra says different or undecided (both). The model: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL."""
 
-    concurrency: int = 8
+    concurrency: Positive[int] = 8
     """Most requests in flight at the model."""
 
     llm_cache: Path = Path("evaluation/llm_replies.jsonl")
     """The model's replies by content, so that the same command asks nothing twice."""
-
-    def __post_init__(self) -> None:
-        require(self.concurrency >= 1, "--concurrency must be at least 1")
 
 
 def extractor(settings: JudgeSettings) -> Extractor:
@@ -67,22 +61,13 @@ async def graded(folder: Folder, settings: JudgeSettings, judge: LLMJudge | None
     return {**accuracy(verdicts, folder.repeats), "judge": said}
 
 
-@dataclass(frozen=True, kw_only=True)
 class AccuracySettings(JudgeSettings):
     """Flags of compute_accuracy."""
 
     output_dir: Path
     """The result folder."""
 
-    dataset_name: str | None = None
-    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; default: those stored with
-    the samples."""
-
-    repeats: int | None = None
-    """Samples of every question; default: the folder's own, else 16."""
-
-    data_dir: Path | None = None
-    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+    truth: Truth = Truth()
 
     ppl_array_path: Path | None = None
     """Calibration array that the run is said to have used: every percentile is computed again from it."""
@@ -93,15 +78,10 @@ class AccuracySettings(JudgeSettings):
     json: bool = False
     """Print JSON, with a row for every question."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-
 
 async def grade(settings: AccuracySettings) -> str:
-    data_dir = settings.data_dir or default_data_dir()
     async with judge(settings) as chosen:
-        folder = folders.load(settings.output_dir, settings.dataset_name, settings.repeats, data_dir)
+        folder = folders.load(settings.output_dir, *settings.truth.given)
         result: dict[str, Any] = {}
         if settings.ppl_array_path:
             result["percentiles_reproduced"] = belongs(settings.ppl_array_path, folder.samples, folder.repeats)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from ATTS.analysis import matching
 from ATTS.analysis.grading import finished
 from ATTS.errors import UserError
+from ATTS.flags import Part, Positive
 from ATTS.store import result_folder
 from ATTS.store.recording import read_results
 from ATTS.store.records import Record
@@ -36,6 +37,25 @@ class Folder:
     @property
     def problems(self) -> list[str]:
         return [str(sample.get("question", "")) for sample in self.samples]
+
+
+class Truth(Part):
+    """Where the right answers are."""
+
+    dataset_name: str | None = None
+    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; default: those stored with
+    the samples. Published folders and recordings hold none."""
+
+    repeats: Positive[int | None] = None
+    """Samples of every question; default: the folder's own, else 16."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+
+    @property
+    def given(self) -> tuple[str | None, int | None, Path | None]:
+        """As :func:`load` takes it."""
+        return self.dataset_name, self.repeats, self.data_dir or datasets.default_data_dir()
 
 
 def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None) -> Folder:

@@ -13,7 +13,7 @@ from ATTS.analysis import curves, operating_points
 from ATTS.analysis.curves import Curves
 from ATTS.analysis.operating_points import Mean, Point, Points
 from ATTS.analysis.tables import markdown, percent
-from ATTS.console import require
+from ATTS.flags import Part, Range
 from ATTS.store import atomic
 
 COLUMNS = (
@@ -186,15 +186,17 @@ def _axes(axes: Sequence[Any], name: str, made: Mapping[str, Curves]) -> None:
         place.fill_between(range(1, len(points) + 1), *ends, color=color, alpha=0.12)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrontierReportSettings:
+Margin = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
+
+
+class FrontierReportSettings(Part):
     """Flags of frontier_report."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Result folders of the same graded questions, or a folder of them: one of the target alone, one of the draft
     alone or none, the others of settings."""
 
-    margin: float = 0.02
+    margin: Margin = 0.02
     """A run is non-inferior if its accuracy is above the target's less this, by the 95 % interval."""
 
     picture: Path | None = None
@@ -202,9 +204,6 @@ class FrontierReportSettings:
 
     json: bool = False
     """Print JSON, with the curves."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.margin < 1, "--margin must lie in (0, 1)")
 
 
 async def show(settings: FrontierReportSettings) -> str:

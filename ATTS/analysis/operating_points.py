@@ -91,6 +91,9 @@ class Points:
 def read(paths: Sequence[Path]) -> Points:
     """Result folders, and folders of them, of which one is of the target alone. Raises UserError."""
     points = [_point(path) for path in dict.fromkeys(itertools.chain.from_iterable(map(_expand, paths)))]
+    for one, two in itertools.combinations(points, 2):
+        if one.name == two.name:
+            raise UserError(f"{one.path} and {two.path} have the same name: rename one, so that they can be told apart")
     alone, others = [p for p in points if p.alone], [p for p in points if not p.alone]
     if not others:
         raise UserError("besides the target alone, a run of both models is needed (python -m ATTS.ref_async)")

@@ -12,9 +12,9 @@ from typing import Any
 
 from ATTS.analysis import compute_accuracy, folders, metrics, tables
 from ATTS.analysis.chains import chain
-from ATTS.analysis.folders import Folder
+from ATTS.analysis.folders import Folder, Truth
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress, require
+from ATTS.console import Progress
 from ATTS.errors import UserError
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
@@ -23,7 +23,6 @@ from ATTS.store.result_folder import files, parsed
 from ATTS.tasks import answering
 from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import INVALID, FindAnswer
-from ATTS.tasks.datasets import default_data_dir
 from ATTS.tasks.llm import Extractor, NoReply
 
 RUNTIME = "final_answer_runtime"
@@ -126,19 +125,11 @@ def _short(answer: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReExtractSettings(compute_accuracy.JudgeSettings):
     """Flags of re_extract."""
 
     input_dir: Path
     """The result folder; its files are rewritten one by one, each whole or not at all."""
-
-    dataset_name: str | None = None
-    """Data set with the right answers, or a .jsonl file with 'problem' and 'answer'; default: those stored with
-    the samples."""
-
-    repeats: int | None = None
-    """Samples of every question; default: the folder's own, else 16."""
 
     extract_mode: ExtractMode = "regex"
     """How answers are read: by regex, as published (nested braces cut), or by an OpenAI-compatible model."""
@@ -149,20 +140,14 @@ class ReExtractSettings(compute_accuracy.JudgeSettings):
     dry_run: bool = False
     """Show what would change and the accuracy then; change nothing."""
 
-    data_dir: Path | None = None
-    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
+    truth: Truth = Truth()
 
     json: bool = False
     """Print JSON."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.repeats is None or self.repeats >= 1, "--repeats must be at least 1")
-
 
 async def re_extract(settings: ReExtractSettings) -> str:
-    data_dir = settings.data_dir or default_data_dir()
-    folder = folders.load(settings.input_dir, settings.dataset_name, settings.repeats, data_dir)
+    folder = folders.load(settings.input_dir, *settings.truth.given)
     async with AsyncExitStack() as stack:
         judge = await stack.enter_async_context(compute_accuracy.judge(settings))
         extractor = None

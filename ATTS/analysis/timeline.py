@@ -1,13 +1,13 @@
 """Pictures: the curves of simulations, the timeline of a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 from ATTS.errors import UserError
+from ATTS.flags import Part
 from ATTS.store.result_folder import samples
 
 matplotlib.use("Agg")  # no display
@@ -58,8 +58,7 @@ def timeline(samples: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimelineSettings:
+class TimelineSettings(Part):
     """Flags."""
 
     output_dir: Path

@@ -4,7 +4,6 @@ The controls of ATTS take over at the rate that ATTS realised in the same block,
 order: what is compared is whom the target helps, not how often.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.speculative_thinking import config_file
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
 from ATTS.console import say
+from ATTS.flags import flat
 from ATTS.method.types import Stage
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
@@ -40,8 +40,8 @@ async def compare_methods(settings: MethodsSettings) -> str:
     """Runs what is missing and returns the table. Raises UserError."""
     s = settings
     log = in_blocks.open_log(s, "comparison_settings.json", free=("methods",))
-    for method, turns in (("atts", 1), ("per_turn", s.full_turns), (RESAMPLE, s.full_turns)):
-        if method in s.chosen:
+    for method, turns in (("atts", 1), ("per_turn", s.plan.full_turns), (RESAMPLE, s.plan.full_turns)):
+        if method in s.comparison.chosen:
             on_rejection = "resample" if method == RESAMPLE else "continue"
             more = {"turns": turns, "ppl_array_path": _array(s, method), "on_rejection": on_rejection}
             await in_blocks.calibrate_once(s, log, method, **more)
@@ -52,8 +52,8 @@ async def compare_methods(settings: MethodsSettings) -> str:
             say(f"the target takes over {percent(rates.handed_over)} of the chunks that don't answer, as in atts")
         return await _run(method, s, block.last, rates)
 
-    await run_in_blocks(s, log, lambda number: order(s.chosen, number), run)
-    return compare_methods_report.write(s.output_dir, log.blocks, [*METHODS, DECODING], dataclasses.asdict(s))
+    await run_in_blocks(s, log, lambda number: order(s.comparison.chosen, number), run)
+    return compare_methods_report.write(s.output.output_dir, log.blocks, [*METHODS, DECODING], flat(s))
 
 
 def order(chosen: Sequence[str], block: int) -> list[str]:
@@ -91,19 +91,19 @@ def realised(found: Iterable[Record]) -> Rates | None:
 
 def _rates(s: MethodsSettings, atts_is_done: bool, block: Block) -> Rates:
     """At which the controls take over: those of ATTS in the same block, else the one that it was asked for."""
-    asked = Rates(s.rejection_rate, s.rejection_rate)
+    asked = Rates(s.comparison.rejection_rate, s.comparison.rejection_rate)
     if not atts_is_done:
         return asked
-    found = (sample for sample in samples(s.output_dir / "atts") if sample["problem_index"] in block.indices)
+    found = (sample for sample in samples(s.output.output_dir / "atts") if sample["problem_index"] in block.indices)
     return realised(found) or asked
 
 
 async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path:
     """The first ``last`` questions, of which all but the newest block are done already."""
-    folder = s.output_dir / method
+    folder = s.output.output_dir / method
     common: dict[str, Any] = {"max_problems": last, "output_dir": folder}
     # Every turn writes something, so the budget ends a sample before so many turns do.
-    loop = {**common, "turns": s.token_budget}
+    loop = {**common, "turns": s.plan.token_budget}
     control = {**loop, "force": True}  # its rate is another one in every block
     if method in ("draft", "target", DECODING):
         return await evaluate_alone(settings_of(BaselineSettings, s, **common, **in_blocks.alone(s, method != "draft")))
@@ -116,39 +116,40 @@ async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path
         coin = {**control, "takeover": "random", "rejection_rate": rate}
         return await evaluate_async(settings_of(AsyncSettings, s, **coin), per_question=False)
     if method in CONTROLS:
-        kind = SyncFixBudgetSettings if method == "sync_fix_budget" else AsyncFixBudgetSettings
-        budget = {"takeover_rate": rates.handed_over, "takeover_budget": 0}
-        if s.takeover_budget is not None:
-            budget = {"takeover_budget": s.takeover_budget}
-        return await evaluate_fixed_budget(settings_of(kind, s, **control, **budget))
+        budget: dict[str, Any] = {"takeover_rate": rates.handed_over, "takeover_budget": 0}
+        if s.comparison.takeover_budget is not None:
+            budget = {"takeover_budget": s.comparison.takeover_budget}
+        if method == "sync_fix_budget":
+            return await evaluate_fixed_budget(settings_of(SyncFixBudgetSettings, s, **control, **budget))
+        return await evaluate_fixed_budget(settings_of(AsyncFixBudgetSettings, s, **control, **budget))
     if method in ("spec_reason", "spec_reason_3"):
-        threshold = s.score_threshold if method == "spec_reason" else AUTHORS_THRESHOLD
+        threshold = s.comparison.score_threshold if method == "spec_reason" else AUTHORS_THRESHOLD
         return await evaluate_spec_reason(settings_of(SpecReasonSettings, s, **common, score_threshold=threshold))
     return await _think(s, last)
 
 
 def _array(s: MethodsSettings, method: str) -> Path:
-    return s.output_dir / f"calibration_{method}.npy"
+    return s.output.output_dir / f"calibration_{method}.npy"
 
 
 async def _think(s: MethodsSettings, last: int) -> Path:
     """With the rules of the file and the models of this comparison."""
-    fields = config_file.read(s.spe_config)
-    fields |= {"target_model_name": s.eval_model_name, "speculative_model_name": s.small_model_name}
-    path = s.output_dir / "speculative_thinking.yml"
+    fields = config_file.read(s.comparison.spe_config)
+    fields |= {"target_model_name": s.target.name, "speculative_model_name": s.draft.name}
+    path = s.output.output_dir / "speculative_thinking.yml"
     atomic.write(path, yaml.safe_dump(fields).encode())
     settings = settings_of(
         SpeculativeThinkingSettings,
         s,
         spe_config=path,
         model=None,
-        evals=s.dataset_name,
-        n=s.repeats,
+        evals=s.data.dataset_name,
+        n=s.plan.repeats,
         end=last,
-        temperatures=(s.temperature,),
+        temperatures=(s.plan.temperature,),
         top_k=0,
-        max_tokens=s.token_budget,
-        result_dir=s.output_dir,
+        max_tokens=s.plan.token_budget,
+        result_dir=s.output.output_dir,
         folder="speculative_thinking",
     )
     return Path(await evaluate_speculative_thinking(settings))

@@ -1,64 +1,110 @@
 """Settings of the baselines: SpecReason, Speculative Thinking, and a fixed budget of take-overs."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from ATTS.console import require
-from ATTS.runs.flags import Addresses, Continued, Sampled, Samples, TwoServers
+from tyro.conf import Fixed, arg
+
+from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, require, settle
+from ATTS.runs import parts
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
 AIME_2024_FIRST = 60  # the published number of its first problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class FixedBudgetSettings(Continued, Samples):
-    """Flags of ref_sync_fix_budget and ref_async_fix_budget."""
+class Budget(Part):
+    """How many samples are taken over."""
 
-    takeover_budget: int
+    takeover_budget: NotNegative[int]
     """Take-overs a question and turn."""
 
-    takeover_rate: float | None = None
+    takeover_rate: Share[float | None] = None
     """Instead of --takeover_budget: the share of a question's samples (sync: of its live ones) to take over at
     every turn; whole samples, rounded up or down by a draw that makes it right on the average."""
 
-    eval_model_concurrency: int = 4
-    """Most requests in flight at the target server."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.takeover_budget >= 0, "--takeover_budget must not be negative")
-        require(self.takeover_rate is None or 0 <= self.takeover_rate <= 1, "--takeover_rate must lie in [0, 1]")
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+class SyncBudget(Budget):
+    """How many samples are taken over, and how they are scored."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class SyncFixBudgetSettings(FixedBudgetSettings):
-    """Flags of ref_sync_fix_budget."""
-
-    takeover_budget: int = 5
+    takeover_budget: NotNegative[int] = 5
     """Of a question's live samples, so many with the highest perplexity are taken over at every turn."""
 
     use_chat_template: bool = False
     """Score a chunk behind the target's chat template rather than behind the raw question."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AsyncFixBudgetSettings(FixedBudgetSettings):
-    """Flags of ref_async_fix_budget."""
+class AsyncBudget(Budget):
+    """How many samples are taken over."""
 
-    takeover_budget: int = 10
+    takeover_budget: NotNegative[int] = 10
     """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpecReasonSettings(TwoServers, Sampled):
-    """Flags of spec_reason. Its data sets' own names (aime, math) are understood, too."""
+class _FixedBudgetSettings(parts.RunSettings):
+    """What both have."""
 
-    top_p: float = 0.95
-    """Nucleus sampling of both models."""
+    draft: parts.Draft
+    target: parts.Target
+    budget: Budget
+    samples: parts.Chains = parts.Chains()
+    limits: parts.PairLimits = parts.PairLimits()
 
-    temperature: float = 0.6
+    def __post_init__(self) -> None:
+        parts.apart(self.draft, self.target)
+
+
+class SyncFixBudgetSettings(_FixedBudgetSettings):
+    """Flags of ref_sync_fix_budget."""
+
+    budget: SyncBudget = SyncBudget()
+
+
+class AsyncFixBudgetSettings(_FixedBudgetSettings):
+    """Flags of ref_async_fix_budget."""
+
+    budget: AsyncBudget = AsyncBudget()
+
+
+class SpecReasonData(parts.Data):
+    """Which questions. The data sets' own names in SpecReason (aime, math) are understood, too."""
+
+    aime_year: int = 2024
+    """Which aime: 2024 or 2025."""
+
+    problem_id: NotNegative[Incidental[int | None]] = None
+    """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
+
+    def __post_init__(self) -> None:
+        asked = self.dataset_name
+        require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
+        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
+        if name != f"aime{self.aime_year % 100}":
+            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
+        settle(self, dataset_name=name)
+        if asked == "aime" and name == "aime24" and self.problem_id is not None:
+            require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
+            settle(self, problem_id=self.problem_id - AIME_2024_FIRST)
+        super().__post_init__()
+
+
+class SpecReasonSamples(parts.Samples):
+    """How many samples."""
+
+    repeat_id: Incidental[int | None] = None
+    """Only this sample of every question, by its number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.repeat_id is None or 0 <= self.repeat_id < self.repeats,
+            f"--repeat_id must lie between 0 and --repeats - 1 ({self.repeats - 1})",
+        )
+
+
+class Steps(Part):
+    """How steps are written and graded."""
+
+    temperature: NotNegative[float] = 0.6
     """Sampling temperature of both models; grading is greedy."""
 
     score_threshold: float = 7.0
@@ -67,26 +113,14 @@ class SpecReasonSettings(TwoServers, Sampled):
     score_method: Literal["greedy", "average"] = "greedy"
     """The grade is the likeliest token, or the mean over the digits by their probabilities."""
 
-    token_budget: int = 8192
+    token_budget: Positive[int] = 8192
     """Most tokens of a sample, counted over the steps that are kept."""
 
-    first_n_steps_base_model: int = 0
+    first_n_steps_base_model: NotNegative[int] = 0
     """So many first steps are written by the target, unasked and ungraded."""
 
-    step_max_tokens: int = 512
+    step_max_tokens: Positive[int] = 512
     """Most tokens of one step."""
-
-    aime_year: int = 2024
-    """Which aime: 2024 or 2025."""
-
-    problem_id: int | None = None
-    """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
-
-    repeat_id: int | None = None
-    """Only this sample of every question, by its number."""
-
-    eval_model_concurrency: int = 4
-    """Most requests in flight at the target server."""
 
     backend: Literal["sglang", "openai"] = "sglang"
     """How both servers are spoken to: SGLang's /generate with token ids, or chat completions, which any
@@ -95,50 +129,67 @@ class SpecReasonSettings(TwoServers, Sampled):
     compat: Literal["published"] | None = None
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
 
+
+class SpecReasonSettings(parts.RunSettings):
+    """Flags of spec_reason."""
+
+    draft: parts.DraftModel
+    target: parts.TargetModel
+    data: SpecReasonData
+    steps: Steps = Steps()
+    samples: SpecReasonSamples = SpecReasonSamples()
+    requests: parts.Requests = parts.Requests(top_p=0.95)
+    limits: parts.PairLimits = parts.PairLimits()
+
     def __post_init__(self) -> None:
-        asked = self.dataset_name
-        require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
-        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
-        if name != f"aime{self.aime_year % 100}":
-            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
-        object.__setattr__(self, "dataset_name", name)
-        if asked == "aime" and name == "aime24" and self.problem_id is not None:
-            require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
-            object.__setattr__(self, "problem_id", self.problem_id - AIME_2024_FIRST)
-        super().__post_init__()
-        require(self.temperature >= 0, "--temperature must not be negative")
-        require(self.token_budget >= 1, "--token_budget must be at least 1")
-        require(self.step_max_tokens >= 1, "--step_max_tokens must be at least 1")
-        require(self.first_n_steps_base_model >= 0, "--first_n_steps_base_model must not be negative")
-        require(self.problem_id is None or self.problem_id >= 0, "--problem_id must not be negative")
-        require(
-            self.repeat_id is None or 0 <= self.repeat_id < self.repeats,
-            f"--repeat_id must lie between 0 and --repeats - 1 ({self.repeats - 1})",
-        )
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+        parts.apart(self.draft, self.target)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ThinkingSettings(Sampled):
+class Slice(Part):
+    """Which part of a data set."""
+
+    start: NotNegative[Incidental[int]] = 0
+    """First question."""
+
+    end: Annotated[Incidental[int], Range(-1)] = -1
+    """Question to stop before; -1 = all."""
+
+
+class Writing(Part):
+    """How both models write."""
+
+    max_tokens: Positive[int] = 32768
+    """Most tokens of a sample, prompt included."""
+
+    top_k: int = 50
+    """Both models sample from so many tokens; 0 = all."""
+
+    compat: Literal["published"] | None = None
+    """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
+
+
+class OneRun(Part):
+    """What one run of Speculative Thinking has of its own. ``draft`` is None for a target alone."""
+
+    target: Annotated[str, arg(name="eval_model_name")]
+    draft: Annotated[str | None, arg(name="small_model_name")]
+    target_url: Annotated[Incidental[str], arg(name="eval_model_url")]
+    draft_url: Annotated[Incidental[str | None], arg(name="small_model_url")]
+    temperature: float
+    rules: Annotated[dict[str, object], Fixed]
+
+
+class ThinkingSettings(parts.RunSettings):
     """One run of Speculative Thinking: a data set at a temperature. ``speculative_thinking`` makes them."""
 
-    eval_model_name: str
-    small_model_name: str | None
-    eval_model_url: str
-    small_model_url: str | None
-    temperature: float
-    top_k: int
-    max_tokens: int
-    start: int
-    end: int
-    rules: dict[str, object]
-    eval_model_concurrency: int
-    compat: Literal["published"] | None
+    run: OneRun
+    part: Slice
+    writing: Writing
+    limits: parts.PairLimits
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpeculativeThinkingSettings(Addresses):
-    """Flags of speculative_thinking."""
+class ThinkingModels(Part):
+    """Which models and rules."""
 
     spe_config: Path | None = None
     """YAML file with the models and the rules (configs/speculative_thinking/); one without a speculative
@@ -147,15 +198,28 @@ class SpeculativeThinkingSettings(Addresses):
     model: str | None = None
     """Without --spe_config: the model to run alone, at the target's server."""
 
+    def __post_init__(self) -> None:
+        require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
+
+
+class Evaluations(Part):
+    """Which runs."""
+
     evals: str = "math500,aime24,gpqa_diamond"
     """Data sets, separated by commas: aime24, aime25, amc23, math500, gpqa_diamond (or gpqa), gsm8k,
     olympiadbench_math_en (or olympiad), s1, demo, or .jsonl files."""
 
-    n: int = 5
+    n: Positive[int] = 5
     """Samples of every question."""
 
-    temperatures: tuple[float, ...] = (0.6,)
+    temperatures: NotNegative[tuple[float, ...]] = (0.6,)
     """Sampling temperatures of both models, a run each."""
+
+    seed: int = 0
+    """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
+
+    data_dir: Path | None = None
+    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
 
     result_dir: Path = Path("eval")
     """Where result folders go, <configuration>_<data set>_t<temperature>_n<samples> each."""
@@ -163,59 +227,26 @@ class SpeculativeThinkingSettings(Addresses):
     folder: str | None = None
     """Name of the one result folder, where there is one data set and one temperature."""
 
-    start: int = 0
-    """First question."""
-
-    end: int = -1
-    """Question to stop before; -1 = all."""
-
-    max_tokens: int = 32768
-    """Most tokens of a sample, prompt included."""
-
-    top_p: float = 0.95
-    """Nucleus sampling of both models."""
-
-    top_k: int = 50
-    """Both models sample from so many tokens; 0 = all."""
-
-    seed: int = 0
-    """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
-
-    small_model_concurrency: int = 16
-    """Most requests in flight at the draft server."""
-
-    eval_model_concurrency: int = 16
-    """Most requests in flight at the target server."""
-
-    data_dir: Path | None = None
-    """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""
-
-    max_retries: int = 3
-    """How often a failed request is tried again."""
-
-    request_timeout: float = 600.0
-    """Seconds until a request without an answer counts as failed."""
-
-    extract_mode: Literal["regex", "published", "llm"] = "regex"
-    """How answers are read (see ref_async)."""
-
-    answer_after_think: bool = False
-    """Boxes before </think> are no answers (see ref_async)."""
-
-    compat: Literal["published"] | None = None
-    """published: with the flaws of the published code that change what is written (docs/baselines.md)."""
-
-    force: bool = False
-    """Accept a result folder made with other settings."""
-
     def __post_init__(self) -> None:
-        require((self.spe_config is None) != (self.model is None), "give either --spe_config or --model")
+        super().__post_init__()
         require(bool(self.evals.strip(", ")), "--evals names no data set")
-        require(self.n >= 1, "--n must be at least 1")
         several = "," in self.evals.strip(", ") or len(self.temperatures) > 1
         require(self.folder is None or not several, "--folder names one folder, but there are several runs")
-        require(bool(self.temperatures) and min(self.temperatures) >= 0, "--temperatures must not be negative")
-        require(self.start >= 0 and self.end >= -1, "--start and --end must not be negative (-1 = to the end)")
-        require(self.max_tokens >= 1, "--max_tokens must be at least 1")
-        require(self.small_model_concurrency >= 1, "--small_model_concurrency must be at least 1")
-        require(self.eval_model_concurrency >= 1, "--eval_model_concurrency must be at least 1")
+        require(bool(self.temperatures), "--temperatures names none")
+
+
+class SpeculativeThinkingSettings(Part):
+    """Flags of speculative_thinking."""
+
+    stored_as: ClassVar[type] = ThinkingSettings  # in each folder, and so with --resume
+
+    draft: parts.DraftAddress = parts.DraftAddress()
+    target: parts.TargetAddress = parts.TargetAddress()
+    models: ThinkingModels
+    evaluations: Evaluations = Evaluations()
+    part: Slice = Slice()
+    writing: Writing = Writing()
+    answers: parts.Answers = parts.Answers()
+    requests: parts.Requests = parts.Requests(top_p=0.95)
+    limits: parts.PairLimits = parts.PairLimits(target=16)
+    output: parts.Resumable = parts.Resumable()

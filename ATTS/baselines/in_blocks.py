@@ -4,7 +4,6 @@ A block is a part of the questions. Every run does it, forwards in one block and
 a machine that slows down or warms up favours none. A block that was interrupted is done again, so its clock is whole.
 """
 
-import dataclasses
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from ATTS.baselines.method_settings import BlockSettings
 from ATTS.console import say
 from ATTS.errors import UserError
+from ATTS.flags import Settings, flags, flat, make
 from ATTS.runs import questions
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.settings import ConformalSettings
@@ -42,18 +42,18 @@ async def run_in_blocks(
 ) -> None:
     """Every name of ``order``, which tells the runs of a block, in every block in which it hasn't run. ``run`` does the
     questions up to the block's last, of which all before the block are done. Raises UserError."""
-    asked = questions.to_evaluate(s)
-    size = -(-len(asked) // s.blocks)
-    for number in range(s.blocks):
+    asked = questions.to_evaluate(s.data)
+    size = -(-len(asked) // s.plan.blocks)
+    for number in range(s.plan.blocks):
         own = asked[number * size : (number + 1) * size]
-        indices = {question.index * s.repeats + repeat for question in own for repeat in range(s.repeats)}
+        indices = {question.index * s.plan.repeats + repeat for question in own for repeat in range(s.plan.repeats)}
         block = Block(number, number * size + len(own), indices)
         for name in order(number):
             if not own or log.has(name, number):
                 continue
-            say(f"== block {number + 1} of {s.blocks}: {name}")
+            say(f"== block {number + 1} of {s.plan.blocks}: {name}")
             for index in indices:  # of an interrupted block
-                (s.output_dir / name / f"problem_{index:04d}.json").unlink(missing_ok=True)
+                (s.output.output_dir / name / f"problem_{index:04d}.json").unlink(missing_ok=True)
             folder = await run(name, block)
             summary = json.loads((folder / SUMMARY).read_text())
             log.add(name, number, summary["wall_seconds"], summary["samples_in_wall_seconds"])
@@ -65,41 +65,41 @@ async def calibrate_once(s: BlockSettings, log: BlockLog, name: str, **more: Any
     started = time.perf_counter()
     await calibrate(settings_of(ConformalSettings, s, **{"max_problems": asked, **more}), per_question=False)
     if not log.has(CALIBRATION + name, 0):
-        log.add(CALIBRATION + name, 0, time.perf_counter() - started, asked * s.sample_size)
+        log.add(CALIBRATION + name, 0, time.perf_counter() - started, asked * s.plan.sample_size)
 
 
-def settings_of(kind: Callable[..., Any], s: BlockSettings, **more: Any) -> Any:
+def settings_of(kind: type[Settings], s: BlockSettings, **more: Any) -> Settings:
     """The settings of one run: those of all wherever it has them."""
     shared = {
-        **dataclasses.asdict(s),
-        "small_model_temperature": s.temperature,
-        "eval_model_temperature": s.temperature,
-        "max_concurrent": s.small_model_concurrency,
+        **flat(s),
+        "small_model_temperature": s.plan.temperature,
+        "eval_model_temperature": s.plan.temperature,
+        "max_concurrent": s.limits.draft,
         "use_chat_template": True,
-        "step_max_tokens": min(512, s.token_budget),
+        "step_max_tokens": min(512, s.plan.token_budget),
     } | more
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in shared.items() if name in known})
+    known = {flag.name for flag in flags(kind)}
+    return make(kind, **{name: value for name, value in shared.items() if name in known})
 
 
 def alone(s: BlockSettings, of_target: bool) -> dict[str, Any]:
     """What a run of one model has of its own: one chunk as long as a sample may be."""
     return {
-        "small_model_max_tokens": s.token_budget,
+        "small_model_max_tokens": s.plan.token_budget,
         "turns": 1,
-        "token_budget": s.token_budget,
-        "small_model_name": s.eval_model_name if of_target else s.small_model_name,
-        "small_model_url": s.target_url if of_target else s.draft_url,
-        "small_model_concurrency": s.eval_model_concurrency if of_target else s.small_model_concurrency,
+        "token_budget": s.plan.token_budget,
+        "small_model_name": s.target.name if of_target else s.draft.name,
+        "small_model_url": s.target.url if of_target else s.draft.url,
+        "small_model_concurrency": s.limits.target if of_target else s.limits.draft,
     }
 
 
 def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
     """Of the folder, whose ``file`` holds the settings: other ones, but for those in ``free``, need another folder.
     Raises UserError."""
-    s.output_dir.mkdir(parents=True, exist_ok=True)
-    path = s.output_dir / file
-    told = json.loads(json.dumps(dataclasses.asdict(s), default=str))
+    s.output.output_dir.mkdir(parents=True, exist_ok=True)
+    path = s.output.output_dir / file
+    told = json.loads(json.dumps(flat(s), default=str))
     for name in (*free, *WHERE):
         told.pop(name)
     if path.is_file():
@@ -107,7 +107,9 @@ def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
         changed = provenance.differences(made, told)
         if changed:
             raise UserError(
-                f"{s.output_dir} holds another comparison:\n  " + "\n  ".join(changed) + "\nchoose another --output_dir"
+                f"{s.output.output_dir} holds another comparison:\n  "
+                + "\n  ".join(changed)
+                + "\nchoose another --output_dir"
             )
     atomic.write(path, json.dumps(told, indent=1).encode() + b"\n")
-    return BlockLog(s.output_dir / blocks.FILE)
+    return BlockLog(s.output.output_dir / blocks.FILE)

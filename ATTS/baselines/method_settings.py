@@ -1,12 +1,11 @@
 """Settings of the comparison of methods, and of any comparison that runs in blocks."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ATTS.console import require
+from ATTS.flags import Incidental, Part, Positive, require
 from ATTS.method.conformal import PerTurn
-from ATTS.runs.flags import TwoServers
+from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, TargetModel, apart
 from ATTS.tasks import datasets
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate
@@ -19,23 +18,19 @@ AUTHORS_THRESHOLD = 3.0  # with which the authors of ATTS ran SpecReason, whose 
 DECODING = "speculative_decoding"  # the target alone on a server with native speculative decoding
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlockSettings(TwoServers):
-    """What runs of the same questions on the same servers share."""
+class Plan(Part):
+    """How much is run, and how."""
 
-    output_dir: Path
-    """A folder for the runs, the table, the picture and the JSON."""
-
-    repeats: int = 4
+    repeats: Positive[int] = 4
     """Samples of every question."""
 
-    blocks: int = 4
+    blocks: Positive[int] = 4
     """The questions are worked on in so many parts."""
 
     temperature: float = 0.8
     """Sampling temperature of both models in every run."""
 
-    token_budget: int = 8192
+    token_budget: Positive[int] = 8192
     """Most tokens of a sample, in every run. Nothing else ends a sample without an answer: chunks are cut to
     what is left of it."""
 
@@ -51,42 +46,49 @@ class BlockSettings(TwoServers):
     calibration_problems: int = 100
     """Questions to calibrate on, where the data set has some of its own, or with --calibration_split."""
 
-    small_model_concurrency: int = 16
-    """Most requests in flight at the draft server, in every run."""
-
-    eval_model_concurrency: int = 16
-    """Most requests in flight at the target server, in every run."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.max_problems >= self.blocks >= 1, "--max_problems must be at least --blocks, and that at least 1")
-        require(self.repeats >= 1, "--repeats must be at least 1")
-        require(self.token_budget >= 1, "--token_budget must be at least 1")
-
-    @property
-    def calibrated(self) -> tuple[int, str]:
-        """How many questions are calibrated on, and the flag that says so: their own, where the data set has some."""
-        if self.dataset_name == datasets.DEMO or self.calibration_split:
-            return self.calibration_problems, "--calibration_problems"
-        return self.max_problems, "--max_problems"
-
-    def check_calibration(self, rate: float, what: str) -> None:
-        """Raises ValueError where ``what``, calibrated by turn, would have too few questions for a rate."""
-        (count, flag), fewest = self.calibrated, PerTurn.fewest(rate)
-        require(count >= fewest, f"{what} needs at least {fewest} questions to calibrate on: {flag}")
-
     @property
     def full_turns(self) -> int:
         """Turns of a sample whose draft writes whole chunks only, at least two."""
         return max(2, self.token_budget // self.small_model_max_tokens)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodsSettings(BlockSettings):
-    """Flags of compare_methods."""
+class ComparisonOutput(Output):
+    """Where the comparison goes."""
 
-    output_dir: Path = Path("results/methods")
+    output_dir: Incidental[Path]
     """A folder for the runs, the table, the picture and the JSON."""
+
+
+class BlockSettings(Part):
+    """What runs of the same questions on the same servers share."""
+
+    draft: DraftModel
+    target: TargetModel
+    data: Data
+    plan: Plan = Plan()
+    requests: Requests = Requests()
+    limits: PairLimits = PairLimits(target=16)
+    output: ComparisonOutput
+
+    def __post_init__(self) -> None:
+        apart(self.draft, self.target)
+        require(self.data.max_problems >= self.plan.blocks, "--max_problems must be at least --blocks")
+
+    @property
+    def calibrated(self) -> tuple[int, str]:
+        """How many questions are calibrated on, and the flag that says so: their own, where the data set has some."""
+        if self.data.dataset_name == datasets.DEMO or self.data.calibration_split:
+            return self.plan.calibration_problems, "--calibration_problems"
+        return self.data.max_problems, "--max_problems"
+
+    def check_calibration(self, rate: float, what: str) -> None:
+        """Raises ValueError where ``what``, calibrated by turn, would have too few questions for a rate."""
+        (count, flag), fewest = self.calibrated, PerTurn.fewest(rate)
+        require(count >= fewest, f"{what} needs at least {fewest} questions to calibrate on: {flag}")
+
+
+class Comparison(Part):
+    """What is compared."""
 
     methods: str = ",".join(METHODS)
     """Which, separated by commas; besides these, speculative_decoding: the target alone, on a server that
@@ -114,9 +116,19 @@ class MethodsSettings(BlockSettings):
         unknown = [method for method in self.chosen if method not in (*METHODS, DECODING)]
         require(not unknown, f"--methods: {', '.join(unknown)} unknown; known are {', '.join((*METHODS, DECODING))}")
         require(bool(self.chosen), "--methods names none")
-        if "per_turn" in self.chosen or RESAMPLE in self.chosen:
-            self.check_calibration(self.rejection_rate, "per_turn among --methods")
 
     @property
     def chosen(self) -> list[str]:
         return [name.strip() for name in self.methods.split(",") if name.strip()]
+
+
+class MethodsSettings(BlockSettings):
+    """Flags of compare_methods."""
+
+    comparison: Comparison = Comparison()
+    output: ComparisonOutput = ComparisonOutput(output_dir=Path("results/methods"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "per_turn" in self.comparison.chosen or RESAMPLE in self.comparison.chosen:
+            self.check_calibration(self.comparison.rejection_rate, "per_turn among --methods")

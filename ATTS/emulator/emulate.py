@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from ATTS import demo
@@ -14,11 +13,11 @@ from ATTS.emulator.release import RELEASES
 from ATTS.emulator.server import Served
 from ATTS.emulator.timing import Timing
 from ATTS.errors import UserError
+from ATTS.flags import Part
 from ATTS.store.recording import read_recording
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmulatorSettings:
+class EmulatorSettings(Part):
     """Flags. Python code can run any number of servers: see ATTS.emulator.Server."""
 
     recording: Path | None = None

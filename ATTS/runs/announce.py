@@ -21,7 +21,7 @@ def first_chunks(
     settings: AsyncSettings, array: CalibrationArray, asked: Sequence[Question], group: str | None = None
 ) -> None:
     """Of a marginal array's scores, or of those of a group of questions."""
-    rows = array.clusters(settings.sample_size)
+    rows = array.clusters(settings.rule.sample_size)
     ids = (array.provenance or {}).get("question_ids")
     if group is None:
         _say(settings, array.scores, rows, ids, asked, "the first chunks")
@@ -42,12 +42,12 @@ def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, as
 
 
 def of_a_question(settings: AsyncSettings, n: int) -> None:
-    form = settings.p_value or "published"
-    low, high = question_interval(n, settings.rejection_rate, form)
+    form = settings.rule.p_value or "published"
+    low, high = question_interval(n, settings.scoring.rejection_rate, form)
     if form == "smoothed":
-        rate = f"a question's expected rate is {percent(settings.rejection_rate)}"
+        rate = f"a question's expected rate is {percent(settings.scoring.rejection_rate)}"
     else:
-        k = forms.threshold(n, settings.rejection_rate, form)
+        k = forms.threshold(n, settings.scoring.rejection_rate, form)
         rate = f"a question's expected rate is a multiple of 1/{n + 1}, here {percent(forms.expected_rate(n, k))}"
     say(f"{n} scores a question: {rate}; its true one lies between {percent(low)} and {percent(high)} (95 %)")
 
@@ -71,7 +71,11 @@ def _say(
     what: str,
 ) -> None:
     """``rows`` says to which question a score belongs, ``ids`` which question that is, by content."""
-    form, rate, repeats = settings.p_value or "published", settings.rejection_rate, settings.repeats
+    form, rate, repeats = (
+        settings.rule.p_value or "published",
+        settings.scoring.rejection_rate,
+        settings.samples.repeats,
+    )
     if rate in (0, 1):
         say(f"of {what} {'none' if rate == 0 else 'all'} will be rejected: at this rate scores decide nothing")
         return

@@ -6,17 +6,18 @@ Counted from the finished samples, when a question is done; nothing is counted w
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import audit_rate, intervals
 from ATTS.analysis.tables import markdown, percent
-from ATTS.console import require
 from ATTS.errors import UserError
+from ATTS.flags import require, settle
 from ATTS.method.conformal import forms
 from ATTS.runs.evaluate import evaluate_async
-from ATTS.runs.settings import AsyncSettings
+from ATTS.runs.parts import Chains
+from ATTS.runs.settings import AsyncSettings, Rule
 from ATTS.store import atomic, calibration
 from ATTS.store.calibration import COUNTS
 from ATTS.store.records import Record
@@ -25,12 +26,8 @@ from ATTS.store.result_folder import SETTINGS, read_summary
 BUDGET = "budget.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BudgetSettings(AsyncSettings):
-    """Flags of ref_async_budget_prediction and ref_async_budget_prediction_per_question."""
-
-    turns: int = 1
-    """Most turns of a sample; the budget is for the samples of one."""
+class BudgetRule(Rule):
+    """What decides that the target takes over."""
 
     takeover_budget: int = 4
     """Chunks to hand to the target of the --repeats of a question: the rejection rate is budget / repeats.
@@ -40,21 +37,44 @@ class BudgetSettings(AsyncSettings):
     """The percentile from which on the target takes over; default: 1 - budget / repeats."""
 
     def __post_init__(self) -> None:
-        require(self.budget is None, "--budget is called --takeover_budget here")
         require(self.certificate is None, "--certificate is for ref_async and ref_async_per_question")
-        object.__setattr__(self, "budget", self.takeover_budget)
         super().__post_init__()
-        if self.percentile_threshold is not None:
-            require(0 <= self.percentile_threshold <= 1, "--percentile_threshold must lie between 0 and 1")
-            object.__setattr__(self, "rejection_rate", 1 - self.percentile_threshold)
-        fixed = self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
-        require(fixed and self.takeover == "score", "budget prediction is about the published rule on an array")
+        threshold = self.percentile_threshold
+        require(threshold is None or 0 <= threshold <= 1, "--percentile_threshold must lie between 0 and 1")
+        fixed = self.as_published and self.takeover == "score"
+        require(fixed, "budget prediction is about the published rule on an array")
+
+    @property
+    def granted(self) -> int:
+        return self.takeover_budget
+
+
+class BudgetSettings(AsyncSettings):
+    """Flags of ref_async_budget_prediction and ref_async_budget_prediction_per_question."""
+
+    rule: BudgetRule = BudgetRule()
+    samples: Chains = Chains(turns=1)
+
+    def __post_init__(self) -> None:
+        budget = self.rule.takeover_budget
+        require(self.rule.budget in (None, budget), "--budget is called --takeover_budget here")
+        settle(self, rule=replace(self.rule, budget=budget))
+        super().__post_init__()
+
+    def _set_rate(self, budget: int) -> None:
+        if self.rule.percentile_threshold is None:
+            return super()._set_rate(budget)
+        rate = 1 - self.rule.percentile_threshold
+        if self.scoring.rejection_rate != rate:
+            super()._set_rate(budget)
+        settle(self, scoring=replace(self.scoring, rejection_rate=rate))
+        return None
 
 
 async def predict(settings: BudgetSettings, per_question: bool) -> str:
     """Runs, then reports; the report also goes into the result folder. Raises UserError."""
     folder = await evaluate_async(settings, per_question)
-    result = report(folder, settings.takeover_budget)
+    result = report(folder, settings.rule.takeover_budget)
     atomic.write(folder / BUDGET, json.dumps(result, indent=1).encode() + b"\n")
     return f"{text(result)}\n{folder / BUDGET}"
 

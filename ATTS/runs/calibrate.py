@@ -1,11 +1,12 @@
 """Calibration runs: settings in, an array of scores and its provenance out."""
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ATTS.console import say
 from ATTS.errors import UserError
+from ATTS.flags import flags, flat
 from ATTS.runs import models, names, questions
 from ATTS.runs.calibrate_turns import calibrate_turns
 from ATTS.runs.first_chunks import first_chunks
@@ -25,27 +26,31 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
     turns of as many samples. What is done is kept in a file beside the array, so the same command goes on where an
     interrupted one stopped.
     """
-    by_turn = settings.turns > 1
+    by_turn = settings.calibration.turns > 1
     if per_question and by_turn:
         raise UserError("ref_conformal_per_question scores first chunks; --turns is for ref_conformal")
     if not by_turn and (unused := _unused(settings)):
         say(f"first chunks don't depend on {unused}: the array serves any")
-    path = settings.ppl_array_path or names.calibration_array(settings, per_question)
-    asked = questions.to_calibrate(settings, per_question)
+    path = settings.scoring.ppl_array_path or names.calibration_array(settings, per_question)
+    asked = questions.to_calibrate(settings.data, per_question)
     wanted = {
         "made_for": purpose(settings, turns=by_turn),
         "per_question": per_question,
-        "sample_size": settings.sample_size,
+        "sample_size": settings.calibration.sample_size,
         "question_ids": [question.id for question in asked],
     }
     if by_turn:
-        wanted["turns"] = settings.turns
-    if _already_there(path, dict(wanted), per_question, settings.force):
+        wanted["turns"] = settings.calibration.turns
+    if _already_there(path, dict(wanted), per_question, settings.output.force):
         say(f"{path} is already there, made with these settings")
         return path
-    async with new_session(settings.request_timeout) as session:
-        draft = await models.draft(session, settings, settings.draft_url, CapacityLimiter(settings.max_concurrent))
-        target = await models.target(session, settings, CapacityLimiter(settings.max_concurrent))
+    async with new_session(settings.requests.request_timeout) as session:
+        first, second = CapacityLimiter(settings.limits.each), CapacityLimiter(settings.limits.each)
+        draft = await models.draft(session, settings.draft, settings.requests, first)
+        template = settings.scoring.use_chat_template
+        target = await models.target(session, settings.target, settings.requests, second, template)
+        if not by_turn:
+            target = replace(target, max_tokens=1)  # it scores only
         for party in (draft, target):
             party.check(asked)
         partial = Journal(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
@@ -65,10 +70,10 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
 
 def _unused(settings: ConformalSettings) -> str:
     """Flags that were given and matter to calibration by turn only."""
-    default = {field.name: field.default for field in dataclasses.fields(settings)}
+    default = {flag.name: flag.default for flag in flags(ConformalSettings)}
     # --on_rejection says whether answers are scored, too
     of_turns = (name for name in PURPOSE_OF_TURNS if name != "on_rejection")
-    given = (name for name in of_turns if getattr(settings, name) != default[name])
+    given = (name for name in of_turns if flat(settings)[name] != default[name])
     return ", ".join(f"--{name}" for name in given)
 
 

@@ -28,7 +28,6 @@ from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store import calibration
 from ATTS.store.journal import Entry, Journal
-from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 
@@ -109,11 +108,12 @@ async def calibrate_turns(
 
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
-    fewest = PerTurn.fewest(settings.rejection_rate)
+    rate = settings.scoring.rejection_rate
+    fewest = PerTurn.fewest(rate)
     if len(asked) < fewest:
         raise UserError(f"calibration by turn needs at least {fewest} questions, and there are {len(asked)}")
-    keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
-    turns = _Turns(len(keys), settings.turns, settings.rejection_rate)
+    keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
+    turns = _Turns(len(keys), settings.calibration.turns, rate)
     journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for entry in partial.entries:
         journal[entry["row"], entry["sample"]].append(entry)
@@ -131,16 +131,16 @@ async def calibrate_turns(
         made.model = Replayed(made.model, replies, keep)
         return made
 
-    answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
+    answers = settings.answers.reader()
     with Progress(len(keys), 0, "sample") as progress:
 
         async def work(key: tuple[int, int]) -> None:
             d, t = reader(draft, key), reader(target, key)
             known = {(e["turn"], e.get("attempt", 0)): e["score"] for e in journal[key] if "score" in e}
-            rule = _AtItsTurn(turns, key, known, partial, settings.policy)
+            chain = Chain(answers, d, t, score=settings.scoring.measure)
+            rule = _AtItsTurn(turns, key, known, partial, settings.scoring.policy)
             try:
-                chain = Chain(answers, d, t, score=settings.scoring)
-                status = (await atts(chain, d, t, rule, settings.turns)).value
+                status = (await atts(chain, d, t, rule, settings.calibration.turns)).value
             except (ContextFull, ScoreFailed, UnknownCharacter) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:

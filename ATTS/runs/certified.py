@@ -1,12 +1,12 @@
 """A run by a certificate (python -m ATTS.certify): its settings, its array, and other questions than it rests on."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ATTS.console import say
 from ATTS.errors import UserError
+from ATTS.flags import flat, make
 from ATTS.runs import names
 from ATTS.runs.settings import AsyncSettings
 from ATTS.store import certificate, provenance
@@ -23,7 +23,7 @@ SHOWN = 5  # questions named in a message
 def applied(settings: AsyncSettings, per_question: bool) -> tuple[AsyncSettings, Certificate | None]:
     """The settings with those of ``--certificate``, if there is one. Raises UserError, also for a flag that
     contradicts it."""
-    path = settings.certificate
+    path = settings.rule.certificate
     if path is None:
         return settings, None
     made = certificate.load(path)
@@ -33,15 +33,15 @@ def applied(settings: AsyncSettings, per_question: bool) -> tuple[AsyncSettings,
     known = {name: value for name, value in made.settings.items() if name in given and name not in OWN}
     if known.get("budget") is not None:  # a part of the repeats
         known["repeats"] = made.settings["repeats"]
-    plain = provenance.resolved(AsyncSettings(**{name: given[name] for name in REQUIRED}))
+    plain = provenance.resolved(make(AsyncSettings, **{name: given[name] for name in REQUIRED}))
     for name, value in known.items():
         if given[name] != value and (name in REQUIRED or given[name] != plain[name]):
             raise UserError(f"--{name} {given[name]} contradicts {path}, which is for {value}: leave it out")
-    array = settings.ppl_array_path
+    array = settings.scoring.ppl_array_path
     if array is None and _kind(made) not in ("per_question", "random"):
         array = _array(made, known)
     try:
-        return dataclasses.replace(settings, **known, ppl_array_path=array), made
+        return make(AsyncSettings, **flat(settings) | known | {"ppl_array_path": array}), made
     except ValueError as error:
         raise UserError(f"{path} does not go with the other flags: {error}") from None
 
@@ -55,7 +55,7 @@ def _array(made: Certificate, known: dict[str, Any]) -> Path:
     if made.calibration["path"]:
         return Path(made.calibration["path"])
     own = {name: made.settings[name] for name in ("dataset_name", "sample_size")}
-    return names.calibration_array(AsyncSettings(**known | own), per_question=False)
+    return names.calibration_array(make(AsyncSettings, **known | own), per_question=False)
 
 
 def check(
@@ -66,7 +66,7 @@ def check(
     if array is not None and _kind(made) != "per_question":
         if array.digest != made.calibration["digest"]:
             raise UserError(
-                f"{settings.ppl_array_path} is not the calibration array of {settings.certificate} (digest"
+                f"{settings.scoring.ppl_array_path} is not the calibration array of {settings.rule.certificate} (digest"
                 f" {array.digest}, there {made.calibration['digest']}): name that one with --ppl_array_path"
             )
         known |= set((array.provenance or {}).get("question_ids", ()))
@@ -74,7 +74,7 @@ def check(
     if again:
         more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
         raise UserError(
-            f"{settings.certificate} rests on questions {', '.join(map(str, again[:SHOWN]))}{more} of"
-            f" {settings.dataset_name}, so it promises nothing about them: leave them out"
+            f"{settings.rule.certificate} rests on questions {', '.join(map(str, again[:SHOWN]))}{more} of"
+            f" {settings.data.dataset_name}, so it promises nothing about them: leave them out"
         )
-    say(f"{settings.certificate}: {made.promise}")
+    say(f"{settings.rule.certificate}: {made.promise}")

@@ -1,183 +1,106 @@
 """Evaluation runs: settings in, a folder of samples and a summary out."""
 
-import asyncio
-import logging
-import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ATTS.analysis import metrics
-from ATTS.console import Progress, say
-from ATTS.errors import UserError
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import certified, models, names, questions, rules
-from ATTS.runs.flags import Queued, Sampled
-from ATTS.runs.models import ServedModel, surroundings
+from ATTS.runs.models import ChunkModel
 from ATTS.runs.rules import RejectionRules
-from ATTS.runs.samples import Ended, Loop, Sample, run_samples
+from ATTS.runs.run import Run
+from ATTS.runs.samples import Sample
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
 from ATTS.serving.limits import Limits
-from ATTS.store import provenance
-from ATTS.store.records import OWED, Key, Keys, record
-from ATTS.store.result_folder import ResultStore
-from ATTS.tasks import answering
-from ATTS.tasks.datasets import Question
-from ATTS.tasks.llm import Extractor
+from ATTS.store.records import Key
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Atts:
+    """Makes samples of the loop, with servers that it is connected to."""
+
+    settings: AsyncSettings
+    rules: RejectionRules
+    draft: ChunkModel
+    target: ChunkModel
+    limits: Limits
+
+    def sample(self, key: Key) -> Sample:
+        s, question, rule = self.settings, key.question, self.rules[key]
+        answers, turns = s.answers.reader(), s.samples.turns
+        if s.scoring.compat == "published":
+            first, second = (
+                Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (self.draft, self.target)
+            )
+            told = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
+            return told, published(told, rule, turns)
+        d, t = self.draft.reader(question), self.target.reader(question)
+        chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
+        return chain, atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
+
+
+@asynccontextmanager
+async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIterator[Atts]:
+    """Both servers, asked what they are, with limits on requests. Raises UserError."""
+    draft, target, in_flight = settings.draft, settings.target, settings.limits
+    more = round(settings.scoring.rejection_rate * target.max_tokens)
+    longest = settings.samples.longest(draft.max_tokens + more)
+    if settings.scoring.on_rejection == "resample":
+        longest = settings.text_limit
+    async with new_session(settings.requests.request_timeout) as session:
+        limits = Limits(in_flight.samples, longest)
+        slots, seats = limits.gate(in_flight.draft), limits.gate(in_flight.target)
+        scoring = CapacityLimiter(in_flight.scoring) if in_flight.scoring else None
+        first = await models.draft(session, draft, settings.requests, slots)
+        template = settings.scoring.use_chat_template
+        second = await models.target(session, target, settings.requests, seats, template, scoring)
+        limits.add(first.model, slots, first.memory, adaptive=in_flight.draft == 0)
+        limits.add(second.model, seats, second.memory, adaptive=in_flight.target == 0)
+        yield Atts(settings, decides, first, second, limits)
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises UserError."""
     settings, certificate = certified.applied(settings, per_question)
-    asked = questions.to_evaluate(settings)
+    asked = questions.to_evaluate(settings.data)
     decides = rules.make(settings, per_question, asked)
     if certificate is not None:
         certified.check(settings, certificate, asked, decides.array)
     per_question = per_question or decides.kind == "per_question"
-    folder = settings.output_dir or names.async_results(settings, per_question)
-    more = round(settings.rejection_rate * settings.evalator_max_tokens)
-    longest = settings.longest(settings.small_model_max_tokens + more)
-    if settings.on_rejection == "resample":
-        longest = settings.text_limit
-    async with new_session(settings.request_timeout) as session:
-        limits = Limits(settings.samples_in_flight, longest)
-        slots, seats = limits.gate(settings.small_model_concurrency), limits.gate(settings.eval_model_concurrency)
-        scoring = CapacityLimiter(settings.scoring_concurrency) if settings.scoring_concurrency else None
-        draft = await models.draft(session, settings, settings.draft_url, slots)
-        target = await models.target(session, settings, seats, scoring)
-        limits.add(draft.model, slots, draft.memory, adaptive=settings.small_model_concurrency == 0)
-        limits.add(target.model, seats, target.memory, adaptive=settings.eval_model_concurrency == 0)
+    async with connected(settings, decides) as method:
+        command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]
+        folder, schedule = names.async_results(settings, per_question), settings.limits.schedule
+        run = Run(command, settings, asked, both, method.limits, folder, schedule, decides)
+        return await run.finish(method.sample)
 
-        answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
 
-        def loop(key: Key) -> Sample:
-            question, judge = key.question, decides[key]
-            if settings.compat == "published":
-                first, second = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (draft, target))
-                told = PublishedChain(question.prompt, first, second, settings.use_chat_template, answers)
-                return told, published(told, judge, settings.turns)
-            d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t, score=settings.scoring, token_budget=settings.text_limit)
-            rule = ByScore(judge, settings.policy)
-            return chain, atts(chain, d, t, rule, settings.most_turns, settings.optimistic)
+@dataclass(frozen=True)
+class Alone:
+    """Makes samples of one model alone."""
 
-        command = "ref_async_per_question" if per_question else "ref_async"
-        await run_loop(settings, command, asked, loop, [draft, target], limits, folder, decides)
-    return folder
+    settings: BaselineSettings
+    model: ChunkModel
+
+    def sample(self, key: Key) -> Sample:
+        reader = self.model.reader(key.question)
+        chain = Chain(self.settings.answers.reader(), reader, token_budget=self.settings.samples.token_budget)
+        return chain, alone(chain, reader, self.settings.samples.turns)
 
 
 async def evaluate_alone(settings: BaselineSettings) -> Path:
     """baseline: one model alone. Returns the result folder. Raises UserError."""
-    asked = questions.to_evaluate(settings)
-    folder = settings.output_dir or names.baseline_results(settings)
-    async with new_session(settings.request_timeout) as session:
-        limits = Limits(settings.samples_in_flight, settings.longest(settings.small_model_max_tokens))
-        slots = limits.gate(settings.small_model_concurrency)
-        model = await models.draft(session, settings, settings.draft_url, slots)
-        limits.add(model.model, slots, model.memory, adaptive=settings.small_model_concurrency == 0)
-
-        answers = answering.reader(settings.extract_mode or "regex", settings.answer_after_think)
-
-        def loop(key: Key) -> Sample:
-            reader = model.reader(key.question)
-            chain = Chain(answers, reader, token_budget=settings.token_budget)
-            return chain, alone(chain, reader, settings.turns)
-
-        await run_loop(settings, "baseline", asked, loop, [model], limits, folder)
-    return folder
-
-
-async def run_loop(
-    settings: Sampled,
-    command: str,
-    asked: Sequence[Question],
-    loop: Loop,
-    served: Sequence[ServedModel],
-    limits: Limits,
-    folder: Path,
-    decides: RejectionRules | None = None,
-    whole_questions: bool = False,
-    only_repeat: int | None = None,
-) -> None:
-    """Runs every sample that ``folder`` doesn't hold yet, all in one queue, and sums up the folder.
-
-    ``loop`` makes a sample: its transcript and the work on it. ``whole_questions``: the
-    samples of a question need each other, so all are done again where one is missing. ``only_repeat``:
-    no others than this one of every question. Raises UserError.
-    """
-    for model in served:
-        model.check(asked)
-    async with Extractor() if settings.extract_mode == "llm" else nullcontext() as extractor:
-        array = decides.array if decides else None
-        decisive = provenance.decisive(settings, command=command, calibration=array.digest if array else None)
-        if decides and decides.kind not in ("marginal", "per_question", "random"):
-            decisive["calibration_kind"] = decides.kind
-        digests = {
-            "settings_digest": provenance.digest(decisive),
-            "calibration_digest": array.digest if array else None,
-        }
-        about = {
-            "command": command,
-            "settings": provenance.resolved(settings),
-            "decisive": decisive,
-            "digest": digests["settings_digest"],
-            "calibration": array.provenance if array else None,
-            **surroundings(served),
-        }
-        keys: Sequence[Key] = Keys(asked, settings.repeats)
-        if only_repeat is not None:
-            keys = [key for key in keys if key.repeat == only_repeat]
-        with ResultStore(folder, about, settings.force) as store:
-            done = store.finished(keys)
-            if whole_questions:
-                incomplete = {key.question.index for key in keys if key.index not in done}
-                done = {key.index for key in keys if key.question.index not in incomplete}
-            owed = len(keys) - len(done)
-            waiting: Iterable[Key] = (key for key in keys if key.index not in done)
-            if decides and decides.learns:
-                waiting = decides.resume(folder, list(waiting))
-            if done:
-                say(f"{len(done)} of {len(keys)} samples are already in {folder}")
-            epoch = time.time() - asyncio.get_running_loop().time()
-            with Progress(len(keys), len(done), "sample") as progress:
-
-                async def keep(ended: Ended) -> None:
-                    reason = ended.reason
-                    if extractor and ended.status not in OWED:  # off the sample's clock
-                        try:
-                            ended.chain.answer = await extractor.final_answer(
-                                ended.key.question.problem, ended.chain.text
-                            )
-                        except UserError as error:
-                            reason = f"{error}; the answer is the one found by regex"
-                            log.warning("%s", reason)
-                    limits.ended(ended.chain)
-                    told = record(
-                        ended.key, ended.chain, ended.status, reason, ended.seconds, digests, ended.started_at
-                    )
-                    await store.save({**told, "started_at": epoch + ended.started_at})
-                    progress.add(ended.status.value)
-
-                schedule = settings.schedule if isinstance(settings, Queued) else "queue"
-                async with limits:
-                    await run_samples(waiting, loop, keep, limits.samples, schedule, limits.queue_is_empty)
-            clock = {"wall_seconds": limits.seconds, "samples_in_wall_seconds": owed, "servers": limits.report()}
-            before = store.summary()
-            if not owed and before.get("samples") == len(keys):  # all was done: the clock of that run stands
-                clock = {name: before.get(name) for name in clock}
-            say("grading")
-            summary = {**await asyncio.to_thread(metrics.summarise, folder, keys), **clock}
-            store.save_summary(summary)
-        print(metrics.describe(summary))
-        if summary["owed"]:
-            raise UserError(
-                f"{summary['owed']} of {len(keys)} samples failed at the servers; the others are in {folder}."
-                " The same command tries them again"
-            )
+    s = settings
+    asked = questions.to_evaluate(s.data)
+    async with new_session(s.requests.request_timeout) as session:
+        limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens))
+        slots = limits.gate(s.limits.draft)
+        model = await models.draft(session, s.draft, s.requests, slots)
+        limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
+        run = Run("baseline", s, asked, [model], limits, names.baseline_results(s), s.limits.schedule)
+        return await run.finish(Alone(s, model).sample)

@@ -26,7 +26,6 @@ from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
 from ATTS.store.calibration import COUNTS, Scores
 from ATTS.store.journal import Entry, Journal
-from ATTS.tasks import answering
 from ATTS.tasks.datasets import Question
 
 DRAWS = 8  # first chunks for one score: all 16 scores are found with a chance of 94 % where half of the chunks answer
@@ -50,8 +49,8 @@ class _Drawer:
         unscored: Counter[str] = Counter()
         row = next(place)
         failures = 0
-        draws = DRAWS if self.settings.small_model_temperature > 0 else 1  # greedy, it would write the same again
-        draw = self._as_published if self.settings.compat else self._draw
+        draws = DRAWS if self.settings.draft.temperature > 0 else 1  # greedy, it would write the same again
+        draw = self._as_published if self.settings.scoring.compat else self._draw
         while unscored.total() < draws:
             try:
                 drawn = await draw(self.asked[row])
@@ -73,10 +72,9 @@ class _Drawer:
         """A score, or why there is none. Raises SampleError."""
         s = self.settings
         d, t = self.draft.reader(question), self.target.reader(question)
-        answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
-        chain = Chain(answers, d, t, score=s.scoring)
+        chain = Chain(s.answers.reader(), d, t, score=s.scoring.measure)
         drafted = await chain.extend(d, 0, Stage.DRAFT)
-        if chain.answer is not None and not s.score_answers:
+        if chain.answer is not None and not s.scoring.score_answers:
             return "answered"
         if chain.answer is None and drafted.final:
             return "ended" if drafted.output else "empty"
@@ -87,8 +85,8 @@ class _Drawer:
     async def _as_published(self, question: Question) -> float | str:
         s = self.settings
         draft, target = (Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (self.draft, self.target))
-        answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
-        chain = PublishedChain(question.prompt, draft, target, s.use_chat_template, answers)
+        answers = s.answers.reader()
+        chain = PublishedChain(question.prompt, draft, target, s.scoring.use_chat_template, answers)
         if not await chain.draft(0):
             return "empty"
         await chain.score(0, _undecided)
@@ -99,7 +97,7 @@ class _Drawer:
 
 
 def _unwanted(settings: ConformalSettings) -> str:
-    if settings.score_answers:
+    if settings.scoring.score_answers:
         return "first chunk that ends the text without an answer or is empty"
     return "first chunk that answers, ends the text or is empty"
 
@@ -129,22 +127,22 @@ async def first_chunks(
     Per question: of shape (questions, sample_size); a row with fewer scores ends in NaN. Raises UserError, also if
     there is no score at all.
     """
-    key = settings.scoring.key
-    everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.sample_size)]
+    key = settings.scoring.measure.key
+    everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
     done = {(entry["row"], entry["sample"]) for entry in partial.entries}
     drawer = _Drawer(settings, asked, draft, target)
     with Progress(len(everything), len(done), "score") as progress:
 
         async def work(item: tuple[int, int]) -> None:
             row, sample = item
-            places = _places(row, sample, len(asked), settings.seed, per_question)
+            places = _places(row, sample, len(asked), settings.data.seed, per_question)
             of, score, unscored = await drawer.score(places)
             await partial.add(
                 {"row": row, "sample": sample, "of": of, key: score, **{why: unscored[why] for why in UNSCORED}}
             )
             progress.add("not scored" if score is None else "drawn again" if unscored else "scored")
 
-        await drain([item for item in everything if item not in done], work, 2 * settings.max_concurrent)
+        await drain([item for item in everything if item not in done], work, 2 * settings.limits.each)
     return _summed_up(settings, asked, partial.entries, key, per_question)
 
 
@@ -155,7 +153,7 @@ def _summed_up(
     for entry in sorted(entries, key=lambda entry: (entry["row"], entry["sample"])):
         if entry[key] is not None:
             rows[entry["of"]].append(entry[key])
-    counts, size = [len(row) for row in rows], settings.sample_size
+    counts, size = [len(row) for row in rows], settings.calibration.sample_size
     found, wanted = sum(counts), len(asked) * size
     unscored = {why: sum(entry[why] for entry in entries) for why in UNSCORED}
     told = ", ".join(f"{count} {why}" for why, count in unscored.items() if count)

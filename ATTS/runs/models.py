@@ -15,8 +15,7 @@ from ATTS import __version__, demo
 from ATTS.errors import UserError
 from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
-from ATTS.runs.flags import Common, Run
-from ATTS.runs.settings import AsyncSettings, ConformalSettings
+from ATTS.runs.parts import Draft, Requests, Target
 from ATTS.serving.client import SGLangModel, Slots, inspect, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 from ATTS.tasks.datasets import Question
@@ -95,50 +94,42 @@ def _prompts(party: ChunkModel, question: Question) -> tuple[list[int], list[int
     return writing, party.tokenizer.plain_prompt(question.prompt + "\n")
 
 
-async def draft(session: aiohttp.ClientSession, settings: Common, url: str, limit: Slots) -> ChunkModel:
-    """The model at ``url`` that writes first: with the system message on every turn, so that its prompt stays."""
-    name = settings.small_model_name
-    model = await _model(session, settings, "draft", url, name, limit)
-    tokens, temperature = settings.small_model_max_tokens, settings.small_model_temperature
-    return ChunkModel(model, await _tokenizer(session, model, name), tokens, temperature, system=SYSTEM)
+async def draft(session: aiohttp.ClientSession, part: Draft, requests: Requests, limit: Slots) -> ChunkModel:
+    """The model that writes first: with the system message on every turn, so that its prompt stays."""
+    model, tokenizer = await connect(session, requests, "draft", part.url, part.name, limit)
+    return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, system=SYSTEM)
 
 
 async def target(
     session: aiohttp.ClientSession,
-    settings: ConformalSettings | AsyncSettings,
+    part: Target,
+    requests: Requests,
     limit: Slots,
+    template: bool | None,
     scoring_limit: Slots | None = None,
 ) -> ChunkModel:
-    """The model that scores and, in the loop, continues. ``scoring_limit``: a limit of its own for scoring."""
-    name = settings.eval_model_name
-    model = await _model(session, settings, "target", settings.target_url, name, limit, scoring_limit=scoring_limit)
-    tokens, temperature = settings.evalator_max_tokens, settings.eval_model_temperature
-    if isinstance(settings, ConformalSettings) and settings.turns == 1:
-        tokens = 1  # it scores only
-    tokenizer = await _tokenizer(session, model, name)
-    return ChunkModel(model, tokenizer, tokens, temperature, None, settings.use_chat_template)
+    """The model that scores, behind its chat ``template`` or not (None: it doesn't), and continues.
+    ``scoring_limit``: a limit of its own for scoring."""
+    model, tokenizer = await connect(
+        session, requests, "target", part.url, part.name, limit, scoring_limit=scoring_limit
+    )
+    return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, None, template)
 
 
 async def connect(
-    session: aiohttp.ClientSession, settings: Run, role: str, url: str, name: str, limit: Slots, top_k: int = -1
-) -> tuple[SGLangModel, ModelTokenizer]:
-    """A model and its tokenizer, for methods that don't write chunks. Raises UserError."""
-    model = await _model(session, settings, role, url, name, limit, top_k)
-    return model, await _tokenizer(session, model, name)
-
-
-async def _model(
     session: aiohttp.ClientSession,
-    settings: Run,
+    requests: Requests,
     role: str,
     url: str,
     name: str,
     limit: Slots,
     top_k: int = -1,
     scoring_limit: Slots | None = None,
-) -> SGLangModel:
+) -> tuple[SGLangModel, ModelTokenizer]:
+    """A model and its tokenizer. Raises UserError."""
     info = await inspect(session, url, role, name)
-    return SGLangModel(session, url, role, info, limit, settings.max_retries, settings.top_p, top_k, scoring_limit)
+    model = SGLangModel(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit)
+    return model, await _tokenizer(session, model, name)
 
 
 def _source(model: SGLangModel, name: str) -> str:

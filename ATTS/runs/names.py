@@ -29,13 +29,16 @@ def dataset(name: str) -> str:
 
 def calibration_array(settings: ConformalSettings | AsyncSettings, per_question: bool) -> Path:
     """evaluation/ppls_<data set>_<target>_<draft>_s<samples>_t<tokens>_temp<temperature><mode>.npy"""
+    if isinstance(settings, ConformalSettings):
+        size, turns = settings.calibration.sample_size, settings.calibration.turns > 1
+    else:
+        size, turns = settings.rule.sample_size, settings.rule.calibration == "per_turn"
     name = (
-        f"ppls_{dataset(settings.dataset_name)}_{short(settings.eval_model_name)}_{short(settings.small_model_name)}"
-        f"_s{settings.sample_size}_t{settings.small_model_max_tokens}_temp{settings.small_model_temperature:g}"
+        f"ppls_{dataset(settings.data.dataset_name)}_{short(settings.target.name)}_{short(settings.draft.name)}"
+        f"_s{size}_t{settings.draft.max_tokens}_temp{settings.draft.temperature:g}"
     )
-    turns = settings.turns > 1 if isinstance(settings, ConformalSettings) else settings.calibration == "per_turn"
     # First chunks don't depend on what a rejection does.
-    answers = "_answers" if settings.score_answers else ""
+    answers = "_answers" if settings.scoring.score_answers else ""
     kind = ("_per_turn" if turns else "") + _score(settings) + (_replacing(settings) if turns else answers)
     return Path("evaluation") / f"{name}{_mode(settings, per_question)}{kind}.npy"
 
@@ -43,42 +46,44 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
 def async_results(settings: AsyncSettings, per_question: bool) -> Path:
     s = settings
     name = (
-        f"{short(s.small_model_name)}_{short(s.eval_model_name)}_{dataset(s.dataset_name)}"
-        f"_sm{s.small_model_max_tokens}_em{s.evalator_max_tokens}_t{s.turns}_smt{s.small_model_temperature:g}"
-        f"_sct{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
-        f"_smc{s.small_model_concurrency}_emc{s.eval_model_concurrency}"
+        f"{short(s.draft.name)}_{short(s.target.name)}_{dataset(s.data.dataset_name)}"
+        f"_sm{s.draft.max_tokens}_em{s.target.max_tokens}_t{s.samples.turns}_smt{s.draft.temperature:g}"
+        f"_sct{s.draft.temperature:g}_emt{s.target.temperature:g}"
+        f"_smc{s.limits.draft}_emc{s.limits.target}"
     )
-    variant = ("_random" if s.takeover == "random" else "") + (f"_{s.compat}" if s.compat else "")
-    if s.calibration not in (None, "marginal", "per_question"):
-        variant += f"_{s.calibration}"
+    variant = ("_random" if s.rule.takeover == "random" else "") + (f"_{s.scoring.compat}" if s.scoring.compat else "")
+    if s.rule.calibration not in (None, "marginal", "per_question"):
+        variant += f"_{s.rule.calibration}"
     return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}"
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
     s = settings
     name = (
-        f"{short(s.small_model_name)}_{dataset(s.dataset_name)}_sm{s.small_model_max_tokens}_t{s.turns}"
-        f"_smt{s.small_model_temperature:g}_smc{s.small_model_concurrency}"
+        f"{short(s.draft.name)}_{dataset(s.data.dataset_name)}_sm{s.draft.max_tokens}_t{s.samples.turns}"
+        f"_smt{s.draft.temperature:g}_smc{s.limits.draft}"
     )
     return Path("results") / name
 
 
 def _score(settings: ConformalSettings | AsyncSettings) -> str:
     """Nothing for the published score."""
-    return "" if settings.score == "mean" else f"_{settings.score}{settings.score_window or ''}"
+    scoring = settings.scoring
+    return "" if scoring.score == "mean" else f"_{scoring.score}{scoring.score_window or ''}"
 
 
 def _replacing(settings: ConformalSettings | AsyncSettings) -> str:
     """Nothing for the published take-over."""
-    if settings.on_rejection == "continue":
+    scoring = settings.scoring
+    if scoring.on_rejection == "continue":
         return ""
-    attempts = "" if settings.draft_attempts == 1 else f"_a{settings.draft_attempts}"
-    return "_resample" + attempts + ("" if settings.score_answers else "_unscored_answers")
+    attempts = "" if scoring.draft_attempts == 1 else f"_a{scoring.draft_attempts}"
+    return "_resample" + attempts + ("" if scoring.score_answers else "_unscored_answers")
 
 
 def _mode(settings: ConformalSettings | AsyncSettings, per_question: bool) -> str:
     """As published: _ct0 or _ct1 for one calibration set, _per_question for one a question (there
     without a template; with it this project adds _ct1)."""
     if per_question:
-        return "_ct1_per_question" if settings.use_chat_template else "_per_question"
-    return f"_ct{settings.use_chat_template:d}"
+        return "_ct1_per_question" if settings.scoring.use_chat_template else "_per_question"
+    return f"_ct{settings.scoring.use_chat_template:d}"

@@ -16,6 +16,7 @@ import numpy as np
 from ATTS.analysis.tables import percent
 from ATTS.console import say
 from ATTS.errors import UserError
+from ATTS.flags import flat
 from ATTS.method.conformal import GAMMA, CalibrationSet, Coin, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.bound import Bound, QuestionBudget
 from ATTS.method.conformal.decision import Draws
@@ -108,35 +109,34 @@ def decisions(found: Iterator[Record], owed: set[int]) -> Iterator[Record]:
 
 def kind_of(settings: AsyncSettings, per_question: bool) -> str:
     """The kind of calibration that a front door and its flags amount to. Raises UserError if they contradict."""
-    if per_question and settings.calibration not in (None, "per_question"):
-        raise UserError(
-            f"ref_async_per_question calibrates per question; --calibration {settings.calibration} is for ref_async"
-        )
-    if settings.takeover == "random":
+    named = settings.rule.calibration
+    if per_question and named not in (None, "per_question"):
+        raise UserError(f"ref_async_per_question calibrates per question; --calibration {named} is for ref_async")
+    if settings.rule.takeover == "random":
         return "random"
-    return "per_question" if per_question else settings.calibration or "marginal"
+    return "per_question" if per_question else named or "marginal"
 
 
 def make(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> RejectionRules:
     """Raises UserError if the array was made for something else or can't support the rejection rate."""
     made = _unbounded(settings, per_question, asked)
-    if settings.budget_kind == "bound":
-        assert settings.budget is not None
-        made.budget = settings.budget
+    if settings.rule.budget_kind == "bound":
+        assert settings.rule.budget is not None
+        made.budget = settings.rule.budget
     return made
 
 
 def _unbounded(settings: AsyncSettings, per_question: bool, asked: Sequence[Question]) -> RejectionRules:
     """Raises UserError if the array was made for something else or can't support the rejection rate."""
     kind = kind_of(settings, per_question)
-    rate = settings.rejection_rate
+    rate, seed = settings.scoring.rejection_rate, settings.data.seed
     if kind == "random":
-        if settings.ppl_array_path is not None:
-            say(f"--takeover random needs no calibration: {settings.ppl_array_path} is not read")
-        return RejectionRules(kind, None, lambda key: Coin(rate, f"{settings.seed}-{key.question.index}-{key.repeat}"))
+        if settings.scoring.ppl_array_path is not None:
+            say(f"--takeover random needs no calibration: {settings.scoring.ppl_array_path} is not read")
+        return RejectionRules(kind, None, lambda key: Coin(rate, f"{seed}-{key.question.index}-{key.repeat}"))
     array = path = None
-    if kind != "online" and not (kind == "adaptive" and settings.ppl_array_path is None):
-        path = settings.ppl_array_path or names.calibration_array(settings, kind == "per_question")
+    if kind != "online" and not (kind == "adaptive" and settings.scoring.ppl_array_path is None):
+        path = settings.scoring.ppl_array_path or names.calibration_array(settings, kind == "per_question")
         if kind == "adaptive":
             array = calibration.load(path, None)
         else:
@@ -153,14 +153,14 @@ def _unbounded(settings: AsyncSettings, per_question: bool, asked: Sequence[Ques
 
 
 def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None) -> RejectionRules:
-    gamma = GAMMA if settings.gamma is None else settings.gamma
-    by_turn = kind == "online"
-    online = Online(settings.rejection_rate, settings.seed, settings.bank_window or 0, gamma, by_turn)
+    gamma = GAMMA if settings.rule.gamma is None else settings.rule.gamma
+    by_turn, rate = kind == "online", settings.scoring.rejection_rate
+    online = Online(rate, settings.data.seed, settings.rule.bank_window or 0, gamma, by_turn)
     if array is not None:
         online.start(array.scores, array.turns)
     held = sum(online.sizes.values())
     say(f"one memory bank a turn; they start with {held} scores" + ("" if held else ": cold"))
-    asked, where = percent(settings.rejection_rate), " at a turn" if by_turn else ""
+    asked, where = percent(rate), " at a turn" if by_turn else ""
     if not gamma:
         say(
             f"warning: at --gamma 0 the level stays at {asked} and more is rejected, since rejected samples reach a"
@@ -179,8 +179,8 @@ def _learning(settings: AsyncSettings, kind: str, array: CalibrationArray | None
 def _fixed(
     settings: AsyncSettings, kind: str, array: CalibrationArray, path: Path, asked: Sequence[Question]
 ) -> RejectionRules:
-    rate, form = settings.rejection_rate, settings.p_value or "published"
-    draws = Draws(settings.seed) if form == "smoothed" else None
+    rate, form = settings.scoring.rejection_rate, settings.rule.p_value or "published"
+    draws = Draws(settings.data.seed) if form == "smoothed" else None
     rule: RejectionRule
     if kind == "per_turn":
         rule = per_turn = PerTurn(array.by_turn, rate, form, draws, array.questions_by_turn)
@@ -202,7 +202,7 @@ def _by_question(
     draws: Draws | None,
 ) -> RejectionRules:
     """Sets of a question's own scores, or of its group's."""
-    rate, form = settings.rejection_rate, settings.p_value or "published"
+    rate, form = settings.scoring.rejection_rate, settings.rule.p_value or "published"
     if kind == "per_question":
         rows = rows_of(array, path, asked)
         own = {index: CalibrationSet(array.of_row(row), rate, form, draws) for index, row in rows.items()}
@@ -247,18 +247,18 @@ def _check_provenance(settings: AsyncSettings, array: CalibrationArray, path: Pa
     problems = []
     if array.provenance is None:
         say(f"{path} has no {calibration.provenance_path(path).name} beside it: what it was made for can't be checked")
-        if array.score.name != settings.score:
-            problems.append(f"score: it tells none, so it is taken for {array.score.name!r}, now {settings.score!r}")
+        if array.score.name != (now := settings.scoring.score):
+            problems.append(f"score: it tells none, so it is taken for {array.score.name!r}, now {now!r}")
     else:
         wanted = purpose(settings, array.turns is not None)
-        if settings.certificate is not None:  # which names its array by content, and is for other questions
+        if settings.rule.certificate is not None:  # which names its array by content, and is for other questions
             wanted = {name: value for name, value in wanted.items() if name not in OF_QUESTIONS}
         problems = calibration.differences(array.provenance, wanted)
-    if array.provenance is not None and settings.calibration_split and array.scores.ndim == 1:
+    if array.provenance is not None and settings.data.calibration_split and array.scores.ndim == 1:
         shared = set(array.provenance["question_ids"]) & {question.id for question in asked}
         if shared:
             problems.append(f"{len(shared)} of the evaluated questions were calibrated on (another --seed?)")
-    if problems and not settings.force:
+    if problems and not settings.output.force:
         raise UserError(
             f"{path} was made for something else:\n  " + "\n  ".join(problems) + "\nmake one for these settings with"
             " python -m ATTS.ref_conformal, name another with --ppl_array_path, or accept it with --force"
@@ -296,6 +296,7 @@ PURPOSE_OF_TURNS = (
 
 def purpose(settings: ConformalSettings | AsyncSettings, turns: bool = False) -> dict[str, Any]:
     """Those settings by name. A model that reads answers (llm) does so when a chain is over: it changes no score."""
-    found = {name: getattr(settings, name) for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
-    found |= datasets.content(settings.dataset_name)
+    values = flat(settings)
+    found = {name: values[name] for name in (*PURPOSE, *(PURPOSE_OF_TURNS if turns else ()))}
+    found |= datasets.content(settings.data.dataset_name)
     return found | {"extract_mode": "published" if found["extract_mode"] == "published" else "regex"}

@@ -1,133 +1,87 @@
 """Settings of calibration, of the loop, and of one model alone."""
 
-import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from ATTS.console import require
+from tyro.conf import arg
+
+from ATTS.flags import Incidental, Part, Positive, Share, require, settle
 from ATTS.method.conformal import forms
-from ATTS.method.score import WINDOW, Score, ScoreName, scoring
-from ATTS.method.take_over import OnRejection, RejectionPolicy
-from ATTS.runs.flags import PUBLISHED_TARGET_LIMIT, Answering, Common, Continued, Queued, url
-
-RATE = 0.4
+from ATTS.runs import parts
+from ATTS.runs.parts import RATE
+from ATTS.tasks.answering import ExtractMode
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pair(Continued, Common, Answering):
+class PairAnswers(parts.Answers):
+    """How answers are read."""
+
+    extract_mode: ExtractMode | None = None  # type: ignore[assignment]  # None until --compat is known
+    """How answers are read: by regex with balanced braces (the default), up to the first closing brace
+    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
+    OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+
+
+class _Pair(Part):
     """What calibration and the loop share."""
 
-    use_chat_template: bool = False
-    """Score a chunk behind the target's chat template (_ct1) rather than behind the raw question (_ct0)."""
-
-    ppl_array_path: Path | None = None
-    """The calibration array; default: evaluation/ppls_... by the naming scheme."""
-
-    score: ScoreName = "mean"
-    """What a chunk's log-probabilities under the target amount to: perplexity, exp(-mean) (mean, as in the
-    published code); the negative log-likelihood, -sum (sum, as in the paper), which grows with the chunk's length;
-    the largest mean of -log p over --score_window tokens in a row (worst_window) or of one (worst_token); or the
-    mean of the three largest differences to the log-probability of the target's own choice (regret)."""
-
-    score_window: int | None = None
-    """--score worst_window: tokens in a row; default 5."""
-
-    on_rejection: OnRejection = "continue"
-    """What becomes of a rejected chunk: the target continues behind it (as in the paper), or writes in its place
-    (resample). In calibration it matters with --turns only, but for --score_answers."""
-
-    score_answers: bool | None = None
-    """Score a chunk that holds an answer, too, before it ends the sample, so that it can be rejected; default:
-    with --on_rejection resample. An array holds scores of such chunks or doesn't."""
-
-    draft_attempts: int = 1
-    """--on_rejection resample: the target writes in the place of a chunk after so many drafts of it were rejected."""
-
-    compat: Literal["published"] | None = None
-    """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
-    --extract_mode published unless another is given, and in a run --schedule question. An array for such a run
-    is made with it, too: it has chunks that answer, which only such a run scores."""
-
-    rejection_rate: float = RATE
-    """Share of chunks to hand to the target, 0 (none) to 1 (all that are scored): it takes over iff the percentile
-    reaches 1 - rate. In calibration it matters with --turns only."""
+    draft: parts.Draft
+    target: parts.Target
+    data: parts.Data
+    scoring: parts.Scoring = parts.Scoring()
+    answers: PairAnswers = PairAnswers()
+    requests: parts.Requests = parts.Requests()
 
     def __post_init__(self) -> None:
-        if self.compat == "published" and self.extract_mode is None:
-            object.__setattr__(self, "extract_mode", "published")
-        super().__post_init__()
-        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie between 0 and 1")
-        if self.compat == "published":
-            require(self.score == "mean", "--compat published scores by --score mean")
-            require(self.top_p == 1, "--compat published sends no top_p: --top_p must be 1")
-            require(self.on_rejection == "continue", "--compat published continues behind a rejected chunk")
-        self._check_score()
-        self._check_rejections()
-
-    def _check_score(self) -> None:
-        window = self.score == "worst_window"
-        require(window or self.score_window is None, "--score_window is for --score worst_window")
-        require(self.score_window is None or self.score_window >= 1, "--score_window must be at least 1")
-        if window and self.score_window is None:
-            object.__setattr__(self, "score_window", WINDOW)
-
-    @property
-    def scoring(self) -> Score:
-        return scoring(self.score, self.score_window)
-
-    def _check_rejections(self) -> None:
-        resample = self.on_rejection == "resample"
-        if self.score_answers is None:
-            object.__setattr__(self, "score_answers", resample)
+        parts.apart(self.draft, self.target)
+        mode = self.answers.extract_mode or ("published" if self.scoring.compat else "regex")
+        settle(self, answers=replace(self.answers, extract_mode=mode), scoring=self.scoring.settled())
         require(
-            resample or not self.score_answers,
-            "--score_answers is for --on_rejection resample: behind an answer that stays, nothing can be mended",
+            self.scoring.compat is None or self.requests.top_p == 1,
+            "--compat published sends no top_p: --top_p must be 1",
         )
-        require(self.draft_attempts >= 1, "--draft_attempts must be at least 1")
-        require(resample or self.draft_attempts == 1, "--draft_attempts above 1 is for --on_rejection resample")
-
-    @property
-    def policy(self) -> RejectionPolicy:
-        return RejectionPolicy(self.on_rejection, self.draft_attempts, bool(self.score_answers))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConformalSettings(_Pair):
-    """Flags of ref_conformal and ref_conformal_per_question."""
+class Calibration(Part):
+    """How much is scored to calibrate with."""
 
-    sample_size: int = 16
+    sample_size: Positive[int] = 16
     """Samples of every question: so many first chunks are scored, or chains followed with --turns. In the place of
     a first chunk that a run would not score, because it answers or its author ended it, another is drawn."""
 
-    max_concurrent: int = 16
-    """Most requests in flight at each server."""
-
-    turns: int = 1
+    turns: Positive[int] = 1
     """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
     --calibration per_turn; --rejection_rate, --evalator_max_tokens and --eval_model_temperature are then
     those of the run that it is for."""
 
+
+class CalibrationLimits(Part):
+    """How much is in flight."""
+
+    each: Annotated[Positive[Incidental[int]], arg(name="max_concurrent")] = 16
+    """Most requests in flight at each server."""
+
+
+class ConformalSettings(_Pair):
+    """Flags of ref_conformal and ref_conformal_per_question."""
+
+    calibration: Calibration = Calibration()
+    limits: CalibrationLimits = CalibrationLimits()
+    output: parts.Output = parts.Output()
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.sample_size >= 1, "--sample_size must be at least 1: there is nothing to calibrate with")
-        require(self.max_concurrent >= 1, "--max_concurrent must be at least 1")
-        require(self.turns >= 1, "--turns must be at least 1")
-        require(self.compat is None or self.turns == 1, "--compat published calibrates first chunks: --turns must be 1")
+        first_chunks = self.scoring.compat is None or self.calibration.turns == 1
+        require(first_chunks, "--compat published calibrates first chunks: --turns must be 1")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AsyncSettings(_Pair, Queued):
-    """Flags of ref_async and ref_async_per_question."""
+class Rule(Part):
+    """What decides that the target takes over."""
 
-    sample_size: int = 16
+    sample_size: Positive[int] = 16
     """Calibration samples a question; only names the default calibration array."""
 
-    eval_model_concurrency: int = 0
-    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
-    question and --compat published: 4, as published)."""
-
-    certificate: Path | None = None
+    certificate: Incidental[Path | None] = None
     """A certificate (python -m ATTS.certify): the run has its settings and calibration array, and other questions than
     it rests on."""
 
@@ -155,71 +109,81 @@ class AsyncSettings(_Pair, Queued):
     p-value that rejects at most the rate (bounded); or one that rejects exactly it, by a draw between
     neighbouring ranks (smoothed, which online and adaptive always use)."""
 
-    bank_window: int | None = None
+    bank_window: Positive[int | None] = None
     """online, adaptive: compare with the newest so many scores of the turn; default: all."""
 
-    gamma: float | None = None
+    gamma: Share[float | None] = None
     """online, adaptive: how far a level moves after a decision; default 1/19, which holds the rate within 0.05
     over every 400 decisions of that level, whatever the scores do: (1 + gamma) / (gamma 400). With online, 0
     leaves the level at the rate: the paper's memory bank alone."""
 
-    scoring_concurrency: int = 0
-    """A limit of its own for scoring requests, apart from --eval_model_concurrency; 0 = none, that counts both."""
-
-    optimistic: bool = False
-    """Let the draft write on while its last chunk is scored. Same results, sooner; what it wrote behind a
-    chunk that is then rejected was for nothing, so it pays where the draft server has room to spare."""
-
     def __post_init__(self) -> None:
-        if self.compat == "published":
-            object.__setattr__(self, "schedule", "question")
-        if self.budget is not None:
-            require(
-                0 < self.budget < self.repeats,
-                f"--budget must lie between 0 and --repeats ({self.repeats}), both excluded: it is a part of them",
-            )
-            rate = forms.rate_of_budget(self.budget, self.repeats)
-            require(
-                self.rejection_rate in (RATE, rate),
-                f"--budget sets the rejection rate ({rate:g}): leave --rejection_rate out",
-            )
-            object.__setattr__(self, "rejection_rate", rate)
         super().__post_init__()
-        require(self.sample_size >= 1, "--sample_size must be at least 1")
-        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative (0 = adaptive)")
-        require(self.scoring_concurrency >= 0, "--scoring_concurrency must not be negative (0 = no limit of its own)")
-        require(not (self.optimistic and self.compat), "--optimistic is not part of --compat published")
-        require(not (self.token_budget and self.compat), "--token_budget is not part of --compat published")
-        if self.schedule == "question":
-            self._fix(eval_model_concurrency=PUBLISHED_TARGET_LIMIT)
         learns = self.calibration in ("online", "adaptive")
-        require(self.budget_kind is None or self.budget is not None, "--budget_kind is for --budget")
-        bound = self.budget_kind == "bound"
+        require(self.budget_kind is None or self.granted is not None, "--budget_kind is for --budget")
         require(
-            not (bound and self.calibration == "adaptive"),
+            not (self.budget_kind == "bound" and self.calibration == "adaptive"),
             "--budget_kind bound contradicts --calibration adaptive, whose level would make up for it",
         )
-        require(not (bound and self.compat), "--budget_kind bound is not part of --compat published")
-        fixed = self.calibration in (None, "marginal", "per_question")
-        require(self.bank_window is None or self.bank_window >= 1, "--bank_window must be at least 1")
         require(learns or self.bank_window is None, "--bank_window is for --calibration online and adaptive")
-        require(self.gamma is None or 0 <= self.gamma <= 1, "--gamma must lie in [0, 1]")
         require(learns or self.gamma is None, "--gamma is for --calibration online and adaptive")
         require(self.gamma != 0 or self.calibration == "online", "--gamma 0 is for --calibration online")
         require(not learns or self.p_value in (None, "smoothed"), f"--calibration {self.calibration} smooths p-values")
-        require(
-            self.compat is None or (fixed and self.p_value in (None, "published")),
-            "--compat published decides as published",
-        )
         without = self.calibration is None and self.p_value is None
         require(self.takeover == "score" or without, "--takeover random decides without --calibration and --p_value")
+
+    @property
+    def granted(self) -> int | None:
+        """The budget, whatever its flag is called."""
+        return self.budget
+
+    @property
+    def as_published(self) -> bool:
+        """Whether a score's rank among those of one array decides."""
+        return self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
+
+
+class AsyncSettings(_Pair, parts.RunSettings):
+    """Flags of ref_async and ref_async_per_question."""
+
+    rule: Rule = Rule()
+    samples: parts.Chains = parts.Chains()
+    limits: parts.LoopLimits = parts.LoopLimits()
+
+    def __post_init__(self) -> None:
+        if self.scoring.compat:
+            self._check_published()
+            settle(self, limits=replace(self.limits, schedule="question"))
+        super().__post_init__()
+        if self.rule.budget is not None:
+            self._set_rate(self.rule.budget)
         require(
-            self.calibration != "online" or self.ppl_array_path is None,
+            self.rule.calibration != "online" or self.scoring.ppl_array_path is None,
             "--calibration online starts without scores: leave --ppl_array_path out, or use --calibration adaptive,"
             " which starts from an array",
         )
+
+    def _set_rate(self, budget: int) -> None:
+        repeats = self.samples.repeats
         require(
-            self.compat is None or self.scoring_concurrency == 0,
+            0 < budget < repeats,
+            f"--budget must lie between 0 and --repeats ({repeats}), both excluded: it is a part of them",
+        )
+        rate = forms.rate_of_budget(budget, repeats)
+        require(
+            self.scoring.rejection_rate in (RATE, rate),
+            f"--budget sets the rejection rate ({rate:g}): leave --rejection_rate out",
+        )
+        settle(self, scoring=replace(self.scoring, rejection_rate=rate))
+
+    def _check_published(self) -> None:
+        no = "is not part of --compat published"
+        require(not self.limits.optimistic, f"--optimistic {no}")
+        require(not self.samples.token_budget, f"--token_budget {no}")
+        require(self.rule.budget_kind != "bound", f"--budget_kind bound {no}")
+        require(self.rule.as_published, "--compat published decides as published")
+        require(
+            self.limits.scoring == 0,
             "--compat published has one limit for the target server: --scoring_concurrency must be 0",
         )
 
@@ -232,30 +196,20 @@ class AsyncSettings(_Pair, Queued):
         it. There the text is limited instead, to what --turns turns may bring with ``continue``. What is discarded
         doesn't count.
         """
-        if self.on_rejection == "continue":
-            return self.token_budget
-        return min(
-            self.turns * (self.small_model_max_tokens + self.evalator_max_tokens), self.token_budget or sys.maxsize
-        )
+        if self.scoring.on_rejection == "continue":
+            return self.samples.token_budget
+        return self.samples.longest(self.draft.max_tokens + self.target.max_tokens)
 
     @property
     def most_turns(self) -> int:
         """Turns of the loop: where the text is limited instead, so many that they don't matter, since each turn
         but the last leaves a token at least."""
-        return self.turns if self.on_rejection == "continue" else self.text_limit
+        return self.samples.turns if self.scoring.on_rejection == "continue" else self.text_limit
 
 
-@dataclass(frozen=True, kw_only=True)
-class BaselineSettings(Queued):
+class BaselineSettings(parts.RunSettings):
     """Flags of baseline: one model alone, draft or target; --small_model_... name it whichever it is."""
 
-    sglang_port: int = 40000
-    """Port of the server on this machine."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.draft_url  # raises if it is none
-
-    @property
-    def draft_url(self) -> str:
-        return url("--small_model_url", self.small_model_url, "--sglang_port", self.sglang_port)
+    draft: parts.Alone
+    samples: parts.Chains = parts.Chains()
+    limits: parts.QueueLimits = parts.QueueLimits()

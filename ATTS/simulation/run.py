@@ -6,10 +6,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tyro.conf import Suppress
+
 from ATTS.analysis.timing import covered
 from ATTS.emulator.engine import Engine
 from ATTS.emulator.timing import Timing
 from ATTS.errors import ExitStatus
+from ATTS.flags import Part, Positive, Share
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import Decision
@@ -29,22 +32,42 @@ FindAnswer = Callable[[str, bool], str | None]
 NOTHING = 1e-6  # seconds that are rounding
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workload:
+class Workload(Part):
     """Chains to be drawn: how long they are and what their chunks score. Lengths are geometric, cut at
     the limits; a chunk holds the answer with a probability that depends on the question."""
 
-    questions: int
-    samples: int
-    turns: int
-    draft_tokens: int = 500  # most of a chunk
-    target_tokens: int = 500
-    prompt_tokens: int = 150
-    rejection_rate: float = 0.4
+    questions: Positive[int]
+    """Questions."""
+
+    samples: Positive[int]
+    """Samples of every question."""
+
+    turns: Positive[int]
+    """Most turns of a sample."""
+
+    draft_tokens: Positive[int] = 500
+    """Most tokens of a draft chunk."""
+
+    target_tokens: Positive[int] = 500
+    """Most tokens of a target chunk."""
+
+    prompt_tokens: Positive[int] = 150
+    """Tokens of a question."""
+
+    rejection_rate: Share[float] = 0.4
+    """Share of chunks that the target continues."""
+
     on_rejection: OnRejection = "continue"
-    answers: float = 0.3  # chance of a chunk to end its chain, on the average
-    full: float = 0.75  # share of chunks that are cut at the limit; the others are of any length below
+    """What becomes of a rejected chunk: the target continues behind it, or writes in its place (resample). The
+    texts are the same, so a chain has more turns with resample."""
+
+    answers: Share[float] = 0.3
+    """Mean chance of a turn to end its chain; 0 = every chain takes all turns."""
+
+    full: Suppress[float] = 0.75  # share of chunks that are cut at the limit; the others are of any length below
+
     seed: int = 0
+    """Draws the chains."""
 
     def script(self, by_target_alone: bool = False) -> tuple[Script, list[Chunk]]:
         """All samples, and the questions. What is decided about a chunk is fixed beforehand.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,13 @@ from matplotlib import pyplot as plt
 
 from ATTS.analysis.tables import markdown, percent
 from ATTS.analysis.timeline import LABELS
-from ATTS.console import require, say
-from ATTS.method.take_over import OnRejection
+from ATTS.console import say
+from ATTS.flags import NotNegative, Part
 from ATTS.simulation.roofline import MODELS, Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 
 
-@dataclass(frozen=True, kw_only=True)
-class SimulateSettings:
+class SimulateSettings(Part):
     """Flags of simulate."""
 
     draft: str = "8B:A100"
@@ -27,74 +26,22 @@ class SimulateSettings:
     target: str = "32B:A100x2"
     """Target, likewise."""
 
-    questions: int = 100
-    """Questions."""
+    work: Workload = Workload(questions=100, samples=16, turns=15, answers=0.35)
 
-    samples: int = 16
-    """Samples of every question."""
-
-    turns: int = 15
-    """Most turns of a sample."""
-
-    draft_tokens: int = 500
-    """Most tokens of a draft chunk."""
-
-    target_tokens: int = 500
-    """Most tokens of a target chunk."""
-
-    prompt_tokens: int = 150
-    """Tokens of a question."""
-
-    rejection_rate: float = 0.4
-    """Share of chunks that the target continues."""
-
-    on_rejection: OnRejection = "continue"
-    """What becomes of a rejected chunk: the target continues behind it, or writes in its place (resample). The
-    texts are the same, so a chain has more turns with resample."""
-
-    answers: float = 0.35
-    """Mean chance of a turn to end its chain; 0 = every chain takes all turns."""
-
-    small_model_concurrency: int = 0
+    small_model_concurrency: NotNegative[int] = 0
     """Most requests in flight at the draft; 0 = adaptive."""
 
-    eval_model_concurrency: int = 0
+    eval_model_concurrency: NotNegative[int] = 0
     """Most requests in flight at the target; 0 = adaptive."""
 
     optimistic: bool = False
     """Let the draft write on while its last chunk is scored."""
-
-    seed: int = 0
-    """Draws the chains."""
 
     pictures: Path | None = None
     """Folder for the curves over questions, samples and turns (minutes), instead of one run in numbers."""
 
     json: bool = False
     """Print JSON."""
-
-    def __post_init__(self) -> None:
-        for name in ("questions", "samples", "turns", "draft_tokens", "target_tokens", "prompt_tokens"):
-            require(getattr(self, name) >= 1, f"--{name} must be at least 1")
-        require(0 <= self.rejection_rate <= 1, "--rejection_rate must lie in [0, 1]")
-        require(0 <= self.answers <= 1, "--answers must lie in [0, 1]")
-        require(self.small_model_concurrency >= 0, "--small_model_concurrency must not be negative")
-        require(self.eval_model_concurrency >= 0, "--eval_model_concurrency must not be negative")
-
-    @property
-    def workload(self) -> Workload:
-        return Workload(
-            questions=self.questions,
-            samples=self.samples,
-            turns=self.turns,
-            draft_tokens=self.draft_tokens,
-            target_tokens=self.target_tokens,
-            prompt_tokens=self.prompt_tokens,
-            rejection_rate=self.rejection_rate,
-            on_rejection=self.on_rejection,
-            answers=self.answers,
-            seed=self.seed,
-        )
 
 
 async def answer(settings: SimulateSettings) -> str:
@@ -112,7 +59,7 @@ def _answer(settings: SimulateSettings, draft: Deployment, target: Deployment) -
         if not settings.json:
             return tables(drawn)
         return json.dumps(drawn)
-    work = settings.workload
+    work = settings.work
     runs = compare(work, draft, target, settings)
     for role, pair in {"draft": (doubled(draft), target), "target": (draft, doubled(target))}.items():
         runs[f"twice the GPUs for the {role}"] = run(work, *pair, own(settings))

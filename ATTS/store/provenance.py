@@ -1,60 +1,27 @@
 """What a run folder and a calibration array say about how they were made."""
 
-import dataclasses
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-# Settings that say where, how fast or how far, not what: results made with others of these belong together.
-INCIDENTAL = frozenset(
-    {
-        "small_model_port",
-        "eval_model_port",
-        "sglang_port",
-        "small_model_url",
-        "eval_model_url",
-        "small_model_concurrency",
-        "eval_model_concurrency",
-        "scoring_concurrency",
-        "samples_in_flight",
-        "schedule",
-        "optimistic",
-        "max_concurrent",
-        "max_problems",
-        "data_dir",
-        "max_retries",
-        "request_timeout",
-        "force",
-        "ppl_array_path",
-        "certificate",
-        "output_dir",
-        "problem_id",
-        "repeat_id",
-        "start",
-        "end",
-    }
-)
-
+from ATTS.flags import Part, flags, flat
 
 # What result folders and arrays of versions without these settings were made with.
 UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
 
 
-def resolved(settings: "DataclassInstance") -> dict[str, Any]:
-    """All settings, as JSON values."""
-    values = dataclasses.asdict(settings)
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+def resolved(settings: Part) -> dict[str, Any]:
+    """All settings by the names of their flags, as JSON values."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in flat(settings).items()}
 
 
-def decisive(settings: "DataclassInstance", **more: object) -> dict[str, Any]:
+def decisive(settings: Part, **more: object) -> dict[str, Any]:
     """The settings that decide what results mean, and ``more`` that does."""
-    chosen = {name: value for name, value in resolved(settings).items() if name not in INCIDENTAL}
+    incidental = {flag.name for flag in flags(type(settings)) if flag.incidental}
+    chosen = {name: value for name, value in resolved(settings).items() if name not in incidental}
     return {**chosen, **more}
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import solutions
 
 from ATTS.analysis.tables import percent
+from ATTS.flags import make
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
@@ -56,7 +57,8 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
     result: dict[str, Any] = {"problems": args.problems, "seed": args.seed, "use_chat_template": args.use_chat_template}
     for role, port in (("draft", args.small_model_port), ("target", args.eval_model_port)):
-        alone = BaselineSettings(
+        alone = make(
+            BaselineSettings,
             **common,
             small_model_name=f"demo-{role}",
             sglang_port=port,
@@ -85,7 +87,7 @@ async def chunk_length(
         "small_model_max_tokens": length,
         "ppl_array_path": array,
     }
-    await calibrate(ConformalSettings(**calibration), per_question=False)
+    await calibrate(make(ConformalSettings, **calibration), per_question=False)
     loop = {
         **pair,
         "small_model_max_tokens": length,
@@ -100,7 +102,7 @@ async def chunk_length(
     for takeover in ("score", "random"):
         folder = args.folder / f"{takeover}_{length}"
         await evaluate_async(
-            AsyncSettings(**loop, rejection_rate=rate, takeover=takeover, output_dir=folder), per_question=False
+            make(AsyncSettings, **loop, rejection_rate=rate, takeover=takeover, output_dir=folder), per_question=False
         )
         about = summary(folder)
         rate = about["rejection_rate"]

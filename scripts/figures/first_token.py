@@ -10,6 +10,7 @@ import json
 
 import numpy as np
 
+from ATTS.flags import make
 from ATTS.method.chain import Chain
 from ATTS.method.conformal import CalibrationSet
 from ATTS.method.score import perplexity
@@ -29,9 +30,9 @@ IN_FLIGHT = 16
 async def score_twice(settings: AsyncSettings, turns: int) -> list[tuple[int, float, float]]:
     """(turn, perplexity, perplexity without the first token) of the draft's chunks, its own chain over."""
     found: list[tuple[int, float, float]] = []
-    async with new_session(settings.request_timeout) as session:
-        draft = await models.draft(session, settings, settings.draft_url, CapacityLimiter(IN_FLIGHT))
-        target = await models.target(session, settings, CapacityLimiter(IN_FLIGHT))
+    async with new_session(settings.requests.request_timeout) as session:
+        draft = await models.draft(session, settings.draft, settings.requests, CapacityLimiter(IN_FLIGHT))
+        target = await models.target(session, settings.target, settings.requests, CapacityLimiter(IN_FLIGHT), True)
 
         async def work(question: Question) -> None:
             d, t = draft.reader(question), target.reader(question)
@@ -44,7 +45,7 @@ async def score_twice(settings: AsyncSettings, turns: int) -> list[tuple[int, fl
                 logprobs, _ = await target.model.logprobs(ids, len(ids) - t.newest)
                 found.append((turn, perplexity(logprobs, t.newest), perplexity(logprobs[1:], t.newest - 1)))
 
-        questions = datasets.load("demo", max_problems=settings.max_problems, seed=settings.seed)
+        questions = datasets.load("demo", max_problems=settings.data.max_problems, seed=settings.data.seed)
         await drain(questions, work, IN_FLIGHT)
     return found
 
@@ -69,7 +70,8 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--chunk", type=int, default=24)
     args = parser.parse_args()
-    settings = AsyncSettings(
+    settings = make(
+        AsyncSettings,
         small_model_name="demo-draft",
         eval_model_name="demo-target",
         dataset_name="demo",
@@ -77,9 +79,8 @@ def main() -> None:
         eval_model_port=args.eval_model_port,
         small_model_max_tokens=args.chunk,
         max_problems=args.problems,
-        use_chat_template=True,
     )
-    found = figures(asyncio.run(score_twice(settings, turns=20)), settings.rejection_rate)
+    found = figures(asyncio.run(score_twice(settings, turns=20)), settings.scoring.rejection_rate)
     print("| | |\n|---|---|")
     for name, value in found.items():
         print(f"| {name} | {value:.4g} |")

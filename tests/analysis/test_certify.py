@@ -128,6 +128,8 @@ def test_folders_that_do_not_belong_together_are_refused(made: Path, tmp_path: P
         asyncio.run(certify(ask(folder, tmp_path, runs=(folder / "target",))))
     with pytest.raises(UserError, match=r"has no settings\.json"):
         asyncio.run(certify(ask(folder, tmp_path, runs=(tmp_path / "nothing", folder / "target"))))
+    with pytest.raises(UserError, match="have the same name"):
+        asyncio.run(certify(ask(folder, tmp_path, runs=(folder, made / "atts_0.5"))))
     shutil.copytree(folder / "atts_0.5", folder / "again")
     with pytest.raises(UserError, match="are of the same settings"):
         asyncio.run(certify(ask(folder, tmp_path)))

@@ -15,6 +15,7 @@ from ATTS.analysis.compare import CompareSettings, compare
 from ATTS.analysis.compute_accuracy import AccuracySettings, grade
 from ATTS.analysis.re_extract import ReExtractSettings, re_extract
 from ATTS.errors import ExitStatus, UserError
+from ATTS.flags import make
 from ATTS.method.chain import Chain
 from ATTS.store.records import Keys, record
 from ATTS.tasks import datasets
@@ -106,7 +107,9 @@ def test_a_published_folder_of_any_repeats_is_grouped_by_question(tmp_path: Path
     run = published(tmp_path / "run", "1234", repeats)
     for given_repeats in (None, repeats, 4):
         result = json.loads(
-            asyncio.run(grade(AccuracySettings(output_dir=run, dataset_name=data, repeats=given_repeats, json=True)))
+            asyncio.run(
+                grade(make(AccuracySettings, output_dir=run, dataset_name=data, repeats=given_repeats, json=True))
+            )
         )
         assert [row["samples"] for row in result["per_question"]] == [repeats] * 4
         assert result["mean_accuracy"] == pytest.approx(1 / repeats)
@@ -170,11 +173,11 @@ def test_the_layouts_of_the_published_drivers_are_graded_compared_and_read_again
     (run / "summary.json").write_text('{"samples": [1, 2], "accuracy": "high"}')
     (run / "settings.json").write_text('["another program"]')
     flags: dict[str, Any] = {"dataset_name": data, "json": True}
-    result = json.loads(asyncio.run(grade(AccuracySettings(output_dir=run, **flags))))
+    result = json.loads(asyncio.run(grade(make(AccuracySettings, output_dir=run, **flags))))
     assert (result["mean_accuracy"], result["samples"]) == (1.0, 1)
-    assert json.loads(asyncio.run(compare(CompareSettings(runs=(run, run), **flags))))[0]["mean_accuracy"] == 1.0
+    assert json.loads(asyncio.run(compare(make(CompareSettings, runs=(run, run), **flags))))[0]["mean_accuracy"] == 1.0
     before = {path: path.read_bytes() for path in run.iterdir()}
-    again = json.loads(asyncio.run(re_extract(ReExtractSettings(input_dir=run, **flags))))
+    again = json.loads(asyncio.run(re_extract(make(ReExtractSettings, input_dir=run, **flags))))
     assert again["changed"] == (layout in ("no history", "budget prediction"))
     for path, content in before.items():
         if path.name == "problem_0000.json":
@@ -190,10 +193,10 @@ def test_a_sample_without_a_final_answer_is_unanswered(tmp_path: Path) -> None:
     content = json.loads((run / "problem_0001.json").read_text())
     del content["final_answer"]
     (run / "problem_0001.json").write_text(json.dumps(content))
-    result = json.loads(asyncio.run(grade(AccuracySettings(output_dir=run, dataset_name=data, json=True))))
+    result = json.loads(asyncio.run(grade(make(AccuracySettings, output_dir=run, dataset_name=data, json=True))))
     assert (result["mean_accuracy"], result["unanswered"]) == (0.5, 1)
     assert "1 samples have an answer now" in asyncio.run(
-        re_extract(ReExtractSettings(input_dir=run, dataset_name=data))
+        re_extract(make(ReExtractSettings, input_dir=run, dataset_name=data))
     )
 
 
@@ -238,7 +241,7 @@ def test_half_a_character_in_a_sample_is_kept(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data.jsonl", "1")
     history = [{"turn": 0, "model": "small", "output": "\ud835 \\boxed{1}"}]
     run = published(tmp_path / "run", "1", 1, full_history=history, final_answer="\ud835")
-    told = asyncio.run(re_extract(ReExtractSettings(input_dir=run, dataset_name=data)))
+    told = asyncio.run(re_extract(make(ReExtractSettings, input_dir=run, dataset_name=data)))
     assert "1 of 1 answers changed" in told
     assert json.loads((run / "problem_0000.json").read_text())["full_history"] == history
 
@@ -247,7 +250,7 @@ def test_two_references_of_one_question_are_named_and_reading_again_corrects_the
     data = data_set(tmp_path / "data.jsonl", "12")
     run = own(tmp_path / "run", data)
     data_set(tmp_path / "data.jsonl", "12", lambda q: q if q == "1" else "no")
-    asyncio.run(re_extract(ReExtractSettings(input_dir=run, dataset_name=data, extract_mode="regex")))
+    asyncio.run(re_extract(make(ReExtractSettings, input_dir=run, dataset_name=data, extract_mode="regex")))
     assert folders.load(run, None, None, None).references == folders.load(run, data, None, None).references
     path = run / "problem_0003.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "reference_answer": "7"}))

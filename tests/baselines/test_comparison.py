@@ -17,6 +17,7 @@ from ATTS.baselines.method_settings import CONTROLS, METHODS, MethodsSettings
 from ATTS.baselines.prompts import SPEC_REASON_SCORE
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.store.result_folder import samples
 
 
@@ -59,7 +60,7 @@ def settings(one: Server, two: Server, folder: Path, **more: Any) -> MethodsSett
         "spe_config": ROOT / "configs/speculative_thinking/demo.yml",
         "output_dir": folder,
     }
-    return MethodsSettings(**base | more)
+    return make(MethodsSettings, **base | more)
 
 
 def test_all_methods_stand_in_one_table_one_picture_and_one_json(tmp_path: Path) -> None:
@@ -211,4 +212,4 @@ def test_settings_that_make_no_comparison_are_refused(more: dict[str, Any], mess
     base = {"small_model_name": "a", "eval_model_name": "b", "dataset_name": "demo", "max_problems": 4}
     chunks = {"small_model_max_tokens": 6, "evalator_max_tokens": 6}
     with pytest.raises(ValueError, match=message):
-        MethodsSettings(**base | chunks | more)
+        make(MethodsSettings, **base | chunks | more)

@@ -18,6 +18,7 @@ from ATTS.baselines.fixed_budget.run import evaluate_fixed_budget
 from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.emulator import Ask, Fault, Scripted, Served, Server, Written
 from ATTS.errors import ExitStatus, UserError
+from ATTS.flags import make
 from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
 from ATTS.method.types import Stage
@@ -128,7 +129,8 @@ def served(role: str, *faults: str) -> Served:
 
 def settings(kind: Any, one: Server, two: Server, folder: Path, **more: Any) -> Any:
     base: dict[str, Any] = {"takeover_budget": 2, "repeats": 5, "max_problems": 3, "dataset_name": "demo"}
-    return kind(
+    return make(
+        kind,
         **base | more,
         small_model_name="draft",
         eval_model_name="target",
@@ -239,9 +241,9 @@ def test_a_resumed_asynchronous_run_hands_over_what_one_in_one_go_does(tmp_path:
 
 def test_the_published_defaults_are_kept() -> None:
     names = {"small_model_name": "a", "eval_model_name": "b", "dataset_name": "demo"}
-    assert SyncFixBudgetSettings(**names).takeover_budget == 5
-    assert AsyncFixBudgetSettings(**names).takeover_budget == 10
+    assert make(SyncFixBudgetSettings, **names).budget.takeover_budget == 5
+    assert make(AsyncFixBudgetSettings, **names).budget.takeover_budget == 10
     with pytest.raises(ValueError, match="--takeover_budget"):
-        SyncFixBudgetSettings(**names, takeover_budget=-1)
+        make(SyncFixBudgetSettings, **names, takeover_budget=-1)
     with pytest.raises(ValueError, match="--takeover_rate"):
-        AsyncFixBudgetSettings(**names, takeover_rate=1.5)
+        make(AsyncFixBudgetSettings, **names, takeover_rate=1.5)

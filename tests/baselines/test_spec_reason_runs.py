@@ -19,6 +19,7 @@ from ATTS.baselines.spec_reason.run import evaluate_spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker
 from ATTS.emulator import Content, Scripted, Served, Server, Written
 from ATTS.errors import ContextFull, UserError
+from ATTS.flags import make
 from ATTS.serving.client import SGLangModel, inspect, inspect_openai, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import load
@@ -41,7 +42,7 @@ def settings(urls: Sequence[str], folder: Path, **more: Any) -> SpecReasonSettin
         "backend": "openai",
         "max_retries": 0,
     }
-    return SpecReasonSettings(**base | more)
+    return make(SpecReasonSettings, **base | more)
 
 
 def test_a_whole_run_needs_nothing_but_the_openai_api_and_its_key(tmp_path: Path, monkeypatch: Any) -> None:
@@ -84,12 +85,12 @@ def test_a_full_context_is_a_status_of_its_own_and_no_failure_of_the_server() ->
 
 def test_data_sets_go_by_specreasons_own_names_and_numbers() -> None:
     def named(name: str, **more: Any) -> SpecReasonSettings:
-        return SpecReasonSettings(small_model_name="a", eval_model_name="b", dataset_name=name, **more)
+        return make(SpecReasonSettings, small_model_name="a", eval_model_name="b", dataset_name=name, **more)
 
-    assert named("aime", problem_id=60).dataset_name == "aime24"
-    assert named("aime", problem_id=60).problem_id == 0
-    assert named("aime", aime_year=2025, problem_id=3).problem_id == 3
-    assert named("math").dataset_name == "math500"
+    assert named("aime", problem_id=60).data.dataset_name == "aime24"
+    assert named("aime", problem_id=60).data.problem_id == 0
+    assert named("aime", aime_year=2025, problem_id=3).data.problem_id == 3
+    assert named("math").data.dataset_name == "math500"
     for bad, message in (
         ({"repeat_id": 16}, "--repeat_id"),
         ({"token_budget": 0}, "--token_budget"),

@@ -15,6 +15,7 @@ from ATTS.baselines.flags import SpeculativeThinkingSettings
 from ATTS.baselines.speculative_thinking import config_file
 from ATTS.baselines.speculative_thinking.run import evaluate_speculative_thinking
 from ATTS.errors import UserError
+from ATTS.flags import make
 
 END = r"so \boxed{2}$"
 
@@ -97,7 +98,7 @@ def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path
 
     def settings(one: str, two: str, **more: Any) -> SpeculativeThinkingSettings:
         base = {"small_model_url": one, "eval_model_url": two, "n": 1, "evals": "demo", "end": 1, "max_retries": 0}
-        return SpeculativeThinkingSettings(result_dir=tmp_path / "out", **base | more)
+        return make(SpeculativeThinkingSettings, result_dir=tmp_path / "out", **base | more)
 
     async def main() -> None:
         async with sglang("draft", draft) as one, sglang("target", target) as two:

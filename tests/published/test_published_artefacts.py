@@ -12,6 +12,7 @@ import pytest
 from ATTS.analysis.compute_accuracy import AccuracySettings, grade
 from ATTS.analysis.re_extract import ReExtractSettings, re_extract
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.store.recording import read_recording
 from ATTS.store.result_folder import samples
 from ATTS.tasks import datasets
@@ -24,7 +25,7 @@ ARRAYS = {
 
 
 def graded(**flags: Any) -> dict[str, Any]:
-    return dict(json.loads(asyncio.run(grade(AccuracySettings(json=True, **flags)))))
+    return dict(json.loads(asyncio.run(grade(make(AccuracySettings, json=True, **flags)))))
 
 
 @pytest.fixture(scope="module", params=sorted(ARRAYS))
@@ -82,7 +83,7 @@ def test_our_verdicts_are_the_labels_of_the_recordings_and_reading_again_finds_m
             verdicts = grader.compare((truth[s["question"]], str(s[key])) for s in recorded)
             same = sum((v is Verdict.EQUAL) == s["correct"][label] for v, s in zip(verdicts, recorded, strict=True))
             assert same / len(recorded) >= 0.995, label
-    settings = ReExtractSettings(input_dir=folder, dataset_name="math500", data_dir=hub, dry_run=True, json=True)
+    settings = make(ReExtractSettings, input_dir=folder, dataset_name="math500", data_dir=hub, dry_run=True, json=True)
     tried = json.loads(asyncio.run(re_extract(settings)))
     labelled = np.mean([s["correct"]["balanced"] for s in recorded])
     assert labelled < tried["mean_accuracy"] < labelled + 0.015  # lists of boxes, and boxes that a chunk's end split

@@ -14,6 +14,7 @@ from chances import PAIR, QUESTIONS, chance, cut_off
 from ATTS.analysis import audit_rate, by_turn
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.method.conformal import CalibrationSet, Online, PerTurn
 from ATTS.runs import budget_prediction, rules
 from ATTS.runs.budget_prediction import BudgetSettings
@@ -73,7 +74,7 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
     array = tmp_path / "turns.npy"
     few = {"dataset_name": str(data), "ppl_array_path": array, "sample_size": 6, "turns": 4}
     with pytest.raises(UserError, match="needs at least 20 questions, and there are 10"):
-        with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **few)
+        with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **few)
     rows = [{"problem": f"{q.problem}, {i}", "answer": q.answer} for i, q in enumerate(QUESTIONS * 6)]
     data = tmp_path / "more.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -85,14 +86,15 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
 
     with_servers(
         lambda pair: cut_off(
-            calibrate(ConformalSettings(**pair), False), lambda: any(entry.get("turn") == 1 for entry in partial())
+            calibrate(make(ConformalSettings, **pair), False),
+            lambda: any(entry.get("turn") == 1 for entry in partial()),
         ),
         **flags,
     )
     kept = partial()
     scored = [entry for entry in kept if "score" in entry]
     assert {entry["turn"] for entry in scored} >= {0, 1}
-    with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **flags)
+    with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **flags)
     made = calibration.load(array, False, per_turn=True)
     assert made.turns is not None
     assert made.questions is not None
@@ -104,7 +106,7 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
 
     run = {"dataset_name": str(data), "ppl_array_path": array, "repeats": 1, "turns": 6, "output_dir": tmp_path / "run"}
     chosen = {**run, "calibration": "per_turn"}
-    with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **chosen)
+    with_servers(lambda pair: evaluate_async(make(AsyncSettings, **pair), False), **chosen)
     judge = PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn)
     count = 0
     for _, entry in entries(tmp_path / "run"):
@@ -124,9 +126,9 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
 
     for kind, message in (("marginal", "only --calibration per_turn"), ("grouped", "only --calibration per_turn")):
         with pytest.raises(UserError, match=message):
-            rules.make(AsyncSettings(**PAIR, **run, calibration=kind), False, QUESTIONS)  # type: ignore[arg-type]
+            rules.make(make(AsyncSettings, **PAIR, **run, calibration=kind), False, QUESTIONS)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"rejection_rate: made with 0\.4, now 0\.2"):
-        rules.make(AsyncSettings(**PAIR, **chosen, rejection_rate=0.2), False, QUESTIONS)
+        rules.make(make(AsyncSettings, **PAIR, **chosen, rejection_rate=0.2), False, QUESTIONS)
 
 
 def test_a_run_that_learns_numbers_its_decisions_and_each_follows_from_those_before(data: Path, tmp_path: Path) -> None:
@@ -137,14 +139,14 @@ def test_a_run_that_learns_numbers_its_decisions_and_each_follows_from_those_bef
     def enough() -> bool:
         return len(list(tmp_path.glob("problem_*.json"))) >= 12
 
-    with_servers(lambda pair: cut_off(evaluate_async(AsyncSettings(**pair), False), enough), **flags)
+    with_servers(lambda pair: cut_off(evaluate_async(make(AsyncSettings, **pair), False), enough), **flags)
     kept = {s["problem_index"] for s in samples(tmp_path) if s["exit_status"] != "cancelled"}
     assert 0 < len(kept) < 40
     assert len({index // 4 for index in kept}) > len(kept) / 4
     before = sorted((e for s, e in entries(tmp_path) if s["problem_index"] in kept), key=lambda e: e["order"])
     interrupted = list(decisions.read(tmp_path / decisions.JOURNAL))
     assert {entry["order"] for entry in before} < {entry["order"] for entry in interrupted}
-    with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **flags)
+    with_servers(lambda pair: evaluate_async(make(AsyncSettings, **pair), False), **flags)
     judge = Online(0.4, gamma=1 / 19)
     for entry in interrupted:
         judge.learn(entry["score"], entry["turn"], entry["rejected"])
@@ -164,10 +166,10 @@ def test_a_run_that_learns_numbers_its_decisions_and_each_follows_from_those_bef
 def test_groups_have_thresholds_of_their_own(data: Path, tmp_path: Path) -> None:
     array = tmp_path / "a.npy"
     flags = {"dataset_name": str(data), "ppl_array_path": array}
-    with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **flags, sample_size=4)
+    with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **flags, sample_size=4)
     made = calibration.load(array, False)
     run = {**flags, "repeats": 2, "output_dir": tmp_path / "run", "calibration": "grouped"}
-    with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **run)
+    with_servers(lambda pair: evaluate_async(make(AsyncSettings, **pair), False), **run)
     by_group = made.by_group
     assert set(by_group) == {"even", "odd"}  # how many each has follows from which questions are scored
     assert sum(map(len, by_group.values())) == 40
@@ -180,19 +182,19 @@ def test_groups_have_thresholds_of_their_own(data: Path, tmp_path: Path) -> None
     assert audit_rate.recorded_kind(about) == "grouped"
     other = [Question(0, "question 0, 0", "0", group="third")]
     with pytest.raises(UserError, match="no scores of the group 'third'"):
-        rules.make(AsyncSettings(**PAIR, **run), False, other)
+        rules.make(make(AsyncSettings, **PAIR, **run), False, other)
     np.save(tmp_path / "b.npy", made.scores)
     with pytest.raises(UserError, match="doesn't tell the groups"):
-        rules.make(AsyncSettings(**PAIR, **{**run, "ppl_array_path": tmp_path / "b.npy"}), False, QUESTIONS)
+        rules.make(make(AsyncSettings, **PAIR, **{**run, "ppl_array_path": tmp_path / "b.npy"}), False, QUESTIONS)
 
 
 @pytest.mark.parametrize("per_question", [False, True])
 def test_a_budget_is_reported_question_by_question(data: Path, tmp_path: Path, per_question: bool) -> None:
     array = tmp_path / "a.npy"
     flags = {"dataset_name": str(data), "ppl_array_path": array}
-    with_servers(lambda pair: calibrate(ConformalSettings(**pair), per_question), **flags)
+    with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), per_question), **flags)
     run = {**flags, "takeover_budget": 4, "output_dir": tmp_path / "run"}
-    shown = with_servers(lambda pair: budget_prediction.predict(BudgetSettings(**pair), per_question), **run)
+    shown = with_servers(lambda pair: budget_prediction.predict(make(BudgetSettings, **pair), per_question), **run)
     result = json.loads((tmp_path / "run/budget.json").read_text())
     assert (result["budget"], result["repeats"], result["percentile_threshold"]) == (4, 16, 0.75)
     n = 16 if per_question else 160

@@ -12,6 +12,7 @@ import sums
 from ATTS.analysis.certify import CertifySettings, certify
 from ATTS.emulator import Server
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
 from ATTS.store import certificate
@@ -41,7 +42,7 @@ def run(made: Path, out: Path, numbers: range | list[int], **more: Any) -> Path:
                 "certificate": made / "c.json",
                 "output_dir": out,
             }
-            return await evaluate_async(AsyncSettings(**flags | more), per_question=False)
+            return await evaluate_async(make(AsyncSettings, **flags | more), per_question=False)
 
     return asyncio.run(main())
 
@@ -89,6 +90,6 @@ def test_another_array_or_command_is_refused(made: Path, tmp_path: Path) -> None
         run(made, tmp_path / "out", range(500, 503), ppl_array_path=other)
     base: dict[str, Any] = {"small_model_name": "draft", "eval_model_name": "target", "dataset_name": "demo"}
     with pytest.raises(UserError, match=r"is for python -m ATTS\.ref_async"):
-        asyncio.run(evaluate_async(AsyncSettings(**base, certificate=made / "c.json"), per_question=True))
+        asyncio.run(evaluate_async(make(AsyncSettings, **base, certificate=made / "c.json"), per_question=True))
     with pytest.raises(UserError, match="does not exist; make one with"):
-        asyncio.run(evaluate_async(AsyncSettings(**base, certificate=tmp_path / "no.json"), per_question=False))
+        asyncio.run(evaluate_async(make(AsyncSettings, **base, certificate=tmp_path / "no.json"), per_question=False))

@@ -9,7 +9,8 @@ from answering_draft import PAIR, QUESTIONS, Says, asking, for_turns, making, wi
 
 from ATTS.analysis import audit_rate
 from ATTS.errors import UserError
-from ATTS.method.conformal import CalibrationSet, PerTurn
+from ATTS.flags import make
+from ATTS.method.conformal import CalibrationSet, PerTurn, RejectionRule
 from ATTS.method.score import SCORES
 from ATTS.runs import names, questions, rules
 from ATTS.runs.evaluate import evaluate_async
@@ -36,7 +37,7 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
     async def running(pair: dict[str, Any]) -> None:
         if kind == "online":
             del pair["ppl_array_path"]
-        await evaluate_async(AsyncSettings(**pair, **run), own)
+        await evaluate_async(make(AsyncSettings, **pair, **run), own)
 
     with_servers(Says(), making(own, score="sum", **made_by), running, **flags)
     made = calibration.load(array, None)
@@ -61,15 +62,15 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
     audit_rate.same_score(array, made, about)
     with pytest.raises(UserError, match="--score sum; this run was decided by --score mean"):
         audit_rate.same_score(array, made, {"settings": {}})
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
     if kind != "online":
         with pytest.raises(UserError, match="score: made with 'sum', now 'mean'"):
-            rules.make(AsyncSettings(**PAIR, **flags, **{**run, "score": "mean"}), own, asked)
+            rules.make(make(AsyncSettings, **PAIR, **flags, **{**run, "score": "mean"}), own, asked)
     if kind == "marginal":  # an array that tells nothing holds perplexities, as the published ones do
         array.with_suffix(".json").unlink()
         np.save(array, made.scores + 1)
         with pytest.raises(UserError, match="it is taken for 'mean'"):
-            rules.make(AsyncSettings(**PAIR, **flags, **run), own, asked)
+            rules.make(make(AsyncSettings, **PAIR, **flags, **run), own, asked)
 
 
 @pytest.mark.parametrize("turns", [1, 3])
@@ -88,20 +89,20 @@ def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
     tmp_path: Path, score: dict[str, Any], other: dict[str, Any], message: str, turns: int
 ) -> None:
     """First chunks and turn by turn, with chunks that are replaced; the array remembers score and window."""
-    flags, made_by = for_turns(tmp_path, turns)
+    flags, calibration_of = for_turns(tmp_path, turns)
     resample: dict[str, Any] = {"on_rejection": "resample", **score}
-    run = {**resample, "repeats": 4, "turns": 3, "output_dir": tmp_path / "run"}
+    run = {**resample, "repeats": 4 if turns == 1 else 1, "turns": 3, "output_dir": tmp_path / "run"}
     run["calibration"] = "per_turn" if turns > 1 else "marginal"
 
     async def running(pair: dict[str, Any]) -> None:
-        await evaluate_async(AsyncSettings(**pair, **run), False)
+        await evaluate_async(make(AsyncSettings, **pair, **run), False)
 
-    with_servers(Says(), making(**made_by, **resample), running, **flags)
+    with_servers(Says(), making(**calibration_of, **resample), running, **flags)
     made = calibration.load(flags["ppl_array_path"], None)
     assert (made.score.name, made.score_window) == (score["score"], score.get("score_window"))
-    judge = (
-        PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn) if turns > 1 else CalibrationSet(made.scores, 0.4)
-    )
+    judge: RejectionRule = CalibrationSet(made.scores, 0.4)
+    if turns > 1:
+        judge = PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn)
     found, about, _ = audit_rate.read(tmp_path / "run", None)
     entries = [e for s in found for e in s["full_history"] if e["model"] == "eval_ppl"]
     assert len(entries) > 20
@@ -111,10 +112,10 @@ def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
         assert decided_by == pytest.approx(expected)
         assert (entry["percentile"], entry["rejected"]) == judge(decided_by, entry["turn"])[:2]
     audit_rate.same_score(flags["ppl_array_path"], made, about)
-    changed = AsyncSettings(**PAIR, **flags, **{**run, **other, "score_window": None})
+    changed = make(AsyncSettings, **PAIR, **flags, **{**run, **other, "score_window": None})
     with pytest.raises(UserError, match=message):
-        rules.make(changed, False, questions.to_evaluate(changed))
-    settings = {"settings": {"score": changed.score, "score_window": changed.score_window}}
+        rules.make(changed, False, questions.to_evaluate(changed.data))
+    settings = {"settings": {"score": changed.scoring.score, "score_window": changed.scoring.score_window}}
     with pytest.raises(UserError, match="this run was decided by --score"):
         audit_rate.same_score(flags["ppl_array_path"], made, settings)
 
@@ -125,8 +126,8 @@ def test_the_two_commands_find_each_others_arrays_of_each_score() -> None:
         for score in (*SCORES, "worst_window 9"):
             name, _, window = score.partition(" ")
             more: dict[str, Any] = {"score": name, "score_window": int(window) if window else None}
-            run = AsyncSettings(**PAIR, dataset_name="demo", **more)
-            array = ConformalSettings(**PAIR, dataset_name="demo", **more)
+            run = make(AsyncSettings, **PAIR, dataset_name="demo", **more)
+            array = make(ConformalSettings, **PAIR, dataset_name="demo", **more)
             assert names.calibration_array(run, per_question) == names.calibration_array(array, per_question)
             paths |= {names.calibration_array(run, per_question), names.async_results(run, per_question)}
         assert len(paths) == 2 * (len(SCORES) + 1)
@@ -148,7 +149,7 @@ def test_a_run_at_a_rate_of_0_or_1_hands_over_nothing_or_everything(
     async def running(pair: dict[str, Any]) -> None:
         if kind == "online":
             del pair["ppl_array_path"]
-        await evaluate_async(AsyncSettings(**pair, **run), own)
+        await evaluate_async(make(AsyncSettings, **pair, **run), own)
 
     with_servers(Says(), making(own, **by_turn), running, **flags)
     decided = [e["rejected"] for s in samples(tmp_path / "run") for e in s["full_history"] if e["model"] == "eval_ppl"]
@@ -172,7 +173,7 @@ def test_a_resumed_run_by_coin_throws_for_each_sample_what_it_threw_before(
         }
 
     async def running(pair: dict[str, Any]) -> None:
-        await evaluate_async(AsyncSettings(**pair, **run), False)
+        await evaluate_async(make(AsyncSettings, **pair, **run), False)
 
     with_servers(Says(never=True), running, **flags)
     assert "a.npy is not read" in capsys.readouterr().err

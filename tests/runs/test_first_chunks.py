@@ -12,6 +12,7 @@ from answering_draft import PAIR, QUESTIONS, Says, asking, for_turns, making, wi
 
 from ATTS.analysis import audit_rate
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.runs import budget_prediction, questions, rules
 from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.settings import AsyncSettings
@@ -55,7 +56,7 @@ def test_a_question_without_scores_of_its_own_is_judged_by_those_of_all(
 
     async def running(pair: dict[str, Any]) -> Any:
         return await budget_prediction.predict(
-            BudgetSettings(**pair, repeats=4, takeover_budget=2, output_dir=out), True
+            make(BudgetSettings, **pair, repeats=4, takeover_budget=2, output_dir=out), True
         )
 
     with_servers(Says(), making(True, sample_size=6), **flags)
@@ -100,10 +101,10 @@ def test_an_array_remembers_how_answers_were_read_and_fits_runs_that_read_alike(
     """Boxes in thoughts: answers by default, none with --answer_after_think."""
     flags, made_by = for_turns(tmp_path, turns)
     kind: dict[str, Any] = {"calibration": "per_turn"} if turns > 1 else {}
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
 
     def fits(**more: Any) -> None:
-        rules.make(AsyncSettings(**PAIR, **flags, **kind, **more), False, asked)
+        rules.make(make(AsyncSettings, **PAIR, **flags, **kind, **more), False, asked)
 
     with pytest.raises(UserError, match=r"no first chunk|calibration by turn stops at turn 0"):
         with_servers(Says(thought=True), making(**made_by), **flags)
@@ -126,14 +127,14 @@ def test_an_array_without_the_newer_fields_is_made_again_unless_it_is_by_turn(tm
     for turns, kind in ((1, None), (3, "per_turn")):
         flags, made_by = for_turns(tmp_path, turns)
         path = flags["ppl_array_path"]
-        asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+        asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
         with_servers(Says(), making(**made_by, force=True), **flags)
         about = json.loads(path.with_suffix(".json").read_text())
         for name in calibration.UNTOLD | {"compat": None}:
             about["made_for"].pop(name, None)  # first chunks don't depend on some
         about.pop(COUNTS, None)
         path.with_suffix(".json").write_text(json.dumps(about))
-        settings = AsyncSettings(**PAIR, **flags, calibration=kind)  # type: ignore[arg-type]
+        settings = make(AsyncSettings, **PAIR, **flags, calibration=kind)  # type: ignore[arg-type]
         if turns == 1:
             with pytest.raises(UserError, match="no run scores: calibrate again"):
                 rules.make(settings, False, asked)
@@ -148,10 +149,10 @@ def test_for_a_run_as_published_every_chunk_is_scored_and_other_arrays_are_refus
     with_servers(says, making(sample_size=6, compat="published"), **flags)
     assert len(says.scored) == says.drafts == 30
     assert any("boxed{1}" in text.split("question <")[1] for text in says.scored)
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
-    rules.make(AsyncSettings(**PAIR, **flags, compat="published"), False, asked)
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
+    rules.make(make(AsyncSettings, **PAIR, **flags, compat="published"), False, asked)
     with pytest.raises(UserError, match="compat: made with 'published', now None"):
-        rules.make(AsyncSettings(**PAIR, **flags), False, asked)
+        rules.make(make(AsyncSettings, **PAIR, **flags), False, asked)
 
 
 def test_an_interrupted_calibration_goes_on_and_its_questions_have_the_share_that_a_run_gives_them(

@@ -16,6 +16,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from ATTS.errors import ExitStatus, ServerFailed, UserError
+from ATTS.flags import make
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import Online
 from ATTS.method.loop import atts
@@ -60,8 +61,9 @@ class Speaks:
 
 
 def settings(**flags: Any) -> AsyncSettings:
-    return AsyncSettings(
-        **{"small_model_name": "d", "eval_model_name": "t", "dataset_name": "demo", "repeats": 3, "turns": 6} | flags
+    return make(
+        AsyncSettings,
+        **{"small_model_name": "d", "eval_model_name": "t", "dataset_name": "demo", "repeats": 3, "turns": 6} | flags,
     )
 
 
@@ -73,10 +75,11 @@ async def go(chosen: AsyncSettings, folder: Path, fails_at: float = math.inf) ->
     with ResultStore(folder, {"decisive": {}}, force=False) as store:
         for key in decides.resume(folder, store.owed(keys)):
             d, t = (ModelView(model, Bytes(), [who, key.index], [key.index], 9, 1.0) for who in (1, 2))
-            chain = Chain(find_answer, d, t, score=SCORES[chosen.score])
+            chain = Chain(find_answer, d, t, score=SCORES[chosen.scoring.score])
             status, error = ExitStatus.SERVER_FAILED, None
             try:
-                status = await atts(chain, d, t, ByScore(decides[key], chosen.policy), chosen.turns)
+                rule = ByScore(decides[key], chosen.scoring.policy)
+                status = await atts(chain, d, t, rule, chosen.samples.turns)
             except ServerFailed as failure:
                 error = str(failure)
             await store.save(record(key, chain, status, error, 1.0, {}))

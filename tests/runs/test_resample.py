@@ -13,6 +13,7 @@ from chances import chance, cut_off
 from ATTS.analysis import by_role
 from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.method.conformal import PerTurn
 from ATTS.method.types import Stage
 from ATTS.runs import names, questions, rules
@@ -59,7 +60,7 @@ def with_servers(use: Use, says: Says | None = None, timing: Timing = Timing(spe
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("data") / "questions.jsonl"
-    path.write_text("".join(json.dumps({"problem": f"question <{i}>", "answer": "1"}) + "\n" for i in range(8)))
+    path.write_text("".join(json.dumps({"problem": f"question <{i}>", "answer": "1"}) + "\n" for i in range(24)))
     return {"dataset_name": str(path), "small_model_max_tokens": 10, "evalator_max_tokens": 14}
 
 
@@ -85,7 +86,7 @@ def turns_of(sample: dict[str, Any]) -> Iterator[list[str]]:
 def test_flags_that_make_no_sense_together_are_refused(more: dict[str, Any], message: str) -> None:
     for kind in (AsyncSettings, ConformalSettings):
         with pytest.raises(ValueError, match=message):
-            kind(**PAIR, dataset_name="demo", **more)
+            make(kind, **PAIR, dataset_name="demo", **more)
 
 
 def test_answers_are_scored_where_a_rejection_can_mend_them_unless_the_user_says_otherwise() -> None:
@@ -97,10 +98,10 @@ def test_answers_are_scored_where_a_rejection_can_mend_them_unless_the_user_says
             *(False, "_ct0.npy", "_ct0_resample_a3_unscored_answers"),
         ),
     ):
-        run = AsyncSettings(**PAIR, dataset_name="demo", **more)  # type: ignore[arg-type]
-        assert run.score_answers is scored
+        run = make(AsyncSettings, **PAIR, dataset_name="demo", **more)  # type: ignore[arg-type]
+        assert run.scoring.score_answers is scored
         assert names.calibration_array(run, False).name.endswith(array)
-        made = ConformalSettings(**PAIR, dataset_name="demo", **more)  # type: ignore[arg-type]
+        made = make(ConformalSettings, **PAIR, dataset_name="demo", **more)  # type: ignore[arg-type]
         assert names.calibration_array(made, False) == names.calibration_array(run, False)
         assert names.async_results(run, False).name.endswith(folder)
 
@@ -110,19 +111,19 @@ def test_first_chunks_that_answer_are_in_an_array_for_runs_that_score_them_and_i
 ) -> None:
     array = {"ppl_array_path": tmp_path / "a.npy", "sample_size": 20}
     more = {**flags, **array, "on_rejection": "resample"}
-    with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **more)
+    with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **more)
     made = calibration.load(tmp_path / "a.npy", False)
     assert made.provenance is not None
     assert made.provenance["unscored_first_chunks"] == {"answered": 0, "ended": 0, "empty": 0}
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **more))
-    rules.make(AsyncSettings(**PAIR, **more, draft_attempts=2), False, asked)  # first chunks don't depend on it
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **more).data)
+    rules.make(make(AsyncSettings, **PAIR, **more, draft_attempts=2), False, asked)  # first chunks don't depend on it
     for other in ({"on_rejection": "continue"}, {"score_answers": False}):
         with pytest.raises(UserError, match="score_answers: made with True, now False"):
-            rules.make(AsyncSettings(**PAIR, **{**more, **other}), False, asked)
+            rules.make(make(AsyncSettings, **PAIR, **{**more, **other}), False, asked)
     plain = {**flags, **array, "ppl_array_path": tmp_path / "b.npy"}
-    with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **plain)
+    with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **plain)
     with pytest.raises(UserError, match="score_answers: made with False, now True"):
-        rules.make(AsyncSettings(**PAIR, **plain, on_rejection="resample"), False, asked)
+        rules.make(make(AsyncSettings, **PAIR, **plain, on_rejection="resample"), False, asked)
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
@@ -132,7 +133,7 @@ def test_calibration_by_turn_follows_the_rejections_of_the_run_that_it_is_for(
     """Interrupted, too: then nothing is scored twice; and each decision of the run is that of its turn's scores."""
     array = tmp_path / "turns.npy"
     policy = {"on_rejection": "resample", "draft_attempts": attempts, "rejection_rate": 0.5}
-    making = {**flags, **policy, "ppl_array_path": array, "sample_size": 8, "turns": 4}
+    making = {**flags, **policy, "ppl_array_path": array, "sample_size": 3, "turns": 4}
 
     def partial() -> list[dict[str, Any]]:
         path = array.with_suffix(".partial.jsonl")
@@ -141,21 +142,21 @@ def test_calibration_by_turn_follows_the_rejections_of_the_run_that_it_is_for(
     def enough() -> bool:
         return any(entry.get("turn") == 1 and entry["attempt"] == attempts - 1 for entry in partial())
 
-    with_servers(lambda pair: cut_off(calibrate(ConformalSettings(**pair), False), enough), **making)
+    with_servers(lambda pair: cut_off(calibrate(make(ConformalSettings, **pair), False), enough), **making)
     kept = [entry for entry in partial() if "score" in entry]
     assert {entry["attempt"] for entry in kept} == set(range(attempts))
-    with_servers(lambda pair: calibrate(ConformalSettings(**pair), False), **making)
+    with_servers(lambda pair: calibrate(make(ConformalSettings, **pair), False), **making)
     made = calibration.load(array, False, per_turn=True)
     assert made.turns is not None
     assert made.questions is not None
     rows = set(zip(made.turns.tolist(), made.questions.tolist(), made.scores.tolist(), strict=True))
     assert {(e["turn"], e["row"], e["score"]) for e in kept if not e["attempt"]} <= rows
-    assert (made.turns == 0).sum() == 64  # of every chain one, whatever is drafted again
+    assert (made.turns == 0).sum() == 72  # of every chain one, whatever is drafted again
 
-    run = {**flags, **policy, "ppl_array_path": array, "repeats": 4, "turns": 5, "calibration": "per_turn"}
+    run = {**flags, **policy, "ppl_array_path": array, "repeats": 2, "turns": 5, "calibration": "per_turn"}
     run |= {"output_dir": tmp_path / "run", "optimistic": True}
-    with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), **run)
-    judge, found = PerTurn(made.by_turn, 0.5), list(samples(tmp_path / "run"))
+    with_servers(lambda pair: evaluate_async(make(AsyncSettings, **pair), False), **run)
+    judge, found = PerTurn(made.by_turn, 0.5, questions=made.questions_by_turn), list(samples(tmp_path / "run"))
     replaced = redrafted = 0
     for sample in found:
         for entry in sample["full_history"]:
@@ -180,14 +181,14 @@ def test_calibration_by_turn_follows_the_rejections_of_the_run_that_it_is_for(
     assert summary["turns"] == sum(len(list(turns_of(sample))) for sample in found) / len(found)
     assert summary["takeover_rate"] * summary["turns"] * len(found) == pytest.approx(replaced)
 
-    asked = questions.to_evaluate(AsyncSettings(**PAIR, **flags))
+    asked = questions.to_evaluate(make(AsyncSettings, **PAIR, **flags).data)
     for other, message in (
         ({"on_rejection": "continue", "draft_attempts": 1}, "on_rejection: made with 'resample', now 'continue'"),
         ({"draft_attempts": 3}, f"draft_attempts: made with {attempts}, now 3"),
         ({"score_answers": False}, "score_answers: made with True, now False"),
     ):
         with pytest.raises(UserError, match=message):
-            rules.make(AsyncSettings(**PAIR, **{**run, **other}), False, asked)
+            rules.make(make(AsyncSettings, **PAIR, **{**run, **other}), False, asked)
 
 
 @pytest.mark.parametrize(("budget", "limit"), [(0, 3 * (10 + 14)), (31, 31)])
@@ -197,7 +198,7 @@ def test_the_text_is_limited_and_not_the_turns_where_chunks_are_replaced(
     """By what as many turns may bring where the target continues; what is discarded does not count."""
     run = {**flags, "takeover": "random", "rejection_rate": 0.7, "on_rejection": "resample", "draft_attempts": 2}
     run |= {"turns": 3, "repeats": 2, "token_budget": budget, "output_dir": tmp_path}
-    with_servers(lambda pair: evaluate_async(AsyncSettings(**pair), False), Says(never=True), **run)
+    with_servers(lambda pair: evaluate_async(make(AsyncSettings, **pair), False), Says(never=True), **run)
     lost = 0
     for sample in samples(tmp_path):
         told = by_role.tokens([sample])
@@ -211,7 +212,7 @@ def test_a_run_killed_half_way_is_finished_with_its_own_setting_and_no_other(
     flags: dict[str, Any], tmp_path: Path
 ) -> None:
     words = [f"--{name}={value}" for name, value in flags.items()]
-    words += ["--takeover=random", "--rejection_rate=0.5", "--turns=6", "--repeats=12", "--output_dir=out"]
+    words += ["--takeover=random", "--rejection_rate=0.5", "--turns=6", "--repeats=4", "--output_dir=out"]
 
     async def process(pair: dict[str, Any], on_rejection: str) -> asyncio.subprocess.Process:
         addresses = [f"--{name}={value}" for name, value in pair.items()]

@@ -1,12 +1,11 @@
 """Flags: the published names, one set of defaults, and no typo passes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tyro
 
-from ATTS import console
 from ATTS.analysis.audit_rate import AuditSettings
 from ATTS.baselines.compare_methods import MethodsSettings
 from ATTS.baselines.flags import (
@@ -14,11 +13,14 @@ from ATTS.baselines.flags import (
     SpecReasonSettings,
     SpeculativeThinkingSettings,
     SyncFixBudgetSettings,
+    ThinkingSettings,
 )
 from ATTS.errors import UserError
+from ATTS.flags import make, parse
 from ATTS.runs import names, rules
 from ATTS.runs.budget_prediction import BudgetSettings
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.store import provenance
 
 OTHERS = (
     *(AsyncFixBudgetSettings, SyncFixBudgetSettings, SpecReasonSettings, SpeculativeThinkingSettings),
@@ -37,20 +39,20 @@ def parsed(settings: type[Any], *words: str, monkeypatch: pytest.MonkeyPatch) ->
     if settings is BaselineSettings:
         required = required[:2] + required[4:]
     monkeypatch.setattr("sys.argv", ["prog", *required, *words])
-    return console.parse(settings, "A test.")
+    return parse(settings, "A test.")
 
 
 def test_the_defaults_are_those_of_the_readme_for_every_front_door(monkeypatch: pytest.MonkeyPatch) -> None:
     run = parsed(AsyncSettings, monkeypatch=monkeypatch)
     array = parsed(ConformalSettings, monkeypatch=monkeypatch)
     alone = parsed(BaselineSettings, monkeypatch=monkeypatch)
-    assert (run.repeats, run.turns, run.small_model_max_tokens, run.evalator_max_tokens) == (16, 15, 500, 500)
-    assert (run.small_model_temperature, run.eval_model_temperature, run.rejection_rate) == (0.8, 0.8, 0.4)
-    assert (run.small_model_concurrency, run.eval_model_concurrency, run.max_retries) == (0, 0, 3)
-    assert (run.draft_url, run.target_url) == ("http://127.0.0.1:40000", "http://127.0.0.1:40001")
-    assert (array.draft_url, array.target_url) == (run.draft_url, run.target_url)
-    assert (array.sample_size, array.max_concurrent, array.small_model_max_tokens) == (16, 16, 500)
-    assert (alone.repeats, alone.turns, alone.small_model_max_tokens, alone.draft_url) == (16, 15, 500, run.draft_url)
+    for one in (run, array):
+        assert (one.draft.max_tokens, one.target.max_tokens, one.requests.max_retries) == (500, 500, 3)
+        assert (one.draft.temperature, one.target.temperature, one.scoring.rejection_rate) == (0.8, 0.8, 0.4)
+        assert (one.draft.url, one.target.url) == ("http://127.0.0.1:40000", "http://127.0.0.1:40001")
+    assert (run.samples.repeats, run.samples.turns, run.limits.draft, run.limits.target) == (16, 15, 0, 0)
+    assert (array.calibration.sample_size, array.limits.each) == (16, 16)
+    assert (alone.samples, alone.draft.max_tokens, alone.draft.url) == (run.samples, 500, run.draft.url)
 
 
 def test_the_two_commands_find_each_others_files_by_the_published_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +118,9 @@ def test_the_published_limits_are_those_of_the_published_order_where_the_user_na
 ) -> None:
     for words in (("--schedule", "question"), ("--compat", "published")):
         run = parsed(AsyncSettings, *words, monkeypatch=monkeypatch)
-        assert (run.schedule, run.small_model_concurrency, run.eval_model_concurrency) == ("question", 16, 4)
+        assert (run.limits.schedule, run.limits.draft, run.limits.target) == ("question", 16, 4)
         run = parsed(AsyncSettings, *words, "--eval_model_concurrency", "9", monkeypatch=monkeypatch)
-        assert (run.small_model_concurrency, run.eval_model_concurrency) == (16, 9)
+        assert (run.limits.draft, run.limits.target) == (16, 9)
 
 
 def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +130,7 @@ def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("make", "flags", "message"),
+    ("kind", "flags", "message"),
     [
         (ConformalSettings, {"compat": "published", "turns": 3}, "--turns must be 1"),
         (ConformalSettings, {"compat": "published", "score": "sum"}, "--score mean"),
@@ -143,30 +145,35 @@ def test_a_calibration_without_samples_is_refused(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_flag_that_another_would_make_meaningless_is_refused(
-    make: type[Any], flags: dict[str, Any], message: str
+    kind: type[Any], flags: dict[str, Any], message: str
 ) -> None:
-    required: dict[str, Any] = {"input_dir": Path()} if make is AuditSettings else PAIR
+    required: dict[str, Any] = {"input_dir": Path()} if kind is AuditSettings else PAIR
     with pytest.raises(ValueError, match=message):
-        make(**{**required, **flags})
+        make(kind, **{**required, **flags})
 
 
 def test_the_end_points_of_the_rate_are_rates_and_a_threshold_may_be_one() -> None:
     for rate in (0.0, 1.0):
-        assert AsyncSettings(**PAIR, rejection_rate=rate).rejection_rate == rate
-        assert ConformalSettings(**PAIR, rejection_rate=rate).rejection_rate == rate
-        assert BudgetSettings(**PAIR, percentile_threshold=rate).rejection_rate == 1 - rate
+        assert make(AsyncSettings, **PAIR, rejection_rate=rate).scoring.rejection_rate == rate
+        assert make(ConformalSettings, **PAIR, rejection_rate=rate).scoring.rejection_rate == rate
+        assert make(BudgetSettings, **PAIR, percentile_threshold=rate).scoring.rejection_rate == 1 - rate
         AuditSettings(input_dir=Path(), rejection_rate=rate)
-    assert SpecReasonSettings(**{**PAIR, "dataset_name": "aime"}, aime_year=2025).dataset_name == "aime25"
+    assert make(SpecReasonSettings, **{**PAIR, "dataset_name": "aime"}, aime_year=2025).data.dataset_name == "aime25"
 
 
-def test_every_flag_has_a_help_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for settings in (AsyncSettings, ConformalSettings, BaselineSettings, *OTHERS):
-        monkeypatch.setattr("sys.argv", ["prog", "--help"])
-        with pytest.raises(SystemExit):
-            console.parse(settings, "A test.")
-        capsys.readouterr()
-        for field in settings.__dataclass_fields__:
-            assert tyro._docstrings.get_field_docstring(settings, field, ()), field
+def told(settings: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Without those that the version before didn't have."""
+    return {name: value for name, value in settings.items() if name in before["settings"]}
+
+
+@pytest.mark.parametrize("before", json.loads(Path(__file__).with_name("settings_before.json").read_text()))
+def test_settings_are_stored_as_the_version_before_did(before: dict[str, Any]) -> None:
+    kinds = (AsyncSettings, BudgetSettings, ConformalSettings, BaselineSettings, ThinkingSettings, *OTHERS)
+    (kind,) = (kind for kind in kinds if kind.__name__ == before["kind"])
+    for given in (before["flags"], before["settings"]):  # a folder's settings make the same again
+        made = make(kind, **given)
+        assert told(provenance.resolved(made), before) == before["settings"]
+        assert provenance.digest(told(provenance.decisive(made), before)) == before["digest"]
 
 
 def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
@@ -189,9 +196,9 @@ def test_flags_of_calibration_that_contradict_each_other_are_refused() -> None:
         ({"compat": "published", "scoring_concurrency": 3}, "--scoring_concurrency"),
     ):
         with pytest.raises(ValueError, match=message):
-            AsyncSettings(**{**PAIR, "repeats": 3, **flags})  # type: ignore[arg-type]
-    assert AsyncSettings(**PAIR, repeats=16, budget=4).rejection_rate == 0.25  # type: ignore[arg-type]
+            make(AsyncSettings, **{**PAIR, "repeats": 3, **flags})
+    assert make(AsyncSettings, **PAIR, repeats=16, budget=4).scoring.rejection_rate == 0.25
     with pytest.raises(UserError, match="is for ref_async"):
-        rules.make(AsyncSettings(**PAIR, calibration="online"), True, [])  # type: ignore[arg-type]
+        rules.make(make(AsyncSettings, **PAIR, calibration="online"), True, [])
     with pytest.raises(ValueError, match="called --takeover_budget"):
-        BudgetSettings(**PAIR, budget=2)  # type: ignore[arg-type]
+        make(BudgetSettings, **PAIR, budget=2)

@@ -10,6 +10,7 @@ import pytest
 from made_tokenizers import ALTERNATING, byte_level, metaspace, sentencepiece
 
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
+from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
 from ATTS.serving.tokenizer import ModelTokenizer
@@ -52,7 +53,7 @@ def run(folder: Path, target_made: Callable[[Path], Path], **flags: Any) -> tupl
             Server(Served(role=role, name=role, content=content, tokenizer=str(path))) for role, path in made.items()
         ]
         async with servers[0], servers[1]:
-            chosen = AsyncSettings(
+            chosen = make(AsyncSettings,
                 small_model_name="draft", eval_model_name="target", small_model_url=servers[0].url,
                 eval_model_url=servers[1].url, dataset_name=str(folder / "questions.jsonl"), repeats=1, turns=3,
                 output_dir=folder / "run", **flags,

@@ -17,6 +17,7 @@ from conftest import Pair, free_ports
 from transformers import AutoModelForCausalLM
 
 from ATTS import demo
+from ATTS.flags import make
 from ATTS.method.chain import Chain
 from ATTS.method.prompts import maths
 from ATTS.method.score import SCORES
@@ -44,7 +45,8 @@ def test_a_server_says_who_it_is_and_how_long_its_context_is(servers: Pair) -> N
 
 
 def settings(pair: Pair) -> AsyncSettings:
-    return AsyncSettings(
+    return make(
+        AsyncSettings,
         small_model_name="demo-draft",
         eval_model_name="demo-target",
         dataset_name="demo",
@@ -65,8 +67,8 @@ def test_the_score_is_what_transformers_computes(servers: Pair, name: str) -> No
     async def score() -> tuple[float, list[int], int]:
         chosen = settings(servers)
         async with new_session(60) as session:
-            draft = await models.draft(session, chosen, chosen.draft_url, CapacityLimiter(1))
-            target = await models.target(session, chosen, CapacityLimiter(1))
+            draft = await models.draft(session, chosen.draft, chosen.requests, CapacityLimiter(1))
+            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
             d, t = (party.reader(datasets.load("demo", max_problems=1)[0]) for party in (draft, target))
             chain = Chain(lambda *_: None, d, t, score=SCORES[name])
             for turn in range(2):
@@ -98,7 +100,7 @@ def test_prompts_extend_each_other_so_the_prefix_cache_serves_all_but_the_newest
         """Tokens a score had to compute beyond the chunk it scores."""
         chosen = settings(servers)
         async with new_session(60) as session:
-            target = await models.target(session, chosen, CapacityLimiter(1))
+            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
             t = target.reader(datasets.load("demo", max_problems=9)[8])
             chain = Chain(lambda *_: None, t)
             surplus = []

@@ -11,6 +11,7 @@ import pytest
 from ATTS.analysis.compute_accuracy import AccuracySettings, grade
 from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
@@ -54,10 +55,10 @@ def test_the_same_file_under_another_path_goes_on_and_its_array_fits(
     async def work(pair: dict[str, Any]) -> None:
         async def evaluate(name: str) -> None:
             sampled = {"repeats": 2, "turns": 2, "output_dir": Path("run"), "ppl_array_path": array}
-            await evaluate_async(AsyncSettings(dataset_name=name, **sampled, **pair), per_question=False)
+            await evaluate_async(make(AsyncSettings, dataset_name=name, **sampled, **pair), per_question=False)
 
         for name in ("mine.jsonl", "moved/mine.jsonl"):
-            settings = ConformalSettings(dataset_name=name, sample_size=3, ppl_array_path=array, **pair)
+            settings = make(ConformalSettings, dataset_name=name, sample_size=3, ppl_array_path=array, **pair)
             await calibrate(settings, per_question=False)
         assert "already there, made with these settings" in capsys.readouterr().err
         await evaluate("mine.jsonl")
@@ -74,7 +75,8 @@ def test_a_corrected_reference_gives_one_accuracy(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
 
     async def work(pair: dict[str, Any]) -> None:
-        settings = BaselineSettings(
+        settings = make(
+            BaselineSettings,
             **{name: value for name, value in pair.items() if name.startswith("small")},
             dataset_name="mine.jsonl",
             repeats=2,
@@ -86,7 +88,7 @@ def test_a_corrected_reference_gives_one_accuracy(tmp_path: Path, monkeypatch: p
             await evaluate_alone(settings)
             assert result_folder.summary(Path("run"))["mean_accuracy"] == accuracy
             for name in (None, "mine.jsonl"):
-                told = await grade(AccuracySettings(output_dir=Path("run"), dataset_name=name, json=True))
+                told = await grade(make(AccuracySettings, output_dir=Path("run"), dataset_name=name, json=True))
                 assert json.loads(told)["mean_accuracy"] == accuracy
 
     served(work)

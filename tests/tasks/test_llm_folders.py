@@ -16,6 +16,7 @@ from openai_server import KEY, Reply, serve
 from ATTS.analysis.re_extract import ReExtractSettings, re_extract
 from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_alone
 from ATTS.runs.settings import BaselineSettings
 from ATTS.store.journal import Journal
@@ -169,7 +170,8 @@ def test_a_run_that_fails_closes_the_client_of_the_model_that_reads(
 
     async def run() -> None:
         async with Server(Served(role="draft", name="demo-draft", content=content)) as server:
-            settings = BaselineSettings(
+            settings = make(
+                BaselineSettings,
                 dataset_name="demo",
                 small_model_name="demo-draft",
                 small_model_url=server.url,
@@ -202,7 +204,7 @@ def test_nothing_is_flushed_to_the_disk_by_the_thread_that_serves_requests(
 
     partial = Journal(tmp_path / "array.npy", "digest")
     cache = ReplyCache(tmp_path / "replies")
-    settings = ReExtractSettings(input_dir=folder, dataset_name=str(tmp_path / "data.jsonl"), repeats=2)
+    settings = make(ReExtractSettings, input_dir=folder, dataset_name=str(tmp_path / "data.jsonl"), repeats=2)
 
     async def run() -> None:
         monkeypatch.setattr(os, "fsync", watched)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ATTS.errors import UserError
+from ATTS.flags import make
 from ATTS.runs import questions
 from ATTS.runs.settings import BaselineSettings
 from ATTS.tasks import datasets
@@ -184,7 +185,9 @@ def test_equal_questions_stay_on_one_side_of_a_split_and_are_named(
         assert not {q.id for q in sides[0]} & {q.id for q in sides[1]}
         assert sorted(q.index for side in sides for q in side) == list(range(8))
         assert len({q.id for q in sides[0]}) == 2
-    questions.to_evaluate(BaselineSettings(dataset_name=str(path), small_model_name="m", calibration_split=0.4))
+    questions.to_evaluate(
+        make(BaselineSettings, dataset_name=str(path), small_model_name="m", calibration_split=0.4).data
+    )
     told = capsys.readouterr().err
     assert "questions 0, 5 of" in told
     assert "questions 2, 7 of" in told

@@ -1,5 +1,7 @@
 """Runs with a fixed number or share of take-overs, behind a barrier or drawn at random."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ATTS.baselines.fixed_budget.rules import Budget, RandomBudget, RankedBudget, fixed, share
@@ -7,58 +9,68 @@ from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
 from ATTS.runs import models, questions
-from ATTS.runs.evaluate import run_loop
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.names import dataset, short
+from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
 from ATTS.serving.limits import Limits
 from ATTS.store.records import Key
-from ATTS.tasks import answering
+
+Settings = SyncFixBudgetSettings | AsyncFixBudgetSettings
 
 
-async def evaluate_fixed_budget(settings: SyncFixBudgetSettings | AsyncFixBudgetSettings) -> Path:
+@dataclass(frozen=True)
+class FixedBudget:
+    """Makes samples of the loop, whose take-overs are those of their question's budget."""
+
+    settings: Settings
+    budgets: Mapping[int, RankedBudget | RandomBudget]  # by question
+    draft: ChunkModel
+    target: ChunkModel
+
+    def sample(self, key: Key) -> Sample:
+        s, question = self.settings, key.question
+        d, t = self.draft.reader(question), self.target.reader(question)
+        chain = Chain(s.answers.reader(), d, t, token_budget=s.samples.token_budget)
+        return chain, atts(chain, d, t, self.budgets[question.index].sample(key.repeat), s.samples.turns)
+
+
+async def evaluate_fixed_budget(settings: Settings) -> Path:
     """ref_sync_fix_budget and ref_async_fix_budget. Returns the result folder. Raises UserError."""
     s = settings
     sync = isinstance(s, SyncFixBudgetSettings)
-    asked = questions.to_evaluate(s)
-    command = "ref_sync_fix_budget" if sync else "ref_async_fix_budget"
-    kind = "sync" if sync else "async"
-    granted = f"b{s.takeover_budget}" if s.takeover_rate is None else f"r{s.takeover_rate:g}"
-    folder = s.output_dir or Path("results") / (
-        f"{kind}_fix_budget_{short(s.small_model_name)}_{short(s.eval_model_name)}_{dataset(s.dataset_name)}"
-        f"_sm{s.small_model_max_tokens}_em{s.evalator_max_tokens}_t{s.turns}_{granted}"
-        f"_smt{s.small_model_temperature:g}_emt{s.eval_model_temperature:g}"
-    )
-    async with new_session(s.request_timeout) as session:
-        draft = await models.draft(session, s, s.draft_url, CapacityLimiter(s.small_model_concurrency))
-        model, tokenizer = await models.connect(
-            session, s, "target", s.target_url, s.eval_model_name, CapacityLimiter(s.eval_model_concurrency)
-        )
-        template = s.use_chat_template if isinstance(s, SyncFixBudgetSettings) else None  # by lot nothing is scored
-        target = ChunkModel(model, tokenizer, s.evalator_max_tokens, s.eval_model_temperature, None, template)
-        answers = answering.reader(s.extract_mode or "regex", s.answer_after_think)
-
-        def budget(question: int) -> Budget:
-            if s.takeover_rate is None:
-                return fixed(s.takeover_budget)
-            return share(s.takeover_rate, f"{s.seed}-{question}")
-
-        budgets: dict[int, RankedBudget | RandomBudget] = {
-            q.index: RankedBudget(s.repeats, budget(q.index))
-            if sync
-            else RandomBudget(s.repeats, budget(q.index), f"{s.seed}-{q.index}")
-            for q in asked
-        }
-
-        def loop(key: Key) -> Sample:
-            question = key.question
-            d, t = draft.reader(question), target.reader(question)
-            chain = Chain(answers, d, t, token_budget=s.token_budget)
-            return chain, atts(chain, d, t, budgets[question.index].sample(key.repeat), s.turns)
-
+    asked = questions.to_evaluate(s.data)
+    template = s.budget.use_chat_template if isinstance(s, SyncFixBudgetSettings) else None  # by lot nothing is scored
+    async with new_session(s.requests.request_timeout) as session:
+        draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
+        target = await models.target(session, s.target, s.requests, CapacityLimiter(s.limits.target), template)
         # All samples of a question must be under way at once where they wait for each other.
-        in_flight = max(s.small_model_concurrency + s.eval_model_concurrency, s.repeats if sync else 1)
-        await run_loop(s, command, asked, loop, [draft, target], Limits(in_flight), folder, whole_questions=sync)
-    return folder
+        limits = Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1))
+        command = f"ref_{_kind(s)}_fix_budget"
+        run = Run(command, s, asked, [draft, target], limits, _folder(s), whole_questions=sync)
+        budgets = {question.index: _budget(s, question.index) for question in asked}
+        return await run.finish(FixedBudget(s, budgets, draft, target).sample)
+
+
+def _kind(s: Settings) -> str:
+    return "sync" if isinstance(s, SyncFixBudgetSettings) else "async"
+
+
+def _folder(s: Settings) -> Path:
+    rate = s.budget.takeover_rate
+    granted = f"b{s.budget.takeover_budget}" if rate is None else f"r{rate:g}"
+    return Path("results") / (
+        f"{_kind(s)}_fix_budget_{short(s.draft.name)}_{short(s.target.name)}_{dataset(s.data.dataset_name)}"
+        f"_sm{s.draft.max_tokens}_em{s.target.max_tokens}_t{s.samples.turns}_{granted}"
+        f"_smt{s.draft.temperature:g}_emt{s.target.temperature:g}"
+    )
+
+
+def _budget(s: Settings, question: int) -> RankedBudget | RandomBudget:
+    seed, rate = f"{s.data.seed}-{question}", s.budget.takeover_rate
+    of_turn: Budget = fixed(s.budget.takeover_budget) if rate is None else share(rate, seed)
+    if isinstance(s, SyncFixBudgetSettings):
+        return RankedBudget(s.samples.repeats, of_turn)
+    return RandomBudget(s.samples.repeats, of_turn, seed)
