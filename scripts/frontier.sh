@@ -23,7 +23,7 @@ source scripts/common.sh
 : "${OUT:=results/frontier}"
 
 if [[ $DEVICE == cpu ]]; then
-    read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.serving.supervisor ports)
+    read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
 fi
 export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
 trap 'bash scripts/stop_sglang_servers.sh' EXIT

@@ -11,7 +11,7 @@ export CONFIG=${CONFIG:-configs/frontier_demo.sh}
 if [[ ! -x ${PYTHON:-${VENV:-.venv}/bin/python} ]]; then bash scripts/setup.sh; fi
 source scripts/common.sh
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.serving.supervisor ports)
+read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
 export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
 trap 'bash scripts/stop_sglang_servers.sh' EXIT
 trap 'exit 130' INT TERM
