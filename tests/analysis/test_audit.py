@@ -78,11 +78,11 @@ def test_recorded_runs_keep_the_rate_where_their_own_calibration_did_not(runs: d
     assert len(runs) >= 3
     for made in runs.values():
         by_turn = guarantees_recorded.per_turn(made, splits=40)
-        assert by_turn
-        assert all(row["reached"] for row in by_turn), by_turn
+        assert min(row["inside"] for row in by_turn) > 0.8, by_turn  # of 40 splits; 0.9 of 200
         assert by_turn[0]["inside, scores as independent"] < 0.7
         others = dataclasses.replace(made, score=1 + 2 * (made.score - 1))
-        assert not any(row["reached"] for row in guarantees_recorded.per_turn(made, splits=10, calibration=others))
+        missed = guarantees_recorded.per_turn(made, splits=10, calibration=others)
+        assert max(row["inside"] for row in missed) < 0.5, missed
         followed = guarantees_recorded.adaptive(made, shuffles=5)
         assert followed["reached"], followed
         learnt = guarantees_recorded.online(made, shuffles=5)

@@ -205,7 +205,7 @@ def test_the_number_under_way_is_the_greatest_overlap() -> None:
         ({"methods": ","}, "names none"),
         ({"max_problems": 1}, "--max_problems must be at least --blocks"),
         (
-            {"calibration_problems": 19},
+            {"calibration_problems": 10},
             "per_turn among --methods needs scores worth 20 independent ones: raise --calibration_problems",
         ),
         ({"token_budget": 0}, "--token_budget must be at least 1"),

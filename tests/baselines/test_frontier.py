@@ -117,7 +117,7 @@ def test_an_interrupted_block_is_done_again_and_more_rates_can_be_added(tmp_path
         ({"rates": (0.1, 0.1)}, "is there twice"),
         ({"margin": 0.0}, "--margin must lie"),
         ({"max_problems": 1}, "--max_problems must be at least --blocks"),
-        ({"calibration_problems": 19}, "at a rate of 0.1, needs scores worth 20 independent ones"),
+        ({"calibration_problems": 10}, "at a rate of 0.1, needs scores worth 20 independent ones"),
     ],
 )
 def test_settings_that_make_no_frontier_are_refused(more: dict[str, Any], message: str) -> None:
