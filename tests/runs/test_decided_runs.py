@@ -153,7 +153,7 @@ def test_a_run_at_a_rate_of_0_or_1_hands_over_nothing_or_everything(
 
     with_servers(Says(), making(own, **by_turn), running, **flags)
     decided = [e["rejected"] for s in samples(tmp_path / "run") for e in s["full_history"] if e["model"] == "eval_ppl"]
-    assert len(decided) > 8
+    assert len(decided) >= 8  # two turns of four samples that never answer; the others as it comes
     assert set(decided) == {bool(rate)}
 
 
