@@ -6,6 +6,6 @@ source configs/demo.sh
 : "${BLOCKS:=4}"
 : "${CHUNK:=24}"
 : "${TOKEN_BUDGET:=960}"
-: "${SAMPLE_SIZE:=1}" "${CALIBRATION_PROBLEMS:=800}" # scores of one problem are alike
+: "${SAMPLE_SIZE:=1}" "${CALIBRATION_PROBLEMS:=200}" # scores of one problem are alike
 : "${SPE_CONFIG:=configs/speculative_thinking/demo.yml}"
 : "${OUT:=results/compare_demo}"
