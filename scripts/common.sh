@@ -28,3 +28,15 @@ fi
 : "${EVAL_MODEL_ARGS:=}"                                   # and for the target server
 : "${WAIT_TIMEOUT:=600}"                                   # seconds until both must be healthy
 : "${SERVER_DIR:=results/servers}"                         # logs and PID files
+
+# Starts both servers for this script alone, their logs and PID files below the folder given, and stops them when it ends;
+# on a CPU at free ports.
+start_own_servers() {
+    if [[ $DEVICE == cpu ]]; then
+        read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
+    fi
+    export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR=$1
+    trap 'bash scripts/stop_sglang_servers.sh' EXIT
+    trap 'exit 130' INT TERM
+    bash scripts/launch_sglang_servers.sh
+}

@@ -22,13 +22,7 @@ source scripts/common.sh
 : "${SMALL_MODEL_CONCURRENCY:=16}" "${EVAL_MODEL_CONCURRENCY:=16}" "${SAMPLE_SIZE:=8}" "${CALIBRATION_PROBLEMS:=100}"
 : "${SPE_CONFIG:=configs/speculative_thinking/1b_14b.yml}" "${OUT:=results/methods}"
 
-if [[ $DEVICE == cpu ]]; then
-    read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-fi
-export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers "$OUT/servers"
 "$PYTHON" -m ATTS.compare_methods --output_dir "$OUT" --methods "$METHODS" \
     --small_model_name "$SMALL_MODEL" --eval_model_name "$EVAL_MODEL" \
     --small_model_url "http://$SGLANG_HOST:$SMALL_MODEL_PORT" --eval_model_url "http://$SGLANG_HOST:$EVAL_MODEL_PORT" \

@@ -9,10 +9,6 @@ export CONFIG=configs/demo.sh
 source scripts/common.sh
 : "${PROBLEMS:=500}" "${SEED:=1}" "${CHUNKS:=16 24 32}" "${OUT:=results/evaluate_demo}"
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers "$OUT/servers"
 "$PYTHON" scripts/demo_pair/measure.py --folder "$OUT" --problems "$PROBLEMS" --seed "$SEED" --chunks $CHUNKS \
     --small_model_port "$SMALL_MODEL_PORT" --eval_model_port "$EVAL_MODEL_PORT"

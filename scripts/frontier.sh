@@ -22,13 +22,7 @@ source scripts/common.sh
 : "${SMALL_MODEL_CONCURRENCY:=16}" "${EVAL_MODEL_CONCURRENCY:=16}" "${SAMPLE_SIZE:=8}" "${CALIBRATION_PROBLEMS:=100}"
 : "${OUT:=results/frontier}"
 
-if [[ $DEVICE == cpu ]]; then
-    read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-fi
-export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers "$OUT/servers"
 # shellcheck disable=SC2086 # lists
 "$PYTHON" -m ATTS.frontier --output_dir "$OUT" \
     --rates $RATES --on_rejections $ON_REJECTIONS --scores $SCORES --calibrations $CALIBRATIONS --margin "$MARGIN" \

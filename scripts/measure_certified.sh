@@ -11,11 +11,7 @@ export CONFIG=${CONFIG:-configs/frontier_demo.sh}
 if [[ ! -x ${PYTHON:-${VENV:-.venv}/bin/python} ]]; then bash scripts/setup.sh; fi
 source scripts/common.sh
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-export SMALL_MODEL EVAL_MODEL SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers "$OUT/servers"
 questions=(--dataset_name "$DATASET" --seed "$SEED" --max_problems "$PROBLEMS" --repeats "$REPEATS")
 "$PYTHON" -m ATTS.baseline --small_model_name "$EVAL_MODEL" --sglang_port "$EVAL_MODEL_PORT" "${questions[@]}" \
     --small_model_max_tokens "$TOKEN_BUDGET" --token_budget "$TOKEN_BUDGET" --turns 1 --small_model_concurrency 16 \

@@ -8,10 +8,6 @@ DEVICE=cpu bash scripts/setup.sh
 export CONFIG=configs/demo.sh
 source scripts/common.sh
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR=results/first_token
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers results/first_token
 "$PYTHON" scripts/figures/first_token.py --small_model_port "$SMALL_MODEL_PORT" --eval_model_port "$EVAL_MODEL_PORT" \
     --problems "${PROBLEMS:-200}" --chunk "${CHUNK:-24}"

@@ -11,11 +11,7 @@ export CONFIG=configs/demo.sh
 source scripts/common.sh
 : "${PROBLEMS:=2500}" "${CALIBRATION:=4000}" "${CALIBRATED_TURNS:=6}" "${CHUNK:=24}" "${SEED:=0}" "${OUT:=results/rate_live}"
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers "$OUT/servers"
 
 pair=(
     --dataset_name demo --seed "$SEED" --small_model_name demo-draft --eval_model_name demo-target

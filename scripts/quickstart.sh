@@ -12,11 +12,7 @@ export CONFIG=configs/demo.sh
 source scripts/common.sh
 : "${PROBLEMS:=60}" "${REPEATS:=4}" "${CALIBRATION:=480}" "${CALIBRATION_BY_TURN:=150}" "${CHUNK:=24}" "${SEED:=0}" "${OUT:=results/quickstart}"
 
-read -r SMALL_MODEL_PORT EVAL_MODEL_PORT < <("$PYTHON" -m ATTS.servers ports)
-export SMALL_MODEL_PORT EVAL_MODEL_PORT SERVER_DIR="$OUT/servers"
-trap 'bash scripts/stop_sglang_servers.sh' EXIT
-trap 'exit 130' INT TERM
-bash scripts/launch_sglang_servers.sh
+start_own_servers "$OUT/servers"
 
 data=(--dataset_name demo --seed "$SEED" --max_problems "$PROBLEMS")
 pair=(

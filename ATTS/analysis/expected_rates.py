@@ -42,15 +42,14 @@ class Threshold:
 
 
 def threshold(scores: ArrayLike, rate: float, form: Form) -> Threshold:
+    """The rule's of ``rate`` on ``scores``."""
     x = np.asarray(scores, dtype=np.float64)
-    ordered, n = np.sort(x), len(x)
+    edges, n = np.concatenate([[-math.inf], np.sort(x), [math.inf]]), len(x)
     if form != "smoothed":
-        edges = np.concatenate([[-math.inf], ordered, [math.inf]])
         rejected = (x > edges[forms.threshold(n, rate, form)]).astype(np.float64)
         return Threshold(rejected, (float(rejected.sum()) + 1) / (n + 1))
     k, between = divmod((1 - rate) * (n + 1), 1)
-    below = np.concatenate([[-math.inf], ordered, [math.inf]])
-    low, high = below[int(k)], below[min(int(k) + 1, n + 1)]
+    low, high = edges[int(k)], edges[min(int(k) + 1, n + 1)]
     return Threshold((1 - between) * (x > low) + between * (x > high), rate)
 
 

@@ -90,10 +90,12 @@ def _say(
         parts.append((foreign, expected_rates.others(scores, rows, rate, form, foreign, repeats)))
     made = expected_rates.mixed(parts)
     low, high = made.interval(count * repeats)
-    which = {0: "these", count: "other such"}.get(foreign, f"these (calibrated on: {len(own)})")
+    which = f"{count} other such questions" if foreign == count else f"these {count} questions"
+    if own and foreign:
+        which += f", {len(own)} of them calibrated on,"
     say(
         f"{len(scores)} calibration scores of {calibrated} questions, worth {made.worth:.0f} independent ones: of"
-        f" {what} of {which} {count} questions {percent(low)} to {percent(high)} will be rejected (95 %;"
+        f" {what} of {which} {percent(low)} to {percent(high)} will be rejected (95 %;"
         f" {percent(made.mean)} expected)"
     )
     if ids is None:

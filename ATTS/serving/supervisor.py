@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from ATTS import demo
@@ -48,8 +49,14 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where this machine reaches it: "every address", if someone chose that, is none to ask at."""
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"
+        """Where this machine reaches it: a server that listens on every address is asked at the loopback one."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:  # a name
+            return f"http://{self.host}:{self.port}"
+        if address.is_unspecified:
+            address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+        return f"http://{address if address.version == 4 else f'[{address}]'}:{self.port}"
 
     def command(self) -> list[str]:
         """The launch command; a model's tensor parallelism is the number of its devices."""

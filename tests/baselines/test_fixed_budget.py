@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_loop import Scripted as Model
-from test_loop import reader
+from scripted_models import Scripted as Model
+from scripted_models import reader
 
 from ATTS.baselines.fixed_budget.rules import RandomBudget, RankedBudget, fixed, share
 from ATTS.baselines.fixed_budget.run import evaluate_fixed_budget

@@ -5,8 +5,8 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from test_loop import Scripted as Model
-from test_loop import reader
+from scripted_models import Scripted as Model
+from scripted_models import reader
 
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain

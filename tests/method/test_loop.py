@@ -7,62 +7,14 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_models import BAD, GOOD, JUDGE, TEXT, Scripted, reader, run
 
 from ATTS.errors import ContextFull, ExitStatus, SampleError, ScoreFailed, ServerFailed
-from ATTS.method.chain import REPLACEMENT, Chain, ModelView
-from ATTS.method.conformal import CalibrationSet
+from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore, OnRejection, RejectionPolicy
 from ATTS.method.types import Generated, Stage, Usage
 from ATTS.tasks.answers import find_answer
-
-
-class Bytes:
-    """A tokenizer whose tokens are bytes, so a chunk can stop inside a character."""
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode())
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return bytes(ids).decode("utf-8", "replace")
-
-
-class Scripted:
-    """Writes given chunks in turn (a trailing $ ends the text) and scores with given log-probabilities."""
-
-    def __init__(self, chunks: Sequence[str | bytes | SampleError] = (), logprobs: Sequence[float | None] = ()) -> None:
-        self.chunks, self.scores = list(chunks), list(logprobs)
-        self.written_after: list[list[int]] = []
-        self.scored: list[tuple[list[int], int]] = []
-
-    async def generate(
-        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
-    ) -> Generated:
-        self.written_after.append(list(ids))
-        chunk = self.chunks.pop(0)
-        if isinstance(chunk, SampleError):
-            raise chunk
-        raw = chunk if isinstance(chunk, bytes) else chunk.encode()
-        ended = raw.endswith(b"$")
-        return Generated(list(raw.removesuffix(b"$")), ended, Usage(completion_tokens=len(raw)))
-
-    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
-        self.scored.append((list(ids), start))
-        return [self.scores.pop(0)] * (len(ids) - start), Usage(prompt_tokens=len(ids))
-
-
-GOOD, BAD = -0.01, -3.0  # perplexity 1.01 and 20 against calibration scores 1.1 ... 2
-JUDGE = CalibrationSet([1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0], 0.4)
-
-
-def reader(model: Scripted, name: str = "?") -> ModelView:
-    return ModelView(model, Bytes(), list(f"<{name}>".encode()), list(f"[{name}]".encode()), 8, 0.8)
-
-
-def run(draft: Scripted, target: Scripted, turns: int = 15) -> tuple[ExitStatus, Chain]:
-    d, t = reader(draft, "d"), reader(target, "t")
-    chain = Chain(find_answer, d, t)
-    return asyncio.run(atts(chain, d, t, ByScore(JUDGE), turns)), chain
 
 
 def stages(chain: Chain) -> str:
@@ -132,9 +84,6 @@ def test_an_error_of_one_sample_leaves_its_history_behind(error: SampleError) ->
 def test_a_failed_score_is_neither_accepted_nor_rejected() -> None:
     with pytest.raises(ScoreFailed):
         run(Scripted(["one "]), Scripted(logprobs=[None]))
-
-
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters=REPLACEMENT), min_size=1, max_size=12)
 
 
 @given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
@@ -295,60 +244,3 @@ def test_an_answer_in_the_last_tokens_of_the_budget_counts() -> None:
     d, t = reader(Limited(["1234567", r"\box", "ed{7}"])), reader(Limited([], [GOOD, GOOD]))
     chain = Chain(find_answer, d, t, token_budget=16)
     assert asyncio.run(atts(chain, d, t, ByScore(JUDGE), 9)) is ExitStatus.ANSWERED
-
-
-def resample(
-    chunks: list[str], more: list[str], scores: list[float], attempts: int = 1, on_answers: bool = True
-) -> tuple[ExitStatus, Chain, Scripted, Scripted]:
-    draft, target = Scripted(chunks), Scripted(more, scores)
-    d, t = reader(draft, "d"), reader(target, "t")
-    chain = Chain(find_answer, d, t)
-    rule = ByScore(JUDGE, RejectionPolicy("resample", attempts, on_answers))
-    return asyncio.run(atts(chain, d, t, rule, 9)), chain, draft, target
-
-
-def test_a_rejected_chunk_is_replaced_in_the_text_and_for_both_models() -> None:
-    status, chain, draft, target = resample(["bad ", "so ", r"\boxed{1}"], ["good "], [BAD, GOOD, GOOD])
-    assert status is ExitStatus.ANSWERED
-    assert chain.text == r"good so \boxed{1}"
-    assert target.written_after == [list(b"<t>")]  # where the rejected chunk began
-    assert draft.written_after[1:] == [list(b"<d>good "), list(b"<d>good so ")]
-    assert [ids for ids, _ in target.scored] == [
-        list(b"[t]" + text) for text in (b"bad ", b"good so ", rb"good so \boxed{1}")
-    ]
-    assert [start for _, start in target.scored] == [3, 8, 11]
-    assert [(event.stage, event.output) for event in chain.history if event.output is not None] == [
-        (Stage.DRAFT_DISCARDED, "bad "),
-        (Stage.CONTINUE, "good "),
-        (Stage.DRAFT, "so "),
-        (Stage.DRAFT, r"\boxed{1}"),
-    ]
-
-
-def test_a_wrong_answer_that_is_scored_can_be_replaced_and_one_that_is_not_ends_the_sample() -> None:
-    status, chain, *_ = resample([r"\boxed{1}$"], [r"\boxed{2}"], [BAD])
-    assert (status, chain.answer) == (ExitStatus.ANSWERED, "2")
-    status, chain, *_ = resample([r"\boxed{1}$"], [], [], on_answers=False)
-    assert (status, chain.answer) == (ExitStatus.ANSWERED, "1")
-    status, chain, *_ = resample([r"\boxed{1}$"], ["$"], [BAD])  # the target has nothing to put in its place
-    assert (status, chain.answer, chain.text) == (ExitStatus.TARGET_ENDED, None, "")
-
-
-def test_a_rejected_chunk_is_drafted_again_before_the_target_writes() -> None:
-    status, chain, draft, _ = resample(["a ", "b ", "c ", r"\boxed{1}"], ["t "], [BAD, BAD, GOOD, GOOD], attempts=2)
-    assert status is ExitStatus.ANSWERED
-    assert chain.text == r"t c \boxed{1}"
-    assert draft.written_after[:2] == [list(b"<d>")] * 2
-    assert [event.turn for event in chain.history if event.stage is Stage.DRAFT_DISCARDED] == [0, 0]
-
-
-@given(st.lists(st.tuples(TEXT, st.booleans()), min_size=1, max_size=12))
-def test_what_stays_of_a_chain_is_what_its_history_keeps(turns: list[tuple[str, bool]]) -> None:
-    """For both models, whatever is rejected."""
-    d = reader(Scripted([text.replace("$", "s") + " " for text, _ in turns]), "d")
-    t = reader(Scripted(["+" for _, rejected in turns if rejected], [BAD if r else GOOD for _, r in turns]), "t")
-    chain = Chain(lambda *_: None, d, t)
-    asyncio.run(atts(chain, d, t, ByScore(JUDGE, RejectionPolicy("resample")), len(turns)))
-    kept = "".join(event.output or "" for event in chain.history if event.stage in (Stage.DRAFT, Stage.CONTINUE))
-    assert chain.text == kept == "".join("+" if rejected else text.replace("$", "s") + " " for text, rejected in turns)
-    assert d.ids == t.ids == list(kept.encode())
