@@ -1,9 +1,11 @@
 """Questions in groups, and what is drawn from what was said, for runs of calibration kinds."""
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Coroutine
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from ATTS.tasks.datasets import Question
@@ -24,3 +26,10 @@ async def cut_off(work: Coroutine[Any, Any, Any], enough: Callable[[], bool]) ->
         await asyncio.sleep(0.002)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def entries_of(journal: Path) -> list[dict[str, Any]]:
+    """What a journal holds behind its head. Its last line may be half written while a run goes on; it doesn't count."""
+    if not journal.exists():
+        return []
+    return [json.loads(line) for line in journal.read_text().rpartition("\n")[0].splitlines()[1:]]

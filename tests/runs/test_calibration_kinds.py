@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chances import PAIR, QUESTIONS, chance, cut_off
+from chances import PAIR, QUESTIONS, chance, cut_off, entries_of
 
 from ATTS.analysis import audit_rate, by_turn
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
@@ -81,8 +81,7 @@ def test_calibration_by_turn_runs_the_loop_and_a_run_judges_each_turn_by_its_own
     flags = {"dataset_name": str(data), "ppl_array_path": array, "sample_size": 2, "turns": 4}
 
     def partial() -> list[dict[str, Any]]:
-        path = array.with_suffix(".partial.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()[1:]] if path.exists() else []
+        return entries_of(array.with_suffix(".partial.jsonl"))
 
     with_servers(
         lambda pair: cut_off(

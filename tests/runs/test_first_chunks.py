@@ -1,14 +1,15 @@
 """Calibration through emulated servers: which first chunks are scored, how, and which runs an array fits."""
 
-import asyncio
 import json
 from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from answering_draft import PAIR, QUESTIONS, Says, asking, for_turns, making, with_servers
+from chances import cut_off, entries_of
 
 from ATTS.analysis import audit_rate
 from ATTS.errors import UserError
@@ -162,14 +163,10 @@ def test_an_interrupted_calibration_goes_on_and_its_questions_have_the_share_tha
     path = flags["ppl_array_path"].with_suffix(".partial.jsonl")
     says = Says()
 
-    async def cut_off(pair: dict[str, Any]) -> None:
-        task = asyncio.ensure_future(making(sample_size=80)(pair))
-        while not path.exists() or len(path.read_text().splitlines()) < 100:  # noqa: ASYNC110 - a file tells
-            await asyncio.sleep(0.002)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    def interrupted(pair: dict[str, Any]) -> Awaitable[None]:
+        return cut_off(making(sample_size=80)(pair), lambda: len(entries_of(path)) >= 100)
 
-    with_servers(says, cut_off, making(sample_size=80), **flags)
+    with_servers(says, interrupted, making(sample_size=80), **flags)
     about = calibration.load(flags["ppl_array_path"], False).provenance
     assert about is not None
     none, half, ended, *all_ = about[COUNTS]

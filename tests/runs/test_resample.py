@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chances import chance, cut_off
+from chances import chance, cut_off, entries_of
 
 from ATTS.analysis import by_role
 from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written
@@ -136,8 +136,7 @@ def test_calibration_by_turn_follows_the_rejections_of_the_run_that_it_is_for(
     making = {**flags, **policy, "ppl_array_path": array, "sample_size": 3, "turns": 4}
 
     def partial() -> list[dict[str, Any]]:
-        path = array.with_suffix(".partial.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()[1:]] if path.exists() else []
+        return entries_of(array.with_suffix(".partial.jsonl"))
 
     def enough() -> bool:
         return any(entry.get("turn") == 1 and entry["attempt"] == attempts - 1 for entry in partial())
