@@ -76,10 +76,10 @@ class Flag(NamedTuple):
 def _declared(kind: type) -> tuple[Flag, ...]:
     """The fields of a settings class or part."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
+    flags = []
     for own in fields(kind):
         marks = getattr(hints[own.name], "__metadata__", ())
-        found.append(
+        flags.append(
             Flag(
                 field=own.name,
                 name=next((mark.name for mark in marks if hasattr(mark, "name")), own.name),
@@ -90,7 +90,7 @@ def _declared(kind: type) -> tuple[Flag, ...]:
                 range=next((mark for mark in marks if isinstance(mark, Range)), None),
             )
         )
-    return tuple(found)
+    return tuple(flags)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -124,11 +124,11 @@ def named(kind: type, field: str) -> str:
 
 def flat(settings: "Part") -> dict[str, Any]:
     """Values by the names of their flags."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for flag in (flag for flag in _declared(type(settings)) if flag.stored):
         value = getattr(settings, flag.field)
-        found |= flat(value) if flag.is_part else {flag.name: value}
-    return found
+        values |= flat(value) if flag.is_part else {flag.name: value}
+    return values
 
 
 def make(kind: type[Settings], **given: Any) -> Settings:
@@ -173,7 +173,7 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
     if folder and any(flag.name == "resume" for flag in flags(kind)):
         kind = getattr(kind, "stored_as", kind)
         stored = of_folder(kind, folder)
-    made: Settings = tyro.cli(
+    settings: Settings = tyro.cli(
         kind,
         default=stored,
         description=(description or "").strip().split("\n\n")[0],
@@ -181,12 +181,12 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
         use_underscores=True,
     )
     if stored is not None:
-        before, now = flat(stored), flat(made)
+        before, now = flat(stored), flat(settings)
         decisive = (flag.name for flag in flags(kind) if flag.stored and not flag.incidental)
         changed = [f"--{name}" for name in decisive if before[name] != now[name]]
         if changed:
             raise UserError(f"--resume {folder} goes on with the settings of that run: leave out {', '.join(changed)}")
-    return made
+    return settings
 
 
 def _folder_to_resume(words: Sequence[str]) -> Path | None:

@@ -50,10 +50,10 @@ class Decisions:
         return Decisions(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
 
-def decisions(found: Sequence[Record], repeats: int) -> Decisions:
+def decisions(samples: Sequence[Record], repeats: int) -> Decisions:
     """Raises UserError if there are none, or scores that are not finite."""
     rows = []
-    for sample in found:
+    for sample in samples:
         index = sample["problem_index"]
         question = sample.get("question_index", index // repeats)
         scored = [entry for entry in sample["full_history"] if entry["model"] == Stage.SCORE.value]
@@ -86,7 +86,7 @@ class Rule:
 
 
 def again(
-    rule: Rule, made: Decisions, array: CalibrationArray | None = None, rows: Mapping[int, int] | None = None
+    rule: Rule, decisions: Decisions, array: CalibrationArray | None = None, rows: Mapping[int, int] | None = None
 ) -> Rejected:
     """What ``rule`` would have decided on each chunk.
 
@@ -96,21 +96,21 @@ def again(
     write is not in a record. Raises ValueError if the scores can't support the rate.
     """
     if rule.kind in ("online", "adaptive"):
-        return _decide(_bank(rule, array), made)
-    if rule.kind == "grouped" and not made.group.any():
+        return _decide(_bank(rule, array), decisions)
+    if rule.kind == "grouped" and not decisions.group.any():
         raise ValueError("its samples tell no group")
     draws = Draws(rule.seed) if rule.form == "smoothed" else None
-    rejected = np.zeros(len(made), dtype=bool)
+    rejected = np.zeros(len(decisions), dtype=bool)
     if rule.kind == "per_question":
-        units = made.sample if array is None else made.question
+        units = decisions.sample if array is None else decisions.question
     elif array is None:
-        units = made.question
+        units = decisions.question
     else:
-        units = np.unique(made.group, return_inverse=True)[1]
+        units = np.unique(decisions.group, return_inverse=True)[1]
     for unit in np.unique(units):
         own = units == unit
-        chunks = made.take(own)
-        judge = _fitted(rule, chunks, array, rows, draws) if array else _cross_fitted(rule, made, own, draws)
+        chunks = decisions.take(own)
+        judge = _fitted(rule, chunks, array, rows, draws) if array else _cross_fitted(rule, decisions, own, draws)
         rejected[own] = _decide(judge, chunks)
     return rejected
 
@@ -122,26 +122,26 @@ def _bank(rule: Rule, array: CalibrationArray | None) -> Online:
     return bank
 
 
-def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | None) -> RejectionRule:
+def _cross_fitted(rule: Rule, decisions: Decisions, own: Rejected, draws: Draws | None) -> RejectionRule:
     """The judge of the chunks ``own``, from chunks that are not among them."""
     first = int(np.flatnonzero(own)[0])
     like = ~own
     if rule.kind == "per_turn":
-        others = made.take(like)
+        others = decisions.take(like)
         return by_turn(others, rule.rate, rule.form, draws)
-    like &= made.turn == 0
+    like &= decisions.turn == 0
     if rule.kind == "per_question":
-        like &= made.question == made.question[first]
+        like &= decisions.question == decisions.question[first]
     if rule.kind == "grouped":
-        like &= made.group == made.group[first]
-    return CalibrationSet(made.score[like], rule.rate, rule.form, draws)
+        like &= decisions.group == decisions.group[first]
+    return CalibrationSet(decisions.score[like], rule.rate, rule.form, draws)
 
 
-def by_turn(made: Decisions, rate: float, form: Form = "published", draws: Draws | None = None) -> PerTurn:
+def by_turn(decisions: Decisions, rate: float, form: Form = "published", draws: Draws | None = None) -> PerTurn:
     """Sets of the scores of these chunks."""
-    turns = [int(turn) for turn in np.unique(made.turn)]
-    scores = {turn: made.score[made.turn == turn] for turn in turns}
-    return PerTurn(scores, rate, form, draws, {turn: made.question[made.turn == turn] for turn in turns})
+    turns = [int(turn) for turn in np.unique(decisions.turn)]
+    scores = {turn: decisions.score[decisions.turn == turn] for turn in turns}
+    return PerTurn(scores, rate, form, draws, {turn: decisions.question[decisions.turn == turn] for turn in turns})
 
 
 def _fitted(
@@ -165,24 +165,28 @@ def _fitted(
     return CalibrationSet(scores, rule.rate, rule.form, draws)
 
 
-def _decide(judge: RejectionRule, made: Decisions) -> Rejected:
-    pairs = zip(made.score.tolist(), made.turn.tolist(), strict=True)
+def _decide(judge: RejectionRule, decisions: Decisions) -> Rejected:
+    pairs = zip(decisions.score.tolist(), decisions.turn.tolist(), strict=True)
     return np.array([judge(score, turn).rejected for score, turn in pairs], dtype=bool)
 
 
-def report(calibration: str, nominal: float, made: Decisions, rejected: Rejected) -> dict[str, Any]:
+def report(calibration: str, nominal: float, decisions: Decisions, rejected: Rejected) -> dict[str, Any]:
     """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
-    turns = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
-    by_question = [
-        {"question": int(q), **_figures(rejected, made.sample, made.question == q)} for q in np.unique(made.question)
+    turns = [
+        {"turn": int(t), **_figures(rejected, decisions.question, decisions.turn == t)}
+        for t in np.unique(decisions.turn)
     ]
-    overall = _figures(rejected, made.question, np.ones(len(made), dtype=bool))
+    by_question = [
+        {"question": int(q), **_figures(rejected, decisions.sample, decisions.question == q)}
+        for q in np.unique(decisions.question)
+    ]
+    overall = _figures(rejected, decisions.question, np.ones(len(decisions), dtype=bool))
     return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": turns, "by_question": by_question}
 
 
 def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:
-    found = interval(rejected[which], clusters[which])
-    return {"n": found.n, "rate": found.rate, "low": found.low, "high": found.high}
+    estimate = interval(rejected[which], clusters[which])
+    return {"n": estimate.n, "rate": estimate.rate, "low": estimate.low, "high": estimate.high}
 
 
 def text(result: dict[str, Any]) -> str:
@@ -210,15 +214,15 @@ def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any],
     repeats of a question. Raises UserError."""
     about: dict[str, Any] = {}
     if path.is_file():
-        found = read_results(path)
+        records = read_results(path)
     elif path.is_dir():
-        found = finished(samples(path))
+        records = finished(samples(path))
         about = about_of(path)
     else:
         raise UserError(f"{path} is neither a result folder nor a recording")
-    if not found:
+    if not records:
         raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
-    return found, about, repeats or about.get("settings", {}).get("repeats", 16)
+    return records, about, repeats or about.get("settings", {}).get("repeats", 16)
 
 
 def recorded_kind(about: Mapping[str, Any]) -> str:
@@ -236,23 +240,23 @@ def recorded_kind(about: Mapping[str, Any]) -> str:
 def same_score(path: Path, array: CalibrationArray, about: Mapping[str, Any]) -> None:
     """Raises UserError if an array's chunks were scored in another way than the run's."""
     settings = about.get("settings", {})
-    made = _named(array.score.name, array.score_window)
+    scored = _named(array.score.name, array.score_window)
     decided = _named(settings.get("score", MEAN.name), settings.get("score_window"))
-    if made != decided:
-        raise UserError(f"{path} holds scores of {made}; this run was decided by {decided}")
+    if scored != decided:
+        raise UserError(f"{path} holds scores of {scored}; this run was decided by {decided}")
 
 
 def _named(score: str, window: int | None) -> str:
     return f"--score {score}" + (f" --score_window {window}" if window else "")
 
 
-def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] | None:
+def rows_of(array: CalibrationArray, samples: Sequence[Record]) -> dict[int, int] | None:
     """Which row of a per-question array belongs to which question, by content; None if one doesn't tell."""
     ids = (array.provenance or {}).get("question_ids")
-    if not ids or any("question_id" not in sample for sample in found):
+    if not ids or any("question_id" not in sample for sample in samples):
         return None
     number = {name: row for row, name in enumerate(ids)}
-    rows = {sample["question_index"]: number.get(sample["question_id"]) for sample in found}
+    rows = {sample["question_index"]: number.get(sample["question_id"]) for sample in samples}
     return {question: row for question, row in rows.items() if row is not None}
 
 
@@ -304,11 +308,11 @@ class AuditSettings(Part):
 
 
 async def audited(settings: AuditSettings) -> str:
-    found, about, repeats = read(settings.input_dir, settings.repeats)
+    records, about, repeats = read(settings.input_dir, settings.repeats)
     rate = settings.rejection_rate
     if rate is None:
         rate = about.get("settings", {}).get("rejection_rate", 0.4)
-    decided = decisions(found, repeats)
+    decided = decisions(records, repeats)
     kind, rejected = recorded_kind(about), decided.rejected
     if settings.calibration:
         kind = settings.calibration
@@ -319,7 +323,7 @@ async def audited(settings: AuditSettings) -> str:
             per_question = None if kind == "adaptive" else kind == "per_question"
             array = calibration.load(settings.ppl_array_path, per_question, kind == "per_turn")
             same_score(settings.ppl_array_path, array, about)
-            rows = rows_of(array, found)
+            rows = rows_of(array, records)
         try:
             rejected = again(rule, decided, array, rows)
         except ValueError as error:

@@ -91,10 +91,11 @@ async def certify(settings: CertifySettings) -> str:
         print(text)
         raise UserError(_nothing(tried, s))
     best = min(passed, key=lambda one: one.cost)
-    made = _certificate(best, tried, points, s)
-    certificate.save(s.output, made)
-    return f"{text}\n\n{best.point.name}: {made.promise},\nat {percent(made.cost)} of the target's {s.cost}:\n\n" + (
-        f"    {_command(made, s.output)}"
+    promised = _certificate(best, tried, points, s)
+    certificate.save(s.output, promised)
+    return (
+        f"{text}\n\n{best.point.name}: {promised.promise},\nat {percent(promised.cost)} of the target's {s.cost}:\n\n"
+        + (f"    {_command(promised, s.output)}")
     )
 
 
@@ -128,9 +129,9 @@ def _chains(points: Sequence[Point], procedure: str) -> list[list[Point]]:
 
 def _tried(point: Point, points: Points, s: CertifySettings, level: float) -> Tried:
     losses = points.losses(point)
-    found = betting.p_value(losses, s.max_loss, level)
+    p = betting.p_value(losses, s.max_loss, level)
     bound = betting.upper_bound(losses, level)
-    return Tried(point, losses, _cost(point, points.target, s.cost), level, found, bound)
+    return Tried(point, losses, _cost(point, points.target, s.cost), level, p, bound)
 
 
 def _cost(point: Point, target: Point, what: str) -> float:
@@ -203,21 +204,21 @@ def _table(tried: Sequence[Tried]) -> str:
 def _nothing(tried: Sequence[Tried], s: CertifySettings) -> str:
     """Which setting was nearest, of those at which a chain ended, and how many questions it would take."""
     nearest = min((one for one in tried if one.reached), key=lambda one: (one.p_value, one.loss))
-    told = (
+    text = (
         f"nothing can be certified: at most {100 * s.max_loss:g} points of loss with {100 * s.confidence:g} %"
         f" confidence, on these {len(nearest.losses)} questions. The nearest, {nearest.point.name}, was seen to lose"
         f" {100 * nearest.loss:+.1f} points"
     )
     if nearest.loss >= s.max_loss:
-        return f"{told}, which no number of questions helps: allow a greater --max_loss, or try settings that lose less"
+        return f"{text}, which no number of questions helps: allow a greater --max_loss, or try settings that lose less"
     needed = betting.questions_needed(nearest.losses, s.max_loss, nearest.level)
     count = f"about {needed}" if needed else f"more than {betting.MOST}"
-    return f"{told}; with losses like its own it takes {count} questions"
+    return f"{text}; with losses like its own it takes {count} questions"
 
 
-def _command(made: Certificate, path: Path) -> str:
-    s = made.settings
+def _command(certificate: Certificate, path: Path) -> str:
+    s = certificate.settings
     return (
-        f"python -m ATTS.{made.command} --certificate {path} --small_model_name {s['small_model_name']}"
+        f"python -m ATTS.{certificate.command} --certificate {path} --small_model_name {s['small_model_name']}"
         f" --eval_model_name {s['eval_model_name']} --dataset_name OTHER_QUESTIONS"
     )

@@ -37,11 +37,8 @@ def _run(
     path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None
 ) -> tuple[Row, Mapping[int, Row]]:
     """A finished run's summary and, by question, its mean seconds and tokens a sample."""
-    stored: Row = (
-        result_folder.read_summary(path)
-        if result_folder.settings(path) or not path.is_dir()
-        else result_folder.summary(path)
-    )
+    own = bool(result_folder.settings(path)) or not path.is_dir()
+    stored: Row = {**(result_folder.read_summary(path) if own else result_folder.summary(path) or {})}
     folder = folders.load(path, dataset_name, repeats, data_dir)
     summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
     summary |= metrics.work(folder.samples) | stored
@@ -53,8 +50,8 @@ def _run(
 
 def _seconds(samples: Sequence[Record]) -> float | None:
     """The mean time of a sample; None where one doesn't tell it."""
-    told = [sample["duration_seconds"] for sample in samples if "duration_seconds" in sample]
-    return float(np.mean(told)) if len(told) == len(samples) else None
+    seconds = [sample["duration_seconds"] for sample in samples if "duration_seconds" in sample]
+    return float(np.mean(seconds)) if len(seconds) == len(samples) else None
 
 
 def _costs(folder: Folder) -> dict[int, Row]:

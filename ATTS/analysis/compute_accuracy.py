@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ATTS.analysis import folders, metrics, tables
 from ATTS.analysis.accuracy import accuracy
@@ -16,6 +16,7 @@ from ATTS.flags import Part, Positive
 from ATTS.store import calibration
 from ATTS.store.records import Record
 from ATTS.store.replies import ReplyCache
+from ATTS.store.summary import GradedAgain
 from ATTS.tasks.judge import LLMJudge
 from ATTS.tasks.llm import Endpoint, Extractor
 
@@ -49,12 +50,12 @@ async def judge(settings: JudgeSettings) -> AsyncIterator[LLMJudge | None]:
         yield LLMJudge(endpoint)
 
 
-async def graded(folder: Folder, settings: JudgeSettings, judge: LLMJudge | None) -> dict[str, Any]:
+async def graded(folder: Folder, settings: JudgeSettings, judge: LLMJudge | None) -> GradedAgain:
     """The folder's accuracy; with a model as judge its cost and disagreements under ``judge``. Raises UserError,
     also if nothing that the model said can be read."""
     verdicts = await asyncio.to_thread(by_math, folder.samples, folder.references, folder.repeats)
     if judge is None:
-        return accuracy(verdicts, folder.repeats)
+        return cast(GradedAgain, accuracy(verdicts, folder.repeats))
     everywhere = settings.judge == "llm"
     verdicts, said = await by_llm(verdicts, folder.problems, judge, everywhere, settings.concurrency)
     judge.endpoint.check()
@@ -91,9 +92,9 @@ async def grade(settings: AccuracySettings) -> str:
     return json.dumps(result, indent=1) if settings.json else tables.accuracy(result, settings.per_question)
 
 
-def belongs(path: Path, found: Sequence[Record], repeats: int) -> int:
+def belongs(path: Path, samples: Sequence[Record], repeats: int) -> int:
     """Number of percentiles that the array gives again, all of them. Raises UserError if it gives others."""
-    again = calibration.recompute(calibration.load(path, per_question=None), found, repeats)
+    again = calibration.recompute(calibration.load(path, per_question=None), samples, repeats)
     if not again.recorded:
         raise UserError(f"these samples record no percentile, so {path} can't be checked against them")
     if again.difference is not None:

@@ -29,12 +29,12 @@ class Curves:
     turns: list[At]
 
 
-def curves(found: Sequence[Record], repeats: int) -> Curves:
+def curves(records: Sequence[Record], repeats: int) -> Curves:
     """Of finished samples, graded by algebra."""
-    graded = by_math(found, [sample["reference_answer"] for sample in found], repeats)
-    stopped = [max((entry["turn"] for entry in sample["full_history"]), default=0) + 1 for sample in found]
+    graded = by_math(records, [sample["reference_answer"] for sample in records], repeats)
+    stopped = [max((entry["turn"] for entry in sample["full_history"]), default=0) + 1 for sample in records]
     groups: dict[str, list[tuple[Graded, int]]] = defaultdict(list)
-    for sample, one, turns in zip(found, graded, stopped, strict=True):
+    for sample, one, turns in zip(records, graded, stopped, strict=True):
         groups[sample["question_id"]].append((one, turns))
     questions = [groups[name] for name in sorted(groups)]
     most = min(map(len, questions), default=0)

@@ -67,8 +67,8 @@ def report(paths: Sequence[Path], margin: float) -> Report:
         dataclasses.replace(row, front_tokens=tokens, front_seconds=seconds)
         for row, tokens, seconds in zip(rows, *fronts, strict=True)
     ]
-    made = {point.name: curves.curves(point.samples, point.settings["repeats"]) for point in points.all}
-    return Report(margin, rows, made)
+    by_point = {point.name: curves.curves(point.samples, point.settings["repeats"]) for point in points.all}
+    return Report(margin, rows, by_point)
 
 
 def _costs(rows: Sequence[Row]) -> tuple[list[float | None], list[float | None]]:
@@ -111,13 +111,13 @@ def front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
     return [cost is not None and not beaten(cost, value) for cost, value in points]
 
 
-def table(made: Report) -> str:
+def table(report: Report) -> str:
     """Markdown."""
-    return markdown(COLUMNS, [_cells(row, made.margin) for row in made.rows])
+    return markdown(COLUMNS, [_cells(row, report.margin) for row in report.rows])
 
 
 def _cells(row: Row, margin: float) -> tuple[str, ...]:
-    told = {True: "yes", False: "no", None: "-"}
+    answer = {True: "yes", False: "no", None: "-"}
     on = [name for name, there in (("tokens", row.front_tokens), ("seconds", row.front_seconds)) if there]
     d = row.difference
     return (
@@ -128,27 +128,27 @@ def _cells(row: Row, margin: float) -> tuple[str, ...]:
         *map(percent, (row.target_tokens, row.scored_tokens, row.draft_tokens)),
         "-" if row.wall_seconds is None else f"{row.wall_seconds:.1f}",
         ", ".join(on) or "-",
-        f"{told[row.non_inferior]} ({100 * margin:g})" if d else "-",
+        f"{answer[row.non_inferior]} ({100 * margin:g})" if d else "-",
     )
 
 
-def picture(made: Report, path: Path) -> None:
+def picture(report: Report, path: Path) -> None:
     """Above: difference to the target against its tokens and against seconds. Below, for the runs on the front: the
     vote's and the best sample's accuracy over samples, and a sample's over turns."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(12, 9), layout="constrained")
     above, below = figure.subplots(2, 2)
-    costs = zip(above, _costs(made.rows), ("target's tokens, % of the target alone's", "wall seconds"), strict=True)
+    costs = zip(above, _costs(report.rows), ("target's tokens, % of the target alone's", "wall seconds"), strict=True)
     for axes, values, label in costs:
         scale = 100 if axes is above[0] else 1
-        _trade(axes, made, [None if value is None else scale * value for value in values], axes is above[0])
+        _trade(axes, report, [None if value is None else scale * value for value in values], axes is above[0])
         axes.set_xlabel(label)
     above[0].set_ylabel("accuracy, points to the target (95 %)")
     above[0].legend(fontsize="x-small", loc="lower right")
-    for row in made.rows:
+    for row in report.rows:
         if row.difference is None or row.front_tokens or row.front_seconds:
-            _axes(below, row.run, made.curves)
+            _axes(below, row.run, report.curves)
     below[0].set(xlabel="samples", ylabel="accuracy, %: vote (line), any (dashes)")
     below[1].set(xlabel="turns", ylabel="accuracy a sample, %")
     below[0].legend(fontsize="x-small", loc="lower right")
@@ -156,10 +156,10 @@ def picture(made: Report, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _trade(axes: Any, made: Report, costs: Sequence[float | None], tokens: bool) -> None:
+def _trade(axes: Any, report: Report, costs: Sequence[float | None], tokens: bool) -> None:
     """One of the pictures above, with its front as a line and the margin as a band."""
     on_front = []
-    for row, cost in zip(made.rows, costs, strict=True):
+    for row, cost in zip(report.rows, costs, strict=True):
         if cost is None:
             continue
         d = row.difference or Mean(0.0, 0.0, 0.0)
@@ -168,14 +168,14 @@ def _trade(axes: Any, made: Report, costs: Sequence[float | None], tokens: bool)
         if row.front_tokens if tokens else row.front_seconds:
             on_front.append((cost, 100 * d.mean))
     axes.plot(*zip(*sorted(on_front), strict=True), color="grey", linewidth=0.8, zorder=0)
-    axes.axhspan(-100 * made.margin, 0, color="grey", alpha=0.15)
+    axes.axhspan(-100 * report.margin, 0, color="grey", alpha=0.15)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
 
 
-def _axes(axes: Sequence[Any], name: str, made: Mapping[str, Curves]) -> None:
+def _axes(axes: Sequence[Any], name: str, curves: Mapping[str, Curves]) -> None:
     """A run's curves with their intervals."""
-    by_samples, by_turns = made[name].samples, made[name].turns
+    by_samples, by_turns = curves[name].samples, curves[name].turns
     counts = [at.count for at in by_samples]
     (line,) = axes[0].plot(counts, [100 * at.majority.mean for at in by_samples], marker=".", label=name)
     color = line.get_color()
@@ -207,7 +207,7 @@ class FrontierReportSettings(Part):
 
 
 async def show(settings: FrontierReportSettings) -> str:
-    made = report(settings.runs, settings.margin)
+    result = report(settings.runs, settings.margin)
     if settings.picture:
-        picture(made, settings.picture)
-    return json.dumps(dataclasses.asdict(made), indent=1) if settings.json else table(made)
+        picture(result, settings.picture)
+    return json.dumps(dataclasses.asdict(result), indent=1) if settings.json else table(result)

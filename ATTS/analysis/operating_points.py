@@ -21,6 +21,7 @@ from ATTS.errors import UserError
 from ATTS.method.types import Stage
 from ATTS.store import blocks, result_folder
 from ATTS.store.records import Record
+from ATTS.store.summary import Summary
 
 DRAFTS = (Stage.DRAFT.value, Stage.DRAFT_DISCARDED.value)
 
@@ -48,7 +49,7 @@ class Point:
     digest: str | None  # of its array
     samples: list[Record]
     right: dict[str, float]
-    summary: dict[str, Any]
+    summary: Summary
     cost: Cost
 
     @property
@@ -134,10 +135,10 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _alone(points: Sequence[Point], model: str) -> Point | None:
-    found = [point for point in points if point.alone == model]
-    if len(found) > 1:
-        raise UserError(f"{found[0].path} and {found[1].path} are both of {model} alone: give one of them")
-    return found[0] if found else None
+    those = [point for point in points if point.alone == model]
+    if len(those) > 1:
+        raise UserError(f"{those[0].path} and {those[1].path} are both of {model} alone: give one of them")
+    return those[0] if those else None
 
 
 def _point(path: Path) -> Point:
@@ -169,7 +170,7 @@ def _point(path: Path) -> Point:
     )
 
 
-def _right(samples: Sequence[Record], summary: dict[str, Any]) -> dict[str, float]:
+def _right(samples: Sequence[Record], summary: Summary) -> dict[str, float]:
     """Shares by question, as the folder was graded last."""
     ids = {sample["question_index"]: sample["question_id"] for sample in samples}
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -181,8 +182,8 @@ def _right(samples: Sequence[Record], summary: dict[str, Any]) -> dict[str, floa
 
 
 def _cost(samples: Sequence[Record], seconds: float | None) -> Cost:
-    found = by_role.tokens(samples)
-    written = {who: found["kept"][who] + found["discarded"][who] for who in ("draft", "target")}
+    counts = by_role.tokens(samples)
+    written = {who: counts["kept"][who] + counts["discarded"][who] for who in ("draft", "target")}
     n = len(samples)
     return Cost(written["target"] / n, sum(map(_scored, samples)) / n, written["draft"] / n, seconds)
 
@@ -209,8 +210,8 @@ class Mean:
 
 def share(values: ArrayLike) -> Mean:
     """Of values between 0 and 1, one a question."""
-    found = intervals.of_questions(values)
-    return Mean(found.rate, found.low, found.high)
+    interval = intervals.of_questions(values)
+    return Mean(interval.rate, interval.low, interval.high)
 
 
 def difference(values: ArrayLike) -> Mean:

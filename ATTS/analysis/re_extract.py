@@ -4,11 +4,11 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 from ATTS.analysis import compute_accuracy, folders, metrics, tables
 from ATTS.analysis.chains import chain
@@ -25,7 +25,7 @@ from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import INVALID, FindAnswer
 from ATTS.tasks.llm import Extractor, NoReply
 
-RUNTIME = "final_answer_runtime"
+RUNTIME: Final = "final_answer_runtime"
 
 
 @dataclass
@@ -72,7 +72,7 @@ async def read_again(
             changes.changed.append((index, before, answer))
         if not dry_run and any(sample.get(name) != value for name, value in news.items()):
             await _rewrite(where[index], news)
-        done[index] = {**sample, **news}
+        done[index] = cast(Record, {**sample, **news})
         progress.add("changed" if answer != before else "as it was")
 
     with _alone(folder.path), Progress(len(folder.samples), 0, "sample") as progress:
@@ -82,7 +82,7 @@ async def read_again(
     return changes
 
 
-async def _rewrite(path: Path, news: Record) -> None:
+async def _rewrite(path: Path, news: Mapping[str, Any]) -> None:
     """Changes what a file says of ``news`` and nothing else, whatever it holds. Published ones may hold Infinity."""
     content = {**parsed(path), **news}
     try:
@@ -163,7 +163,7 @@ async def re_extract(settings: ReExtractSettings) -> str:
     counts = {"samples": len(folder.samples), "missing": folder.missing, "changed": len(changes.changed)}
     result: dict[str, Any] = {**counts, **graded, **metrics.work(changes.folder.samples)}
     if extractor:
-        result["extraction"] = extractor.endpoint.cost()
+        result["extraction"] = extractor.endpoint.cost
     if changes.failed:
         print(tables.accuracy(result, per_question=False))
         raise UserError(

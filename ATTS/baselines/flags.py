@@ -75,13 +75,13 @@ class SpecReasonData(parts.Data):
     """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
 
     def __post_init__(self) -> None:
-        asked = self.dataset_name
+        given = self.dataset_name
         require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
-        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
+        name = f"aime{self.aime_year % 100}" if given == "aime" else SPEC_REASON_NAMES.get(given, given)
         if name != f"aime{self.aime_year % 100}":
-            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
+            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {given}")
         settle(self, dataset_name=name)
-        if asked == "aime" and name == "aime24" and self.problem_id is not None:
+        if given == "aime" and name == "aime24" and self.problem_id is not None:
             require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
             settle(self, problem_id=self.problem_id - AIME_2024_FIRST)
         super().__post_init__()

@@ -111,11 +111,11 @@ async def frontier(settings: FrontierSettings) -> str:
         return await evaluate_async(settings_of(AsyncSettings, s, **common, **more), per_question=False)
 
     await in_blocks.run_in_blocks(s, log, lambda number: names if number % 2 == 0 else names[::-1], run)
-    made = frontier_report.report([s.output.output_dir / name for name in log.whole()], s.grid.margin)
-    text = frontier_report.table(made)
-    atomic.write(s.output.output_dir / "frontier.json", made.json)
+    result = frontier_report.report([s.output.output_dir / name for name in log.whole()], s.grid.margin)
+    text = frontier_report.table(result)
+    atomic.write(s.output.output_dir / "frontier.json", result.json)
     atomic.write(s.output.output_dir / "frontier.md", text.encode() + b"\n")
-    frontier_report.picture(made, s.output.output_dir / "frontier.png")
+    frontier_report.picture(result, s.output.output_dir / "frontier.png")
     return text
 
 

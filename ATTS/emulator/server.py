@@ -162,12 +162,12 @@ class Server:
         reply = self._say(request)
         if fault is not None and request.return_logprob:
             reply.spoil(fault.kind)
-        asked = time.perf_counter()
+        received = time.perf_counter()
         job = Job(list(request.ids), max(0, request.start), list(reply.ids))
         with self.counters.request(reply):
             await self._engine.run(job)
             reply.cached = job.cached
-        reply.seconds = time.perf_counter() - asked
+        reply.seconds = time.perf_counter() - received
         data = json.dumps(body(reply)).encode()
         if fault is not None and fault.kind is Kind.BAD_JSON:
             data = data[: len(data) // 2]

@@ -83,14 +83,14 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
     """Of a finished run. ``asked`` is budget / repeats of the scored chunks; ``expected`` what the ranks of so
     many exchangeable scores come to; the interval of a question's count is its exact one (beta-binomial),
     that of the whole is over questions, of what such questions come to."""
-    found, about, repeats = audit_rate.read(folder, None)
-    made = audit_rate.decisions(found, repeats)
+    samples, about, repeats = audit_rate.read(folder, None)
+    decided = audit_rate.decisions(samples, repeats)
     rate = about["settings"]["rejection_rate"]
-    scores, of_question = _scores(about, found)
+    scores, of_question = _scores(about, samples)
     interval = functools.cache(lambda n, m: forms.realised_interval(n, forms.threshold(n, rate, "published"), m))
     rows = []
-    for question in sorted(set(made.question.tolist())):
-        own = made.question == question
+    for question in sorted(set(decided.question.tolist())):
+        own = decided.question == question
         scored = int(own.sum())
         n = of_question.get(question, scores)
         low, high = (round(scored * share) for share in interval(n, scored))
@@ -100,12 +100,12 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
                 "scored": scored,
                 "asked": scored * budget / repeats,
                 "expected": scored * forms.expected_rate(n, forms.threshold(n, rate, "published")),
-                "realised": int(made.rejected[own].sum()),
+                "realised": int(decided.rejected[own].sum()),
                 "low": low,
                 "high": high,
             }
         )
-    overall = intervals.interval(made.rejected, made.question)
+    overall = intervals.interval(decided.rejected, decided.question)
     return {
         "budget": budget,
         "repeats": repeats,
@@ -122,13 +122,19 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
     }
 
 
-def _scores(about: dict[str, Any], found: Sequence[Record]) -> tuple[int, dict[int, int]]:
+def _scores(about: dict[str, Any], samples: Sequence[Record]) -> tuple[int, dict[int, int]]:
     """Calibration scores behind a decision: of all questions, or of one; and of those questions that have others."""
-    made = about["calibration"] or {}
+    calibrated = about["calibration"] or {}
     fewer: dict[int, int] = {}
-    if len(made.get("shape", ())) == 2 and COUNTS in made:
-        compared = dict(zip(made["question_ids"], calibration.compared(made[COUNTS], made["shape"][1]), strict=True))
-        fewer = {sample["question_index"]: compared.get(sample["question_id"], 0) for sample in found}
+    if len(calibrated.get("shape", ())) == 2 and COUNTS in calibrated:
+        compared = dict(
+            zip(
+                calibrated["question_ids"],
+                calibration.compared(calibrated[COUNTS], calibrated["shape"][1]),
+                strict=True,
+            )
+        )
+        fewer = {sample["question_index"]: compared.get(sample["question_id"], 0) for sample in samples}
     return _usual(about), fewer
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.flags import flags, flat
-from ATTS.runs import models, names, questions
+from ATTS.runs import models, names
 from ATTS.runs.calibrate_turns import calibrate_turns
 from ATTS.runs.first_chunks import first_chunks
 from ATTS.runs.models import surroundings
+from ATTS.runs.questions import to_calibrate
 from ATTS.runs.rules import PURPOSE_OF_TURNS, purpose
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.capacity import CapacityLimiter
@@ -32,12 +33,12 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
     if not by_turn and (unused := _unused(settings)):
         say(f"first chunks don't depend on {unused}: the array serves any")
     path = settings.scoring.ppl_array_path or names.calibration_array(settings, per_question)
-    asked = questions.to_calibrate(settings.data, per_question)
+    questions = to_calibrate(settings.data, per_question)
     wanted = {
         "made_for": purpose(settings, turns=by_turn),
         "per_question": per_question,
         "sample_size": settings.calibration.sample_size,
-        "question_ids": [question.id for question in asked],
+        "question_ids": [question.id for question in questions],
     }
     if by_turn:
         wanted["turns"] = settings.calibration.turns
@@ -51,17 +52,17 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         target = await models.target(session, settings.target, settings.requests, second, template)
         if not by_turn:
             target = replace(target, max_tokens=1)  # it scores only
-        for party in (draft, target):
-            party.check(asked)
+        for served in (draft, target):
+            served.check(questions)
         partial = Journal(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
         if partial.entries:
             say(f"{len(partial.entries)} {'replies' if by_turn else 'scores'} are already in {partial.path}")
         if by_turn:
-            scores, more = await calibrate_turns(settings, asked, draft, target, partial)
+            scores, more = await calibrate_turns(settings, questions, draft, target, partial)
         else:
-            scores, more = await first_chunks(settings, asked, draft, target, partial, per_question)
-        if any(question.group for question in asked):
-            more["groups"] = [question.group for question in asked]
+            scores, more = await first_chunks(settings, questions, draft, target, partial, per_question)
+        if any(question.group for question in questions):
+            more["groups"] = [question.group for question in questions]
         made_with = surroundings([draft, target])
         calibration.save(path, scores, {**wanted, "settings": provenance.resolved(settings), **more, **made_with})
         partial.remove()
@@ -82,12 +83,12 @@ def _already_there(path: Path, wanted: dict[str, Any], per_question: bool, force
     if not path.exists():
         return False
     try:
-        made = calibration.load(path, per_question, per_turn="turns" in wanted)
-        if made.provenance is None:
+        array = calibration.load(path, per_question, per_turn="turns" in wanted)
+        if array.provenance is None:
             changed = [f"it has no {calibration.provenance_path(path).name} beside it that says what it is"]
         else:
-            differ = calibration.differences(made.provenance, wanted.pop("made_for"))
-            changed = [*differ, *provenance.differences(made.provenance, wanted)]
+            differ = calibration.differences(array.provenance, wanted.pop("made_for"))
+            changed = [*differ, *provenance.differences(array.provenance, wanted)]
     except UserError as error:
         changed = [str(error)]
     if changed and not force:

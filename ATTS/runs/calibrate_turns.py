@@ -102,36 +102,36 @@ class _AtItsTurn(TakeOver):
 
 
 async def calibrate_turns(
-    settings: ConformalSettings, asked: Sequence[Question], draft: ChunkModel, target: ChunkModel, partial: Journal
+    settings: ConformalSettings, questions: Sequence[Question], draft: ChunkModel, target: ChunkModel, partial: Journal
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Scores with their turn and question (:data:`calibration.BY_TURN`), and what is to be told about them.
 
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
     rate = settings.scoring.rejection_rate
-    keys = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
-    if not PerTurn.suffices(len(asked), settings.calibration.sample_size, rate):
+    keys = [(row, sample) for row in range(len(questions)) for sample in range(settings.calibration.sample_size)]
+    if not PerTurn.suffices(len(questions), settings.calibration.sample_size, rate):
         raise UserError(
-            f"calibration by turn needs scores worth {PerTurn.fewest(rate)} independent ones, and those of {len(asked)}"
-            f" questions are worth {worth([row for row, _ in keys]):.3g}: take more questions"
+            f"calibration by turn needs scores worth {PerTurn.fewest(rate)} independent ones, and those of"
+            f" {len(questions)} questions are worth {worth([row for row, _ in keys]):.3g}: take more questions"
         )
     turns = _Turns(len(keys), settings.calibration.turns, rate)
     journal: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for entry in partial.entries:
         journal[entry["row"], entry["sample"]].append(entry)
 
-    def reader(party: ChunkModel, key: tuple[int, int]) -> ModelView:
-        """The party's view of a chain, whose replies are in the journal or go there."""
+    def reader(served: ChunkModel, key: tuple[int, int]) -> ModelView:
+        """That model's view of a chain, whose replies are in the journal or go there."""
         row, sample = key
-        role = party.model.role
+        role = served.model.role
         replies: list[Reply] = [{"ids": e["ids"], "ended": e["ended"]} for e in journal[key] if e.get("author") == role]
 
         async def keep(reply: Reply) -> None:
             await partial.add({"row": row, "sample": sample, "author": role, **reply})
 
-        made = party.reader(asked[row])
-        made.model = Replayed(made.model, replies, keep)
-        return made
+        view = served.reader(questions[row])
+        view.model = Replayed(view.model, replies, keep)
+        return view
 
     answers = settings.answers.reader()
     with Progress(len(keys), 0, "sample") as progress:
@@ -147,7 +147,7 @@ async def calibrate_turns(
                 status = error.status.value
             except SampleError as error:
                 raise UserError(
-                    f"a sample of question {asked[key[0]].index} failed ({error}); what is done is kept, and the"
+                    f"a sample of question {questions[key[0]].index} failed ({error}); what is done is kept, and the"
                     " same command goes on from there"
                 ) from None
             progress.add(status)

@@ -9,8 +9,9 @@ from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
-from ATTS.runs import certified, models, names, questions, rules
+from ATTS.runs import certified, models, names, rules
 from ATTS.runs.models import ChunkModel
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
@@ -38,8 +39,8 @@ class Atts:
             first, second = (
                 Author(p.model, p.tokenizer, p.max_tokens, p.temperature) for p in (self.draft, self.target)
             )
-            told = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
-            return told, published(told, rule, turns)
+            published_chain = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
+            return published_chain, published(published_chain, rule, turns)
         d, t = self.draft.reader(question), self.target.reader(question)
         chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
         return chain, atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
@@ -68,15 +69,15 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     """ref_async and ref_async_per_question. Returns the result folder. Raises UserError."""
     settings, certificate = certified.applied(settings, per_question)
-    asked = questions.to_evaluate(settings.data)
-    decides = rules.make(settings, per_question, asked)
+    questions = to_evaluate(settings.data)
+    decides = rules.make(settings, per_question, questions)
     if certificate is not None:
-        certified.check(settings, certificate, asked, decides.array)
+        certified.check(settings, certificate, questions, decides.array)
     per_question = per_question or decides.kind == "per_question"
     async with connected(settings, decides) as method:
         command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]
         folder, schedule = names.async_results(settings, per_question), settings.limits.schedule
-        run = Run(command, settings, asked, both, method.limits, folder, schedule, decides)
+        run = Run(command, settings, questions, both, method.limits, folder, schedule, decides)
         return await run.finish(method.sample)
 
 
@@ -96,11 +97,11 @@ class Alone:
 async def evaluate_alone(settings: BaselineSettings) -> Path:
     """baseline: one model alone. Returns the result folder. Raises UserError."""
     s = settings
-    asked = questions.to_evaluate(s.data)
+    questions = to_evaluate(s.data)
     async with new_session(s.requests.request_timeout) as session:
         limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens))
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
-        run = Run("baseline", s, asked, [model], limits, names.baseline_results(s), s.limits.schedule)
+        run = Run("baseline", s, questions, [model], limits, names.baseline_results(s), s.limits.schedule)
         return await run.finish(Alone(s, model).sample)

@@ -116,7 +116,7 @@ def _places(row: int, sample: int, questions: int, seed: int, per_question: bool
 
 async def first_chunks(
     settings: ConformalSettings,
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     draft: ChunkModel,
     target: ChunkModel,
     partial: Journal,
@@ -128,14 +128,14 @@ async def first_chunks(
     there is no score at all.
     """
     key = settings.scoring.measure.key
-    everything = [(row, sample) for row in range(len(asked)) for sample in range(settings.calibration.sample_size)]
+    everything = [(row, sample) for row in range(len(questions)) for sample in range(settings.calibration.sample_size)]
     done = {(entry["row"], entry["sample"]) for entry in partial.entries}
-    drawer = _Drawer(settings, asked, draft, target)
+    drawer = _Drawer(settings, questions, draft, target)
     with Progress(len(everything), len(done), "score") as progress:
 
         async def work(item: tuple[int, int]) -> None:
             row, sample = item
-            places = _places(row, sample, len(asked), settings.data.seed, per_question)
+            places = _places(row, sample, len(questions), settings.data.seed, per_question)
             of, score, unscored = await drawer.score(places)
             await partial.add(
                 {"row": row, "sample": sample, "of": of, key: score, **{why: unscored[why] for why in UNSCORED}}
@@ -143,30 +143,30 @@ async def first_chunks(
             progress.add("not scored" if score is None else "drawn again" if unscored else "scored")
 
         await drain([item for item in everything if item not in done], work, 2 * settings.limits.each)
-    return _summed_up(settings, asked, partial.entries, key, per_question)
+    return _summed_up(settings, questions, partial.entries, key, per_question)
 
 
 def _summed_up(
-    settings: ConformalSettings, asked: Sequence[Question], entries: Sequence[Entry], key: str, per_question: bool
+    settings: ConformalSettings, questions: Sequence[Question], entries: Sequence[Entry], key: str, per_question: bool
 ) -> tuple[Scores, dict[str, Any]]:
-    rows: list[list[float]] = [[] for _ in asked]
+    rows: list[list[float]] = [[] for _ in questions]
     for entry in sorted(entries, key=lambda entry: (entry["row"], entry["sample"])):
         if entry[key] is not None:
             rows[entry["of"]].append(entry[key])
     counts, size = [len(row) for row in rows], settings.calibration.sample_size
-    found, wanted = sum(counts), len(asked) * size
+    scored, wanted = sum(counts), len(questions) * size
     unscored = {why: sum(entry[why] for entry in entries) for why in UNSCORED}
-    told = ", ".join(f"{count} {why}" for why, count in unscored.items() if count)
-    if not found:
+    others = ", ".join(f"{count} {why}" for why, count in unscored.items() if count)
+    if not scored:
         raise UserError(
-            f"no first chunk of these {len(asked)} questions is one that a run would score: {told}. Use smaller chunks"
-            " (--small_model_max_tokens)"
+            f"no first chunk of these {len(questions)} questions is one that a run would score: {others}. Use smaller"
+            " chunks (--small_model_max_tokens)"
         )
-    if told:
-        say(f"a run scores no {_unwanted(settings)}; others were drawn instead: {told}")
-    if found < wanted:
-        say(f"the array has {found} scores, not {wanted}: of {DRAWS} first chunks none is one that a run would score")
-    few = [question.index for question, count in zip(asked, counts, strict=True) if count < size]
+    if others:
+        say(f"a run scores no {_unwanted(settings)}; others were drawn instead: {others}")
+    if scored < wanted:
+        say(f"the array has {scored} scores, not {wanted}: of {DRAWS} first chunks none is one that a run would score")
+    few = [question.index for question, count in zip(questions, counts, strict=True) if count < size]
     if few and per_question:
         say(f"{len(few)} questions have fewer than {size} scores; the first is question {few[0]}")
     scores = np.array([score for row in rows for score in row])

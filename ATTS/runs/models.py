@@ -40,9 +40,9 @@ class StepModel:
     prompt: Callable[[Question], int]
     room: int  # tokens that must be free behind it
 
-    def check(self, asked: Sequence[Question]) -> None:
+    def check(self, questions: Sequence[Question]) -> None:
         context = self.model.info.context_length
-        for question in asked:
+        for question in questions:
             if context is not None and self.prompt(question) + self.room >= context:
                 raise UserError(
                     f"question {question.index} has a prompt of {self.prompt(question)} tokens, which leaves no room"
@@ -86,12 +86,12 @@ class ChunkModel:
 
 
 @lru_cache(maxsize=256)  # the repeats of a question come together
-def _prompts(party: ChunkModel, question: Question) -> tuple[list[int], list[int]]:
+def _prompts(served: ChunkModel, question: Question) -> tuple[list[int], list[int]]:
     """Token ids before the chain when the model writes and when it scores."""
-    writing = party.tokenizer.prompt(question.prompt, party.system)
-    if party.scores_with_template is None or party.scores_with_template:
+    writing = served.tokenizer.prompt(question.prompt, served.system)
+    if served.scores_with_template is None or served.scores_with_template:
         return writing, writing
-    return writing, party.tokenizer.plain_prompt(question.prompt + "\n")
+    return writing, served.tokenizer.plain_prompt(question.prompt + "\n")
 
 
 async def draft(session: aiohttp.ClientSession, part: Draft, requests: Requests, limit: Slots) -> ChunkModel:
@@ -159,17 +159,17 @@ async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: s
 LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")
 
 
-def surroundings(parties: Sequence[ServedModel]) -> dict[str, Any]:
+def surroundings(models: Sequence[ServedModel]) -> dict[str, Any]:
     """Versions, servers and date."""
     versions = {"ATTS": __version__, "python": platform.python_version()}
     versions |= {library: importlib.metadata.version(library) for library in LIBRARIES}
     servers = {
-        party.model.role: {
-            "url": party.model.url,
-            "model_path": party.model.info.model_path,
-            "sglang": party.model.info.version,
-            "context_length": party.model.info.context_length,
+        served.model.role: {
+            "url": served.model.url,
+            "model_path": served.model.info.model_path,
+            "sglang": served.model.info.version,
+            "context_length": served.model.info.context_length,
         }
-        for party in parties
+        for served in models
     }
     return {"versions": versions, "servers": servers, "date": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -19,8 +19,9 @@ from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
 from ATTS.serving.limits import Limits
 from ATTS.store import provenance
-from ATTS.store.records import OWED, Key, Keys, record
+from ATTS.store.records import OWED, Digests, Key, Keys, record
 from ATTS.store.result_folder import ResultStore
+from ATTS.store.summary import Clock, Summary
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
@@ -97,7 +98,10 @@ async def opened(run: Run) -> AsyncIterator["OpenFolder"]:
                 done = {key.index for key in keys if key.question.index not in incomplete}
             if done:
                 say(f"{len(done)} of {len(keys)} samples are already in {store.folder}")
-            digests = {"settings_digest": about["digest"], "calibration_digest": about["decisive"]["calibration"]}
+            digests: Digests = {
+                "settings_digest": about["digest"],
+                "calibration_digest": about["decisive"]["calibration"],
+            }
             yield OpenFolder(run, store, keys, done, digests, extractor)
 
 
@@ -110,7 +114,7 @@ class OpenFolder:
         store: ResultStore,
         keys: Sequence[Key],
         done: set[int],
-        digests: dict[str, str | None],
+        digests: Digests,
         extractor: Extractor | None,
     ) -> None:
         self.run, self.store, self.keys, self.done = run, store, keys, done
@@ -139,12 +143,21 @@ class OpenFolder:
         await self.store.save({**content, "started_at": self._epoch + started})
         self.progress.add(ended.status.value)
 
-    async def sum_up(self) -> dict[str, Any]:
-        limits, owed = self.run.limits, len(self.keys) - len(self.done)
-        clock = {"wall_seconds": limits.seconds, "samples_in_wall_seconds": owed, "servers": limits.report()}
-        before = self.store.summary()
-        if not owed and before.get("samples") == len(self.keys):  # all was done: the clock of that run stands
-            clock = {name: before.get(name) for name in clock}
-        summary = {**await asyncio.to_thread(metrics.summarise, self.store.folder, self.keys), **clock}
+    async def sum_up(self) -> Summary:
+        """What the folder amounts to now, written there."""
+        limits, owed, before = self.run.limits, len(self.keys) - len(self.done), self.store.summary()
+        clock: Clock = {
+            "wall_seconds": limits.seconds,
+            "samples_in_wall_seconds": owed,
+            "servers": limits.report(),
+        }
+        if not owed and before and before["samples"] == len(self.keys):  # all was done: the clock of that run stands
+            clock = {
+                "wall_seconds": before["wall_seconds"],
+                "samples_in_wall_seconds": before["samples_in_wall_seconds"],
+                "servers": before["servers"],
+            }
+        amount = await asyncio.to_thread(metrics.summarise, self.store.folder, self.keys)
+        summary: Summary = {**amount, **clock}
         self.store.save_summary(summary)
         return summary

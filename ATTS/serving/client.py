@@ -276,10 +276,10 @@ class SGLangModel:
 
         async def attempt() -> dict[str, Any]:
             nonlocal queued, served
-            asked = clock()
+            called = clock()
             async with limit or self._limit:
                 sent = clock()
-                queued += sent - asked
+                queued += sent - called
                 try:
                     return await self._send(path, data)
                 finally:

@@ -17,9 +17,8 @@ show that nothing is forgotten, and is cut when they show otherwise.
 """
 
 import asyncio
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import NotRequired, Protocol, TypedDict
 
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Transcript
@@ -66,6 +65,34 @@ class Means:
             mean = getattr(self, name)
             setattr(self, name, mean + (value - mean) / self.looks)
         self.most_token_usage = max(self.most_token_usage, load.token_usage)
+
+
+class ByMetrics(TypedDict):
+    """Means over all looks at a server's page of metrics, and what it counted in between."""
+
+    looks: int
+    with_work: float
+    running: float
+    queued: float
+    token_usage: float
+    most_token_usage: float
+    retracted: float
+    prompt_tokens: float
+    cached_tokens: float
+    written_tokens: float
+
+
+class ServerReport(TypedDict):
+    """How full a server was; None where nothing tells."""
+
+    busy: float | None  # share of the time with any request in flight
+    in_flight: float | None  # on the average
+    most_in_flight: int
+    limit: int | None  # None: found on the way
+    last_limit: int
+    slots_busy_until_queue_empty: float | None  # of fixed limits
+    forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more
+    by_its_metrics: NotRequired[ByMetrics]
 
 
 @dataclass
@@ -119,11 +146,11 @@ class Server:
         if strained is not None:
             self.gate.kept_waiting = False
 
-    def report(self, seconds: float, until_empty: float | None) -> dict[str, Any]:
+    def report(self, seconds: float, until_empty: float | None) -> ServerReport:
         gate, first, last = self.gate, self.first, self.last
-        told: dict[str, Any] = {
-            "busy": gate.busy_seconds / seconds if seconds else None,  # share of the time with any request in flight
-            "in_flight": gate.occupied_seconds / seconds if seconds else None,  # on the average
+        state: ServerReport = {
+            "busy": gate.busy_seconds / seconds if seconds else None,
+            "in_flight": gate.occupied_seconds / seconds if seconds else None,
             "most_in_flight": gate.most_inside,
             "limit": None if self.adaptive else gate.limit,
             "last_limit": gate.limit,
@@ -133,14 +160,19 @@ class Server:
             "forgotten": 1 - self.memory.cached / self.memory.known if self.memory.known else None,
         }
         if first is not None and last is not None:
-            told["by_its_metrics"] = {
-                **dataclasses.asdict(self.means),
+            state["by_its_metrics"] = {
+                "looks": self.means.looks,
+                "with_work": self.means.with_work,
+                "running": self.means.running,
+                "queued": self.means.queued,
+                "token_usage": self.means.token_usage,
+                "most_token_usage": self.means.most_token_usage,
                 "retracted": last.retracted - first.retracted,
                 "prompt_tokens": last.prompt_tokens - first.prompt_tokens,
                 "cached_tokens": last.cached_tokens - first.cached_tokens,
                 "written_tokens": last.written_tokens - first.written_tokens,
             }
-        return told
+        return state
 
     def _strained(self) -> bool | None:
         """Whether the server had too much to do in the round that ends now; None: just enough."""
@@ -233,7 +265,7 @@ class Limits:
         for server in self.servers:
             server.occupied_until_empty = server.gate.occupied()
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, ServerReport]:
         """How full each server was: by this side's slots, and by its own page of metrics."""
         return {server.model.role: server.report(self.seconds, self._queue_empty) for server in self.servers}
 

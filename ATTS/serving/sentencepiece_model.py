@@ -86,5 +86,5 @@ class SentencePieceTokens:
 
     @cached_property
     def _bytes(self) -> list[int | None]:
-        found = [self.find(f"<0x{value:02X}>") for value in range(256)]
-        return [number if number is not None and self._core.is_byte(number) else None for number in found]
+        numbers = [self.find(f"<0x{value:02X}>") for value in range(256)]
+        return [number if number is not None and self._core.is_byte(number) else None for number in numbers]

@@ -55,8 +55,8 @@ class FileTokens:
         return text.replace(self._blank, " ").encode()
 
     def find(self, text: str) -> int | None:
-        found: int | None = self._core.token_to_id(text)
-        return found
+        number: int | None = self._core.token_to_id(text)
+        return number
 
     def byte(self, value: int) -> int | None:
         if self._by_bytes:

@@ -12,7 +12,7 @@ FILE = "blocks.json"
 CALIBRATION = "calibration of "  # before the name of a run whose calibration an entry is of
 
 
-class Entry(TypedDict):
+class BlockEntry(TypedDict):
     """A part of the questions that a run has done."""
 
     method: str  # the name of the run's folder, or :data:`CALIBRATION` and that
@@ -26,7 +26,7 @@ class BlockLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.blocks: list[Entry] = json.loads(path.read_text()) if path.is_file() else []
+        self.blocks: list[BlockEntry] = json.loads(path.read_text()) if path.is_file() else []
 
     def has(self, method: str, block: int) -> bool:
         return any(done["method"] == method and done["block"] == block for done in self.blocks)
@@ -43,8 +43,8 @@ class BlockLog:
 
 def wall_seconds(folder: Path, samples: int) -> float | None:
     """Of a run that was made in blocks, by the log beside its folder; None unless that is of all its ``samples``."""
-    found = parsed(folder.resolve().parent / FILE)
-    blocks = [b for b in found if isinstance(b, dict)] if isinstance(found, list) else []
+    content = parsed(folder.resolve().parent / FILE)
+    blocks = [b for b in content if isinstance(b, dict)] if isinstance(content, list) else []
     own = [block for block in blocks if block.get("method") == folder.resolve().name]
     if not own or sum(block["samples"] for block in own) != samples:
         return None

@@ -109,12 +109,12 @@ COUNTS = "scores_by_question"  # in the JSON file: how many scores each question
 BY_TURN = np.dtype([("turn", "<i4"), ("question", "<i4"), ("score", "<f8")])
 
 
-def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(about: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Where what an array was made for, by its JSON file, differs from what is ``wanted``, a line each."""
-    found = changes(UNTOLD | made.get("made_for", {}), wanted)
-    if COUNTS not in made and "scores_by_turn" not in made:
-        found.append("it holds scores of first chunks that answer or end, too, which no run scores: calibrate again")
-    return found
+    lines = changes(UNTOLD | about.get("made_for", {}), wanted)
+    if COUNTS not in about and "scores_by_turn" not in about:
+        lines.append("it holds scores of first chunks that answer or end, too, which no run scores: calibrate again")
+    return lines
 
 
 def _enough(count: int, samples: int) -> bool:

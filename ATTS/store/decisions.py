@@ -32,17 +32,17 @@ class DecisionJournal:
         self._file: int | None = None
         self._path = Path(JOURNAL)
 
-    def open(self, folder: Path, kept: Iterable[dict[str, Any]]) -> None:
+    def open(self, folder: Path, kept: Iterable[Mapping[str, Any]]) -> None:
         """Takes in what was decided in ``folder`` and goes on behind it. ``kept``: the decisions of finished
         samples, for a folder without a journal. Raises UserError."""
         path = folder / JOURNAL
         try:
-            found = list(read(path) if path.exists() else map(_entry, kept))
-            for entry in found:
+            entries = list(read(path) if path.exists() else map(_entry, kept))
+            for entry in entries:
                 self._online.learn(entry["score"], entry["turn"], entry["rejected"])
                 self._online.decisions = entry["order"] + 1
             # A torn last line must not grow into the next one.
-            atomic.write(path, b"".join(json.dumps(entry).encode() + b"\n" for entry in found))
+            atomic.write(path, b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
             self._path = path
         except OSError as error:

@@ -14,10 +14,10 @@ Entry = dict[str, Any]
 class Journal:
     """A file beside the one that is being made; ``entries`` are those of an interrupted run for the same."""
 
-    def __init__(self, made: Path, digest: str) -> None:
+    def __init__(self, array: Path, digest: str) -> None:
         """``digest`` says what it is for: a file for anything else is started anew. Raises UserError."""
-        name = made.stem if made.suffix == ".npy" else f"{made.name}.array"
-        self.path = made.with_name(f"{name}.partial.jsonl")
+        name = array.stem if array.suffix == ".npy" else f"{array.name}.array"
+        self.path = array.with_name(f"{name}.partial.jsonl")
         self._journal = atomic.Journal(self.path)
         header = {"for": digest}
         try:

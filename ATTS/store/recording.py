@@ -7,20 +7,21 @@ from typing import Any
 
 from ATTS.errors import UserError
 from ATTS.method.types import Stage
+from ATTS.store.records import HistoryEntry, Record
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
+def read_results(path: Path) -> list[Record]:
     """The published keys of every sample. Raises UserError for a file that is no recording."""
     return [_record(path, sample) for sample in read_recording(path)]
 
 
-def _record(path: Path, sample: dict[str, Any]) -> dict[str, Any]:
-    history: list[dict[str, Any]] = []
+def _record(path: Path, sample: dict[str, Any]) -> Record:
+    history: list[HistoryEntry] = []
     for number, turn in enumerate(sample["turns"]):
         history.append({"turn": number, "model": Stage.DRAFT.value, "output": turn["draft_text"]})
         if turn["ppl"] is not None:
-            score = {"ppl": turn["ppl"], "percentile": turn.get("percentile")}
-            history.append({"turn": number, "model": Stage.SCORE.value, **score})
+            score: HistoryEntry = {"turn": number, "model": Stage.SCORE.value, "ppl": turn["ppl"]}
+            history.append(score | {"percentile": turn.get("percentile")})
         if turn["target_text"] is not None:
             history.append({"turn": number, "model": Stage.CONTINUE.value, "output": turn["target_text"]})
     try:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -14,6 +14,7 @@ from ATTS.errors import UserError
 from ATTS.store import atomic, foreign
 from ATTS.store.provenance import UNTOLD, differences
 from ATTS.store.records import OWED, SCHEMA, Key, Record
+from ATTS.store.summary import Summary
 
 SETTINGS = "settings.json"
 SUMMARY = "summary.json"
@@ -62,10 +63,10 @@ class ResultStore:
                 )
             return
         try:
-            made = UNTOLD | json.loads(path.read_text())["decisive"]
+            stored = UNTOLD | json.loads(path.read_text())["decisive"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
-        changed = differences(made, about["decisive"])
+        changed = differences(stored, about["decisive"])
         if changed and not force:
             raise UserError(
                 f"{self.folder} holds results of another run:\n  "
@@ -100,18 +101,18 @@ class ResultStore:
         done = set()
         for key in keys if there else ():
             path = self.path(key.index)
-            found = read(path) if path.name in there else None
-            if found is None:
+            record = read(path) if path.name in there else None
+            if record is None:
                 continue
-            if found.get("question_id") != key.question.id or found.get("repeat") != key.repeat:
+            if record.get("question_id") != key.question.id or record.get("repeat") != key.repeat:
                 raise UserError(
                     f"{path} is a sample of another question than this data set's question"
                     f" {key.question.index}: the data set has changed; choose another --output_dir"
                 )
-            if found.get("exit_status") not in OWED:
+            if record.get("exit_status") not in OWED:
                 done.add(key.index)
-                if found.get("reference_answer") != key.question.answer:
-                    corrected[key.index] = {**found, "reference_answer": key.question.answer}
+                if record.get("reference_answer") != key.question.answer:
+                    corrected[key.index] = {**record, "reference_answer": key.question.answer}
         for index, content in corrected.items():
             atomic.write(self.path(index), _json(content))
         if corrected:
@@ -129,18 +130,19 @@ class ResultStore:
         except OSError as error:
             raise UserError(f"{path} can't be written: {error.strerror}; the samples before it are kept") from None
 
-    def summary(self) -> dict[str, Any]:
-        """The summary of an earlier run of the same command; empty if there is none."""
+    def summary(self) -> Summary | None:
+        """The summary of an earlier run of the same command; None if there is none."""
         return summary(self.folder)
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         atomic.write(self.folder / SUMMARY, _json(summary))
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """A run's summary.json; empty if there is none, or another program's."""
+def summary(folder: Path) -> Summary | None:
+    """A run's summary.json; None if there is none, or another program's."""
     content = _object(folder / SUMMARY)
-    return content if all(isinstance(content.get(name), int) for name in ("samples", "owed")) else {}
+    whole = all(isinstance(content.get(name), int) for name in ("samples", "owed"))
+    return cast(Summary, content) if whole else None
 
 
 def about_of(folder: Path) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def read(path: Path) -> Record | None:
         return None
     if content.get("schema", SCHEMA) != SCHEMA:
         raise UserError(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
-    return content
+    return cast(Record, content)
 
 
 def parsed(path: Path) -> Any:
@@ -190,7 +192,7 @@ def parsed(path: Path) -> Any:
             raise UserError(f"{path} is nested too deeply to be a sample") from None
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> Summary:
     """What a finished run amounted to. Raises UserError if it isn't finished."""
     path = folder / SUMMARY
     if not path.exists():
@@ -216,7 +218,7 @@ def files(folder: Path) -> Iterator[tuple[Path, Record]]:
             continue
         if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
             raise UserError(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
-        sample = content if _own(content) else foreign.sample(path, content)
+        sample = cast(Record, content) if _own(content) else foreign.sample(path, content)
         first = where.setdefault(sample["problem_index"], path)
         if first != path:
             raise UserError(f"{first} and {path} are both sample {sample['problem_index']}: remove one of them")

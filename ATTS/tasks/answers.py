@@ -88,7 +88,7 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
     """
     if "\\boxed" not in text and "\\fbox" not in text:
         return []
-    found: list[tuple[int, int, int, int]] = []  # the box, and what is in it: positions, for boxes may nest deeply
+    boxes: list[tuple[int, int, int, int]] = []  # the box, and what is in it: positions, for boxes may nest deeply
     opened: list[tuple[int, int] | None] = []  # (start, start of the content) of a box, None for other braces
     for match in _BRACES.finditer(text):
         if match["box"]:
@@ -96,20 +96,20 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
         elif match[0] == "{":
             opened.append(None)
         elif match[0] == "}" and opened and (box := opened.pop()):
-            found.append((box[0], match.end(), box[1], match.start()))
-    found += [
+            boxes.append((box[0], match.end(), box[1], match.start()))
+    boxes += [
         (match.start(), match.end(), *match.span(match.lastindex or 0))
         for match in _BARE.finditer(text)
         if ended or not re.fullmatch(r"[.,/]?\s*", text[match.end() : match.end() + 3])
     ]
-    return [box for box in _without_nested(text, found) if not _PLACEHOLDER.fullmatch(box.content)]
+    return [box for box in _without_nested(text, boxes) if not _PLACEHOLDER.fullmatch(box.content)]
 
 
-def _without_nested(text: str, found: list[tuple[int, int, int, int]]) -> list[Box]:
+def _without_nested(text: str, boxes: list[tuple[int, int, int, int]]) -> list[Box]:
     """Of a box in a box the inner one, unless the outer is short and so was meant as the answer."""
     kept: list[tuple[int, int, int, int]] = []
     nesting = set()
-    for box in sorted(found, key=lambda box: box[1]):  # inner ones first, so they are the last that were kept
+    for box in sorted(boxes, key=lambda box: box[1]):  # inner ones first, so they are the last that were kept
         start, _, first, last = box
         outer = bool(kept) and kept[-1][0] > start
         if outer and (last - first > _NEAR or "\n\n" in text[first:last]):
@@ -174,7 +174,7 @@ def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # no
     behind the last ``ANSWER:`` in any case and at least one blank. Nested braces are cut, as
     they were in the published runs."""
     for pattern in (_PUBLISHED_BOX, _PUBLISHED_LETTER):
-        found = pattern.findall(text)
-        if found:
-            return str(found[-1])
+        matches = pattern.findall(text)
+        if matches:
+            return str(matches[-1])
     return None

@@ -31,9 +31,9 @@ def figures(folder: Path) -> dict[str, Any]:
     made = audit_rate.decisions(found, repeats)
     rates = audit_rate.report(audit_rate.recorded_kind(about), about["settings"]["rejection_rate"], made, made.rejected)
     summary = read_summary(folder)
-    tokens = {who: count / summary["samples"] for who, count in summary["written_tokens"].items()}
+    tokens = {who: count / summary["samples"] for who, count in (summary["written_tokens"] or {}).items()}
     kept = ("mean_accuracy", "low", "high", "samples", "takeover_rate", "target_share")
-    return {"rates": rates, "tokens a sample": tokens, **{name: summary[name] for name in kept}}
+    return {"rates": rates, "tokens a sample": tokens, **{k: v for k, v in summary.items() if k in kept}}
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:

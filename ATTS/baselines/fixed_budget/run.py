@@ -8,9 +8,10 @@ from ATTS.baselines.fixed_budget.rules import Budget, RandomBudget, RankedBudget
 from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
-from ATTS.runs import models, questions
+from ATTS.runs import models
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.names import dataset, short
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
@@ -41,7 +42,7 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
     """ref_sync_fix_budget and ref_async_fix_budget. Returns the result folder. Raises UserError."""
     s = settings
     sync = isinstance(s, SyncFixBudgetSettings)
-    asked = questions.to_evaluate(s.data)
+    questions = to_evaluate(s.data)
     template = s.budget.use_chat_template if isinstance(s, SyncFixBudgetSettings) else None  # by lot nothing is scored
     async with new_session(s.requests.request_timeout) as session:
         draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
@@ -49,8 +50,8 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
         # All samples of a question must be under way at once where they wait for each other.
         limits = Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1))
         command = f"ref_{_kind(s)}_fix_budget"
-        run = Run(command, s, asked, [draft, target], limits, _folder(s), whole_questions=sync)
-        budgets = {question.index: _budget(s, question.index) for question in asked}
+        run = Run(command, s, questions, [draft, target], limits, _folder(s), whole_questions=sync)
+        budgets = {question.index: _budget(s, question.index) for question in questions}
         return await run.finish(FixedBudget(s, budgets, draft, target).sample)
 
 

@@ -12,10 +12,11 @@ from ATTS.baselines.prompts import spec_reason_maths, spec_reason_multiple_choic
 from ATTS.baselines.spec_reason.loop import Reasoning, Rules, Speaker, spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids
 from ATTS.errors import UserError
-from ATTS.runs import models, questions
+from ATTS.runs import models
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parts import DraftModel, TargetModel
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
@@ -52,17 +53,17 @@ class SpecReason:
 async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
     """Returns the result folder. Raises UserError."""
     s = settings
-    asked, only = questions.to_evaluate(s.data), s.data.problem_id
+    questions, only = to_evaluate(s.data), s.data.problem_id
     if only is not None:
-        asked = [question for question in asked if question.index == only]
-        if not asked:
+        questions = [question for question in questions if question.index == only]
+        if not questions:
             raise UserError(f"{s.data.dataset_name} has no question {only}: check --problem_id")
     async with new_session(s.requests.request_timeout) as session:
         connect = _speakers_openai if s.steps.backend == "openai" else _speakers_sglang
         draft, draft_says = await connect(session, s, s.draft, "draft", s.limits.draft)
         target, target_says = await connect(session, s, s.target, "target", s.limits.target)
         limits, both, only = Limits(s.limits.draft + s.limits.target), [draft, target], s.samples.repeat_id
-        run = Run("spec_reason", s, asked, both, limits, _folder(s), only_repeat=only)
+        run = Run("spec_reason", s, questions, both, limits, _folder(s), only_repeat=only)
         return await run.finish(SpecReason(s, draft_says, target_says).sample)
 
 

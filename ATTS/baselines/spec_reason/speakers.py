@@ -40,16 +40,16 @@ class SGLangSpeaker:
 
     async def grade(self, pieces: Sequence[str]) -> Grade:
         begun, ids = self._begun(pieces)
-        told = [
+        messages = [
             {"role": "user", "content": self.user},
             {"role": "assistant", "content": THINK + "".join(pieces)},
             {"role": "user", "content": SPEC_REASON_JUDGE},
         ]
-        asked = self._opened(told, SPEC_REASON_SCORE)
-        if asked.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
-            ids = [*ids, *self.tokenizer.begin(asked[len(begun) :])]  # holds the template's own marks
+        prompt = self._opened(messages, SPEC_REASON_SCORE)
+        if prompt.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
+            ids = [*ids, *self.tokenizer.begin(prompt[len(begun) :])]  # holds the template's own marks
         else:
-            ids = self.tokenizer.begin(asked)
+            ids = self.tokenizer.begin(prompt)
         if self.model.info.context_length is not None and len(ids) >= self.model.info.context_length:
             raise ContextFull(f"the {self.model.role} has no room for the grade's prompt of {len(ids)} tokens")
         digits = digit_ids(self.tokenizer)
