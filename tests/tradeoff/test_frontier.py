@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import sums
 
-from ATTS.analysis.certify import CertifySettings, certify
-from ATTS.baselines.frontier import FrontierSettings, frontier
 from ATTS.emulator import Server
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.store import certificate
+from ATTS.tradeoff.certify import CertifySettings, certify
+from ATTS.tradeoff.frontier import FrontierSettings, frontier
 
 
 def settings(one: Server, two: Server, folder: Path, **more: Any) -> FrontierSettings:

@@ -9,9 +9,9 @@ from conftest import door
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.analysis.curves import curves
-from ATTS.analysis.frontier_report import front, report
 from ATTS.store.result_folder import read_summary, samples
+from ATTS.tradeoff.curves import curves
+from ATTS.tradeoff.frontier_report import front, report
 
 RATES = (0.9, 0.5, 0.1)
 

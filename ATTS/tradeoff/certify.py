@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from ATTS.analysis import betting, operating_points
-from ATTS.analysis.operating_points import Point, Points
 from ATTS.analysis.tables import markdown, percent
 from ATTS.errors import UserError
 from ATTS.flags import Part, Range
 from ATTS.store import certificate, provenance
 from ATTS.store.certificate import Certificate
+from ATTS.tradeoff import betting, operating_points
+from ATTS.tradeoff.operating_points import Point, Points
 
 LEARNING = ("online", "adaptive")
 RATE = ("rejection_rate", "budget")  # what a chain of settings differs in

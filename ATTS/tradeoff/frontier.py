@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ATTS.analysis import frontier_report
 from ATTS.baselines import in_blocks
 from ATTS.baselines.in_blocks import Block, settings_of
 from ATTS.baselines.method_settings import BlockSettings, ComparisonOutput
@@ -15,6 +14,7 @@ from ATTS.method.take_over import OnRejection
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
 from ATTS.store import atomic
+from ATTS.tradeoff import frontier_report
 
 Calibration = Literal["marginal", "per_turn"]
 ALONE = ("target", "draft")

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from ATTS.analysis import curves, operating_points
-from ATTS.analysis.curves import Curves
-from ATTS.analysis.operating_points import Mean, Point, Points
 from ATTS.analysis.tables import markdown, percent
 from ATTS.flags import Part, Range
 from ATTS.store import atomic
+from ATTS.tradeoff import curves, operating_points
+from ATTS.tradeoff.curves import Curves
+from ATTS.tradeoff.operating_points import Mean, Point, Points
 
 COLUMNS = (
     *("run", "rate", "accuracy (95 %)", "difference (95 %)", "target's tokens", "scored", "draft's tokens", "wall s"),

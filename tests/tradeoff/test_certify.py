@@ -10,9 +10,9 @@ import pytest
 import sums
 from conftest import door
 
-from ATTS.analysis.certify import CertifySettings, certify
 from ATTS.errors import UserError
 from ATTS.store import certificate
+from ATTS.tradeoff.certify import CertifySettings, certify
 
 
 @pytest.fixture(scope="module")

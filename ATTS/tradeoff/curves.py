@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ATTS.analysis.accuracy import Graded, majority_at_k, pass_at_k
 from ATTS.analysis.grading import by_math
-from ATTS.analysis.operating_points import Mean, share
 from ATTS.store.records import Record
+from ATTS.tradeoff.operating_points import Mean, share
 
 
 @dataclass(frozen=True)
