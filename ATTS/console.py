@@ -49,7 +49,7 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
             fail(UserError(f"{error.filename or 'the output'} can't be read or written: {error.strerror or error}"))
         )
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("interrupted; what is finished is kept. Rerun the same command to resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

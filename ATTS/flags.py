@@ -185,7 +185,7 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
         decisive = (flag.name for flag in flags(kind) if flag.stored and not flag.incidental)
         changed = [f"--{name}" for name in decisive if before[name] != now[name]]
         if changed:
-            raise UserError(f"--resume {folder} goes on with the settings of that run: leave out {', '.join(changed)}")
+            raise UserError(f"--resume {folder} uses the settings of that run: leave out {', '.join(changed)}")
     return settings
 
 

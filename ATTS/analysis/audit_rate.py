@@ -285,7 +285,7 @@ class AuditSettings(Part):
     """online, adaptive: how far a level moves after a decision; default 1/19. 0: not at all."""
 
     bank_window: Positive[int | None] = None
-    """online, adaptive: compare with the newest so many scores of the turn; default: all."""
+    """online, adaptive: compare with the newest N scores of the turn; default: all."""
 
     seed: int = 0
     """Draws for smoothed p-values."""

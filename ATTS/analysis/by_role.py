@@ -1,4 +1,4 @@
-"""What the baselines' samples tell besides: grades, kinds of take-over, text that was thrown away."""
+"""What only the baselines' samples record: grades, kinds of take-over, discarded text."""
 
 from collections.abc import Sequence
 

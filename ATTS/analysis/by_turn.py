@@ -40,7 +40,7 @@ def of_run(
 
 
 def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:
-    """One row for each number of turns. Means are what all samples would have come to with so many, those still
+    """One row for each number of turns. Means are what all samples would have reached with that many, those still
     under way being wrong; published samples tell neither tokens nor seconds."""
     entries = [entry for sample in samples for entry in sample["full_history"]]
     tell = all("seconds" in entry for entry in entries)
@@ -71,7 +71,7 @@ def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:
 
 def table(rows: Sequence[TurnRow]) -> str:
     """Markdown."""
-    accuracy = "accuracy with --turns so many"
+    accuracy = "accuracy with --turns N"
     columns = ("turns", "stopped", "of them right", accuracy, "tokens: draft", "target", "seconds")
     lines = []
     for row in rows:

@@ -102,7 +102,7 @@ async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path
     """The first ``last`` questions, of which all but the newest block are done already."""
     folder = s.output.output_dir / method
     common: dict[str, Any] = {"max_problems": last, "output_dir": folder}
-    # Every turn writes something, so the budget ends a sample before so many turns do.
+    # Every turn writes something, so the budget ends a sample before this number of turns does.
     loop = {**common, "turns": s.plan.token_budget}
     control = {**loop, "force": True}  # its rate is another one in every block
     if method in ("draft", "target", DECODING):

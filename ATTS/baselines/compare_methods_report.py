@@ -20,7 +20,7 @@ from ATTS.store.result_folder import SUMMARY, samples
 COLUMNS = (
     *("method", "accuracy of a sample (95 %)", "difference (95 %)", "any of k (95 %)", "majority of k (95 %)"),
     *("wall s", "samples/s", "tokens/s"),
-    *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
+    *("s a sample p50", "p95", "draft tokens", "target tokens", "discarded", "graded or scored", "handed over"),
     *("most in flight",),
 )
 

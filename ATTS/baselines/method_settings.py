@@ -25,7 +25,7 @@ class Plan(Part):
     """Samples of every question."""
 
     blocks: Positive[int] = 4
-    """The questions are worked on in so many parts."""
+    """The questions are split into this many blocks."""
 
     temperature: float = 0.8
     """Sampling temperature of both models in every run."""

@@ -14,7 +14,7 @@ OnRejection = Literal["continue", "resample"]
 class Ruling(Enum):
     """What becomes of a drafted chunk."""
 
-    ACCEPT = "accept"  # it stays, and the draft goes on
+    ACCEPT = "accept"  # it stays, and the draft continues
     CONTINUE = "continue"  # it stays, and the target writes behind it, as in the paper
     REPLACE = "replace"  # it goes, and the target writes in its place
     REDRAFT = "redraft"  # it goes, and the draft writes again in its place
@@ -39,7 +39,7 @@ class TakeOver(Protocol):
         ...
 
     def leave(self) -> None:
-        """The sample has ended, whatever way."""
+        """The sample has ended in any way."""
         return
 
 
@@ -54,7 +54,7 @@ class RejectionPolicy:
     score_answers: bool = False
 
     def ruling(self, rejected: int) -> Ruling:
-        """On a rejected chunk; so many of its turn are rejected by now."""
+        """On a rejected chunk, the ``rejected``-th of its turn."""
         if self.on_rejection == "continue":
             return Ruling.CONTINUE
         return Ruling.REDRAFT if rejected < self.draft_attempts else Ruling.REPLACE

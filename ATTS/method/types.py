@@ -121,7 +121,7 @@ class Discarded:
 
 
 class Transcript(Protocol):
-    """What a loop leaves behind of one sample, whatever way it came to its end."""
+    """What a loop leaves behind of one sample, however it ended."""
 
     history: list[Event]
     discarded: list[Discarded]

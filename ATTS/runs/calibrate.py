@@ -24,7 +24,7 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
     """ref_conformal and ref_conformal_per_question. Returns the array's path. Raises UserError.
 
     Scores ``sample_size`` first chunks of every question that a run would score, or the chunks of ``turns``
-    turns of as many samples. What is done is kept in a file beside the array, so the same command goes on where an
+    turns of as many samples. What is done is kept in a file beside the array, so the same command resumes where an
     interrupted one stopped.
     """
     by_turn = settings.calibration.turns > 1

@@ -148,7 +148,7 @@ async def calibrate_turns(
             except SampleError as error:
                 raise UserError(
                     f"a sample of question {questions[key[0]].index} failed ({error}); what is done is kept, and the"
-                    " same command goes on from there"
+                    " same command resumes from there"
                 ) from None
             progress.add(status)
 

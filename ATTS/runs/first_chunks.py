@@ -59,7 +59,7 @@ class _Drawer:
                 if failures == FAILURES:
                     raise UserError(
                         f"question {self.asked[row].index} could not be scored in {FAILURES} attempts ({error}); the"
-                        " scores so far are kept, and the same command goes on from them"
+                        " scores so far are kept, and the same command resumes from them"
                     ) from None
                 continue
             if isinstance(drawn, float):

@@ -26,7 +26,7 @@ class Data(Part):
     """aime24, aime25, amc23 (or amc), math500, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
 
     max_problems: NotNegative[Incidental[int]] = 0
-    """Use the first so many questions; 0 = all (demo: 100)."""
+    """Use the first N questions; 0 = all (demo: 100)."""
 
     data_dir: Incidental[Path | None] = None
     """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
@@ -171,7 +171,7 @@ class Scoring(Part):
     with --on_rejection resample. An array holds scores of such chunks or doesn't."""
 
     draft_attempts: Positive[int] = 1
-    """--on_rejection resample: the target writes in the place of a chunk after so many drafts of it were rejected."""
+    """--on_rejection resample: the target writes a chunk after this many drafts of it were rejected."""
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
@@ -240,7 +240,7 @@ class Chains(Samples):
 
     turns: Positive[int] = 15
     """Most turns of a sample. With --on_rejection resample, where a turn leaves one chunk instead of up to two, the
-    text is limited instead: to the tokens that so many turns may bring with --on_rejection continue."""
+    text is limited instead: to the tokens that this number of turns may bring with --on_rejection continue."""
 
     token_budget: NotNegative[int] = 0
     """Most tokens of a sample's text, over all turns and whoever writes them, to compare methods at the same
@@ -312,7 +312,7 @@ class Resumable(Output):
     """Where the samples go."""
 
     resume: Path | None = field(default=None, compare=False)  # no setting: it says where the settings are
-    """Go on with the run in this folder, with its settings; beside it only flags may stand that decide nothing
+    """Resume the run in this folder with its settings; besides it only flags are allowed that decide nothing
     about results, such as ports and limits."""
 
 

@@ -291,7 +291,7 @@ class SGLangModel:
             if await self._gone():
                 raise UserError(
                     f"the {self.role} server at {self.url} has gone ({retry.describe(error)}) and did not come"
-                    f" back over {self._retries} retries; restart it and give the same command again"
+                    f" back over {self._retries} retries; restart it, then rerun the same command to resume"
                 ) from error
             raise ServerFailed(f"{self.role} server: {retry.describe(error)}") from error
         except Transient as error:

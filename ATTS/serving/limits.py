@@ -1,10 +1,10 @@
-"""How many requests and samples are in flight: fixed by the user, or found while the run goes on.
+"""How many requests and samples are in flight: fixed by the user, or found during the run.
 
 The more requests a server has, the more tokens it writes a second, until the chains under way no
 longer fit its memory: then every chain has lost its place in the prefix cache when it comes back,
 all of it is computed again, and the run slows down several times over. So
 
-* at most so many chains are under way as fit each server's memory at their present size, which the
+* no more chains are under way than fit each server's memory at their present size, which the
   server tells (the share of its memory that its running requests hold). Chains that are with the
   other server come back, so they count; chains that wait at this limit don't, for the older ones go
   first (ATTS.serving.capacity) and keep their place;
@@ -31,7 +31,7 @@ START = 8  # requests at each server, and samples, to begin with
 MAX = 4096
 FILL = 0.9  # share of a server's memory for the chains under way, to begin with
 SPARE = 1.25  # samples in flight for each that fits: the others wait at a limit, ready to step in
-MIN_SHARE = 0.35  # of the chains that fit a server: so many it may have, wherever the others are
+MIN_SHARE = 0.35  # of the chains that fit a server: it may always have this share, wherever the others are
 MIN_FILL, MAX_FILL = 0.3, 0.95
 SMOOTH = 0.2  # weight of the newest look in the running means
 FORGOTTEN = (0.03, 0.10)  # of what a server had seen of the chains: below, there is room; above, it is too much
@@ -83,7 +83,7 @@ class ByMetrics(TypedDict):
 
 
 class ServerReport(TypedDict):
-    """How full a server was; None where nothing tells."""
+    """How full a server was; None where nothing is known."""
 
     busy: float | None  # share of the time with any request in flight
     in_flight: float | None  # on the average

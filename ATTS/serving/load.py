@@ -16,7 +16,7 @@ class Load:
     running: float  # requests
     queued: float
     token_usage: float  # of its memory: the share that running requests hold
-    retracted: float  # requests thrown out for want of memory, so far
+    retracted: float  # requests retracted because memory ran out, so far
     prompt_tokens: float = 0.0
     cached_tokens: float = 0.0
     written_tokens: float = 0.0

@@ -1,6 +1,6 @@
 """The barrier that ATTS drops, put back for comparison: a question's samples go turn by turn together.
 
-Ranking a turn's candidates needs all of their scores, so nobody goes on before the last one is
+Ranking a turn's candidates needs all of their scores, so nobody continues before the last one is
 scored, and nobody drafts before the last one has been continued.
 """
 

@@ -1,6 +1,6 @@
 """Every decision of a run whose level follows the rate, one JSON line each, in order.
 
-A result folder keeps finished samples only. The level has to hear of the others' decisions too: one
+A result folder keeps finished samples only. The level must learn the others' decisions too: one
 that forgot them at each interruption would promise nothing about the decisions that were made.
 """
 
@@ -33,7 +33,7 @@ class DecisionJournal:
         self._path = Path(JOURNAL)
 
     def open(self, folder: Path, kept: Iterable[Mapping[str, Any]]) -> None:
-        """Takes in what was decided in ``folder`` and goes on behind it. ``kept``: the decisions of finished
+        """Reads what was decided in ``folder`` and appends to it. ``kept``: the decisions of finished
         samples, for a folder without a journal. Raises UserError."""
         path = folder / JOURNAL
         try:

@@ -1,4 +1,4 @@
-"""What a run amounts to, as in ``summary.json``. Shares are of 1, seconds are seconds; None where nothing tells."""
+"""What a run amounts to, as in ``summary.json``. Shares are of 1, seconds are seconds; None where nothing is known."""
 
 from typing import NotRequired, TypedDict
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from ATTS.tasks import units
 from ATTS.tasks.units import Unit
 
-ROUNDED_DIGITS = 6  # from so many digits on a decimal may stand for a fraction that has no end
+ROUNDED_DIGITS = 6  # a decimal with at least this many digits may be a rounded fraction
 LARGEST_EXPONENT = 300  # of a power of ten that is still written out
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+"

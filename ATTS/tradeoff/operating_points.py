@@ -151,7 +151,7 @@ def _point(path: Path) -> Point:
     samples = finished(result_folder.samples(path))
     if len(samples) != summary["samples"] or not samples:
         raise UserError(
-            f"{path} holds {len(samples)} finished samples, its {result_folder.SUMMARY} tells of {summary['samples']}:"
+            f"{path} holds {len(samples)} finished samples, its {result_folder.SUMMARY} counts {summary['samples']}:"
             " rerun its command"
         )
     clock = summary.get("wall_seconds") if summary.get("samples_in_wall_seconds") == len(samples) else None

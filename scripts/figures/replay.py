@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("questions", "compare"))
     parser.add_argument("--recording", type=Path, required=True)
-    parser.add_argument("--max_problems", type=int, default=0, help="only the first so many questions; 0 = all")
+    parser.add_argument("--max_problems", type=int, default=0, help="only the first N questions; 0 = all")
     parser.add_argument("--out", type=Path, help="where the questions go")
     parser.add_argument("--output_dir", type=Path, help="folder of the replayed run")
     args = parser.parse_args()

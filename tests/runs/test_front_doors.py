@@ -232,7 +232,7 @@ def test_an_interrupted_run_says_so_keeps_what_is_finished_and_marks_the_rest(
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from there" in told
+    assert "Rerun the same command to resume" in told
     assert "Traceback" not in told
     statuses = [sample["exit_status"] for sample in results(tmp_path / "out").values()]
     assert 0 < statuses.count("cancelled") <= 20

@@ -18,7 +18,7 @@ Budget = Callable[[int, int], int]  # (turn, samples of the question) -> how man
 
 
 def fixed(number: int) -> Budget:
-    """So many, whatever the turn."""
+    """The same number at every turn."""
     return lambda turn, samples: min(number, samples)  # noqa: ARG005
 
 

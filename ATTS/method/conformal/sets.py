@@ -105,7 +105,7 @@ class PerTurn:
 
     @classmethod
     def suffices(cls, questions: int, samples: int, rejection_rate: float) -> bool:
-        """Whether so many samples of so many questions can be worth enough."""
+        """Whether ``samples`` scores of each of ``questions`` questions can be worth enough."""
         return worth(np.repeat(np.arange(questions), samples)) >= cls.fewest(rejection_rate)
 
     def of(self, turn: int) -> CalibrationSet:
