@@ -75,7 +75,8 @@ async def collect(s: ScoreFigures, path: Path) -> None:
     owed = [key for key in keys if (key.question.index, key.repeat) not in done]
     if not owed:
         return
-    journal, failed = atomic.Journal(path), 0
+    journal = atomic.Journal(path)
+    failed: list[str] = []
     async with new_session(s.requests.request_timeout) as session:
         draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
         whole = parts.Target(name=s.target.name, port=s.target.port, address=s.target.address)
@@ -84,16 +85,19 @@ async def collect(s: ScoreFigures, path: Path) -> None:
         with Progress(len(keys), len(done), "chain") as progress:
 
             async def work(key: Key) -> None:
-                nonlocal failed
                 row = await _chain(s, key, draft, target)
-                failed += row["status"] in OWED
-                if row["status"] not in OWED:
+                if row["status"] in OWED:
+                    failed.append(row["reason"])
+                else:
                     await journal.add(json.dumps(row).encode())
                 progress.add(row["status"])
 
             await drain(owed, work, s.limits.draft + s.limits.target)
     if failed:
-        raise UserError(f"{failed} chains failed at the servers; the others are in {path}. The same command tries them")
+        raise UserError(
+            f"{len(failed)} chains failed at the servers (the first: {failed[0]}); the others are in {path}. The same"
+            " command tries them again"
+        )
 
 
 async def _chain(s: ScoreFigures, key: Key, draft: models.ChunkModel, target: models.ChunkModel) -> dict[str, Any]:
@@ -101,7 +105,7 @@ async def _chain(s: ScoreFigures, key: Key, draft: models.ChunkModel, target: mo
     d, t = draft.reader(key.question), target.reader(key.question)
     chain = Chain(s.answers.reader(), d, t, token_budget=s.samples.token_budget)
     chunks: list[dict[str, Any]] = []
-    status = ExitStatus.TURN_LIMIT
+    status, reason = ExitStatus.TURN_LIMIT, None
     try:
         for turn in range(s.samples.turns):
             written = await chain.extend(d, turn, Stage.DRAFT)
@@ -112,10 +116,10 @@ async def _chain(s: ScoreFigures, key: Key, draft: models.ChunkModel, target: mo
                 status = ExitStatus.DRAFT_ENDED if chain.answer is None else ExitStatus.ANSWERED
                 break
     except SampleError as error:
-        status = error.status
+        status, reason = error.status, str(error)
     question = key.question
     told = {"question": question.index, "repeat": key.repeat, "problem": question.problem, "reference": question.answer}
-    return {**told, "status": status, "answer": chain.answer, "chunks": chunks}
+    return {**told, "status": status, "reason": reason, "answer": chain.answer, "chunks": chunks}
 
 
 @dataclass(frozen=True)
