@@ -46,11 +46,12 @@ class Combination:
         given: dict[str, Any] = {
             "on_rejection": self.on_rejection,
             "draft_attempts": self.attempts,
+            "score_window": self.window,
             "rejection_rate": self.rate,
         }
         if self.score == COIN:
             return {**given, "takeover": "random"}
-        return {**given, "score": self.score, "score_window": self.window, "calibration": self.calibration}
+        return {**given, "score": self.score, "calibration": self.calibration}
 
     @property
     def array(self) -> str:
