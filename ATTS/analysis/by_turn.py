@@ -13,6 +13,7 @@ from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
 from ATTS.analysis.tables import markdown, percent
+from ATTS.errors import ExitStatus
 from ATTS.flags import Part
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
@@ -43,10 +44,12 @@ def of_run(path: Path, dataset_name: str | None, repeats: int | None, data_dir: 
         if rows and not dataset_name and not again:
             return list(rows)
     folder = folders.load(path, dataset_name, repeats, data_dir)
-    found = folder.samples
+    found, references = folder.samples, folder.references
+    kept = [(s, ref) for s, ref in zip(found, references, strict=True) if s.get("exit_status") != ExitStatus.STOPPED]
+    found, references = [s for s, _ in kept], [ref for _, ref in kept]
     if again:
         found = [{**s, "final_answer": find_answer(chain(s, folder.by_compat), True) or INVALID} for s in found]
-    return by_turn(found, [sample.right for sample in by_math(found, folder.references, folder.repeats)])
+    return by_turn(found, [sample.right for sample in by_math(found, references, folder.repeats)])
 
 
 def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:

@@ -8,9 +8,10 @@ from typing import Any
 from ATTS.analysis import by_role
 from ATTS.analysis.accuracy import accuracy
 from ATTS.analysis.by_turn import by_turn
-from ATTS.analysis.grading import by_math, status
+from ATTS.analysis.grading import by_math, question_of, ran, status
 from ATTS.analysis.tables import percent
 from ATTS.analysis.timing import timing
+from ATTS.errors import ExitStatus
 from ATTS.method.types import Stage
 from ATTS.store.records import OWED, Key, Record
 from ATTS.store.result_folder import samples
@@ -33,9 +34,26 @@ def summarise(folder: Path, keys: Sequence[Key]) -> dict[str, Any]:
         **accuracy(graded, repeats),
         **work(found),
         **by_role.summarise(found),
-        "by_turn": by_turn(found, [sample.right for sample in graded]),
-        "timing": timing(found),
+        "by_turn": by_turn(ran(found), [sample.right for sample in graded if sample.status != ExitStatus.STOPPED]),
+        "timing": timing(ran(found)),
+        **stopping(found, repeats),
     }
+
+
+def stopping(found: Sequence[Record], repeats: int) -> dict[str, Any]:
+    """What decisions about questions left out; nothing of a run without any."""
+    stopped = [s for s in found if s.get("exit_status") == ExitStatus.STOPPED]
+    if not stopped:
+        return {}
+    begun = [s for s in stopped if s["started_at"] and s["duration_seconds"]]
+    questions = len({question_of(s, repeats) for s in found})
+    told = {
+        "samples_used": (len(found) - len(stopped)) / questions,  # a question
+        "cancelled": len(begun),
+        "never_started": len(stopped) - len(begun),
+        "cancelled_tokens": sum(stage["written_tokens"] for s in begun for stage in s["usage"].values()),
+    }
+    return {"stopping": told}
 
 
 def work(found: Sequence[Record]) -> dict[str, Any]:
@@ -57,7 +75,9 @@ def work(found: Sequence[Record]) -> dict[str, Any]:
         }
     return {
         "by_status": dict(Counter(status(s) for s in found)),
-        "turns": _ratio(turns, len(found)),
+        "turns": _ratio(
+            turns, sum(bool(s["full_history"]) or s.get("exit_status") != ExitStatus.STOPPED for s in found)
+        ),
         "scored": len(decided),
         "rejection_rate": _ratio(sum(decided), len(decided)),
         "takeover_rate": _ratio(taken_over, turns),
@@ -85,6 +105,7 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def describe(summary: dict[str, Any]) -> str:
     """A summary in a few lines."""
+    most = max(summary["majority_at_k"], key=int, default=None)
     lines = [
         f"accuracy {percent(summary['mean_accuracy'])} ({percent(summary['low'])} - {percent(summary['high'])},"
         f" 95 % over {summary['questions']} questions); {summary['samples']} samples,"
@@ -94,6 +115,14 @@ def describe(summary: dict[str, Any]) -> str:
         lines.append(
             f"rejected {percent(summary['rejection_rate'])} of {summary['scored']} scored chunks; the target wrote"
             f" {percent(summary['target_share'])} of {sum(summary['written_tokens'].values())} tokens"
+        )
+    if "stopping" in summary and most is not None:
+        told = summary["stopping"]
+        low, high = summary["intervals"]["majority_at_k"][most]
+        lines.append(
+            f"{told['samples_used']:.1f} of {most} samples a question were used, {told['cancelled']} more were"
+            f" cancelled and {told['never_started']} never began; their vote is right in"
+            f" {percent(summary['majority_at_k'][most])} ({percent(low)} - {percent(high)})"
         )
     if summary["undecided"]:
         lines.append(f"{summary['undecided']} answers could not be compared within the time limit; they count as wrong")

@@ -10,8 +10,9 @@ import numpy as np
 from ATTS.analysis import confidence, intervals
 from ATTS.analysis.accuracy import Graded
 from ATTS.analysis.tables import difference, markdown, within
-from ATTS.errors import UserError
+from ATTS.errors import ExitStatus, UserError
 from ATTS.method.types import Stage
+from ATTS.store import records
 from ATTS.store.records import Record
 from ATTS.votes.vote import VOTES, Ballot
 
@@ -35,8 +36,7 @@ def told(sample: Record, by: ConfidenceName) -> float | None:
         scores = [entry.get("ppl") for entry in sample["full_history"] if entry["model"] == Stage.SCORE.value]
         finite = [score for score in scores if score is not None and math.isfinite(score)]
         return 1 / max(finite) if finite else None
-    said = (sample.get("confidence") or {}).get(by)
-    return None if said is None else said["yes"] / (said["yes"] + said["no"])
+    return records.confidence(sample, by)
 
 
 def stored(samples: Sequence[Record]) -> ConfidenceName | None:
@@ -53,6 +53,8 @@ def report(
     Answers that tie share the win. A missing confidence counts as the mean of the others of its question. ``by``
     None: :func:`stored`. Raises UserError if a vote needs confidences and the samples hold none.
     """
+    kept = [(g, s) for g, s in zip(graded, samples, strict=True) if g.status != ExitStatus.STOPPED]
+    graded, samples = [g for g, _ in kept], [s for _, s in kept]
     by = by or stored(samples)
     if by is None and set(votes) - {"majority"}:
         raise UserError(

@@ -14,6 +14,7 @@ SCHEMA = 1
 OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
 
 ALWAYS = (Stage.DRAFT, Stage.SCORE, Stage.CONTINUE)
+_ASKED = Stage.CONFIDENCE
 
 Record = dict[str, Any]
 
@@ -88,10 +89,24 @@ def record(
             for d in chain.discarded
         ],
         **digests,
+        **_confidence(chain.history),
         **({"group": key.question.group} if key.question.group else {}),
         "question": key.question.problem,
         "full_history": [_entry(event, started_at) for event in chain.history],
     }
+
+
+def confidence(sample: Record, by: str) -> float | None:
+    """How sure the model in the role ``by`` is of a sample's answer: P(Yes) / (P(Yes) + P(No)); None if it wasn't
+    asked, or failed to say."""
+    said = (sample.get("confidence") or {}).get(by)
+    return None if said is None else float(said["yes"] / (said["yes"] + said["no"]))
+
+
+def _confidence(history: list[Event]) -> Record:
+    """What each model that was asked says of the answer: its probabilities of Yes and No, by its role."""
+    asked = {e.details["by"]: {"yes": e.details["yes"], "no": e.details["no"]} for e in history if e.stage is _ASKED}
+    return {"confidence": asked} if asked else {}
 
 
 def _stages(history: list[Event]) -> list[Stage]:
