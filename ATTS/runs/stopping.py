@@ -65,6 +65,7 @@ class _Question:
     quota: int = 0  # samples left in the wave
     ended: list[tuple[float, int, Ballot]] = field(default_factory=list)
     running: dict[int, "asyncio.Task[None]"] = field(default_factory=dict)  # by sample
+    counted: asyncio.Event | None = None  # set when the newest sample that ended is counted
     outcome: Outcome | None = None
 
 
@@ -87,6 +88,7 @@ class Stopping:
         self._questions: dict[int, _Question] = {}
         self._lock = asyncio.Lock()  # one answer at a time is compared with the others
         self._cancelled: set[int] = set()
+        self._turns: dict[int, tuple[asyncio.Event | None, asyncio.Event]] = {}  # by sample: before it, and its own
         self.owed = list(owed)
         for key in self.owed:
             self._questions.setdefault(key.question.index, _Question(key.repeats)).waiting.append(key)
@@ -142,13 +144,16 @@ class Stopping:
     @contextmanager
     def under_way(self, key: Key) -> Iterator[None]:
         """While a sample runs in the current task, which a decision may cancel."""
-        running, task = self._questions[key.question.index].running, asyncio.current_task()
+        question, task = self._questions[key.question.index], asyncio.current_task()
         assert task is not None
-        running[key.index] = task
+        question.running[key.index] = task
         try:
             yield
         finally:
-            running.pop(key.index, None)
+            del question.running[key.index]
+            # Writing a sample and comparing its answer may take longer than those of the next one.
+            before, question.counted = question.counted, asyncio.Event()
+            self._turns[key.index] = before, question.counted
 
     def was_cancelled(self, key: Key) -> bool:
         """Whether it was a decision that cancelled the sample, and nothing else did. To be asked once, in its task."""
@@ -157,12 +162,16 @@ class Stopping:
         return key.index in self._cancelled and task.uncancel() == 0
 
     async def ended(self, key: Key, said: Said | None) -> list[Key]:
-        """Counts a sample that ended by itself, or one that says nothing (None). If that decides its question, cancels
-        the samples under way and returns those that were waiting."""
+        """Counts a sample that ended by itself, or one that says nothing (None), after those of its question that ended
+        before. If that decides the question, cancels the samples under way and returns those that were waiting."""
         number = key.question.index
         question = self._questions[number]
+        before, counted = self._turns.pop(key.index)
+        if before is not None:
+            await before.wait()
         if said is not None:
             await self._count(said)
+        counted.set()
         question.open -= 1
         if question.outcome is None:
             self._next_wave(number)
