@@ -21,6 +21,7 @@ class ExitStatus(StrEnum):
     UNKNOWN_CHARACTER = "unknown_character"  # a model wrote a character that another one's tokens can't write
     SERVER_FAILED = "server_failed"  # a request failed for good
     CANCELLED = "cancelled"  # the run was stopped while the sample was under way
+    STOPPED = "stopped"  # its question was decided by other samples before it ended, or before it began (--stop)
     # Of the baselines:
     BUDGET_SPENT = "token_budget"  # the tokens that a sample may have are used up, be there an answer or not
     REPEATED = "repeated"  # the last two steps are the same

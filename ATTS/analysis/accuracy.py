@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import comb
 
 from ATTS.analysis import intervals
+from ATTS.errors import ExitStatus
 from ATTS.store.summary import Accuracy, QuestionRow
 from ATTS.tasks.equivalence import Verdict
 
@@ -33,13 +34,19 @@ class Graded:
 def accuracy(graded: Sequence[Graded], repeats: int) -> Accuracy:
     """Everything about right and wrong. A sample without an answer is wrong, and so is an undecided one.
 
-    A question with fewer than k samples counts in pass@k and majority@k with those it has.
+    A question with fewer than k samples counts in pass@k and majority@k with those it has. Samples that a decision
+    stopped count nowhere; where there are any, the mean is that of the questions' means, since hard ones have more.
     """
+    everything = graded
+    graded = [sample for sample in graded if sample.status != ExitStatus.STOPPED]
     groups: dict[int, list[Graded]] = {}
     for sample in graded:
         groups.setdefault(sample.question, []).append(sample)
     questions = [groups[number] for number in sorted(groups)]
-    mean = intervals.interval([s.right for s in graded], [s.question for s in graded])
+    if len(graded) < len(everything):
+        mean = intervals.of_questions([sum(s.right for s in group) / len(group) for group in questions])
+    else:
+        mean = intervals.interval([s.right for s in graded], [s.question for s in graded])
     passed = {str(k): intervals.of_questions([_passes(group, k) for group in questions]) for k in ks(repeats)}
     voted = {str(k): intervals.of_questions([_majority(group, k) for group in questions]) for k in ks(repeats)}
     return {
@@ -55,7 +62,7 @@ def accuracy(graded: Sequence[Graded], repeats: int) -> Accuracy:
         },
         "undecided": sum(s.verdict is Verdict.UNDECIDED for s in graded),
         "unanswered": sum(s.answer is None for s in graded),
-        "accuracy_by_status": _by_status(graded),
+        "accuracy_by_status": _by_status(everything),
         "per_question": [_question(group) for group in questions],
     }
 
@@ -120,9 +127,12 @@ def _question(group: Sequence[Graded]) -> QuestionRow:
     }
 
 
-def _by_status(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
-    """By the reason for which samples stopped."""
+def _by_status(graded: Sequence[Graded]) -> dict[str, dict[str, float | None]]:
+    """By the reason for which samples stopped; None for those that a decision stopped."""
     groups: dict[str, list[bool]] = {}
     for sample in graded:
         groups.setdefault(sample.status, []).append(sample.right)
-    return {status: {"samples": len(g), "accuracy": sum(g) / len(g)} for status, g in sorted(groups.items())}
+    return {
+        status: {"samples": len(g), "accuracy": None if status == ExitStatus.STOPPED else sum(g) / len(g)}
+        for status, g in sorted(groups.items())
+    }

@@ -13,6 +13,7 @@ from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
 from ATTS.analysis.tables import markdown, percent
+from ATTS.errors import ExitStatus
 from ATTS.flags import Part
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
@@ -33,10 +34,12 @@ def of_run(
         if rows and not dataset_name and not again:
             return list(rows)
     folder = folders.load(path, dataset_name, repeats, data_dir)
-    samples = folder.samples
+    pairs = zip(folder.samples, folder.references, strict=True)
+    kept = [(sample, ref) for sample, ref in pairs if sample.get("exit_status") != ExitStatus.STOPPED]
+    samples, references = [sample for sample, _ in kept], [ref for _, ref in kept]
     if again:
         samples = [{**s, "final_answer": find_answer(chain(s, folder.by_compat), True) or INVALID} for s in samples]
-    return by_turn(samples, [sample.right for sample in by_math(samples, folder.references, folder.repeats)])
+    return by_turn(samples, [sample.right for sample in by_math(samples, references, folder.repeats)])
 
 
 def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:

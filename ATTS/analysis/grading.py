@@ -35,6 +35,11 @@ def finished(samples: Iterable[Record]) -> list[Record]:
     return [s for s in samples if s.get("exit_status", ExitStatus.ANSWERED) not in OWED]
 
 
+def ran(found: Iterable[Record]) -> list[Record]:
+    """Those that no decision of their question stopped."""
+    return [s for s in found if s.get("exit_status") != ExitStatus.STOPPED]
+
+
 def answered(sample: Record) -> bool:
     return sample["final_answer"] not in (None, "", INVALID)
 

@@ -8,13 +8,14 @@ from typing import Any
 from ATTS.analysis import by_role
 from ATTS.analysis.accuracy import accuracy
 from ATTS.analysis.by_turn import by_turn
-from ATTS.analysis.grading import by_math, status
-from ATTS.analysis.tables import percent
+from ATTS.analysis.grading import by_math, question_of, ran, status
+from ATTS.analysis.tables import percent, within
 from ATTS.analysis.timing import timing
+from ATTS.errors import ExitStatus
 from ATTS.method.types import Stage
 from ATTS.store.records import OWED, HistoryEntry, Key, Record
 from ATTS.store.result_folder import samples
-from ATTS.store.summary import Amount, Summary, Work
+from ATTS.store.summary import Amount, Summary, WithStopping, Work
 
 STAGES = ("draft", "score", "continue", "draft_discarded", "target_discarded")
 # The stages in which each writes what stays, and what is discarded.
@@ -34,8 +35,26 @@ def summarise(folder: Path, keys: Sequence[Key]) -> Amount:
         **accuracy(graded, repeats),
         **work(records),
         **by_role.summarise(records),
-        "by_turn": by_turn(records, [sample.right for sample in graded]),
-        "timing": timing(records),
+        "by_turn": by_turn(ran(records), [sample.right for sample in graded if sample.status != ExitStatus.STOPPED]),
+        "timing": timing(ran(records)),
+        **stopping(records, repeats),
+    }
+
+
+def stopping(samples: Sequence[Record], repeats: int) -> WithStopping:
+    """What decisions about questions left out; nothing of a run without any."""
+    stopped = [s for s in samples if s.get("exit_status") == ExitStatus.STOPPED]
+    if not stopped:
+        return {}
+    begun = [s for s in stopped if s["started_at"] and s["duration_seconds"]]
+    questions = len({question_of(s, repeats) for s in samples})
+    return {
+        "stopping": {
+            "samples_used": (len(samples) - len(stopped)) / questions,
+            "cancelled": len(begun),
+            "never_started": len(stopped) - len(begun),
+            "cancelled_tokens": sum(stage["written_tokens"] for s in begun for stage in s["usage"].values()),
+        }
     }
 
 
@@ -58,7 +77,9 @@ def work(samples: Sequence[Record]) -> Work:
         }
     return {
         "by_status": dict(Counter(status(s) for s in samples)),
-        "turns": _ratio(turns, len(samples)),
+        "turns": _ratio(
+            turns, sum(bool(s["full_history"]) or s.get("exit_status") != ExitStatus.STOPPED for s in samples)
+        ),
         "scored": len(decided),
         "rejection_rate": _ratio(sum(decided), len(decided)),
         "takeover_rate": _ratio(taken_over, turns),
@@ -86,6 +107,7 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def describe(summary: Summary) -> str:
     """A summary in a few lines."""
+    most = max(summary["majority_at_k"], key=int, default=None)
     lines = [
         f"accuracy {percent(summary['mean_accuracy'])} ({percent(summary['low'])} - {percent(summary['high'])},"
         f" 95 % over {summary['questions']} questions); {summary['samples']} samples,"
@@ -95,6 +117,13 @@ def describe(summary: Summary) -> str:
         lines.append(
             f"rejected {percent(summary['rejection_rate'])} of {summary['scored']} scored chunks; the target wrote"
             f" {percent(summary['target_share'])} of {sum(summary['written_tokens'].values())} tokens"
+        )
+    if "stopping" in summary and most is not None:
+        stopped, vote = summary["stopping"], summary["majority_at_k"][most]
+        lines.append(
+            f"{stopped['samples_used']:.1f} of {most} samples a question were used, {stopped['cancelled']} more were"
+            f" cancelled and {stopped['never_started']} never began; their vote is right in"
+            f" {within(vote, summary['intervals']['majority_at_k'][most])}"
         )
     if summary["undecided"]:
         lines.append(f"{summary['undecided']} answers could not be compared within the time limit; they count as wrong")

@@ -15,7 +15,7 @@ from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Folder, Truth
 from ATTS.analysis.grading import answered
 from ATTS.console import Progress
-from ATTS.errors import UserError
+from ATTS.errors import ExitStatus, UserError
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
 from ATTS.store.records import Record
@@ -52,6 +52,10 @@ async def read_again(
 
     async def work(sample: Record) -> None:
         index = sample["problem_index"]
+        if sample.get("exit_status") == ExitStatus.STOPPED:  # what it holds is a part of a chain
+            done[index] = sample
+            progress.add("as it was")
+            return
         before = INVALID if sample["final_answer"] is None else sample["final_answer"]
         text = chain(sample, folder.by_compat)
         answer = find(text, True) or INVALID

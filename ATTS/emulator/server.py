@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -52,6 +53,8 @@ class Server:
         self._engine = Engine(served.timing)
         self._plan = Plan(served.faults, served.seed)
         self._numbers = itertools.count()
+        self._running: dict[str, asyncio.Task[Any] | None] = {}  # handlers, by the number of their request
+        self.aborts: list[str] = []  # numbers of the requests that clients asked to abort
         self._runner: web.AppRunner | None = None
         self._deaths: set[asyncio.Task[None]] = set()
         self.url = ""
@@ -66,7 +69,7 @@ class Server:
             "/v1/models": self._models,
             "/metrics": self._metrics,
         }
-        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat}
+        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/abort_request": self._abort}
         if self.served.release.has_server_info:
             gets |= {"/model_info": self._model_info, "/server_info": self._server_info}
             posts |= {"/tokenize": self._tokenize, "/v1/tokenize": self._tokenize}
@@ -155,6 +158,15 @@ class Server:
         request = requests.chat(body, self.tokenizer, self.served.release, self.served.context_length)
         return await self._serve(http, request, replies.chat)
 
+    async def _abort(self, http: web.Request) -> web.Response:
+        body = requests.parse_json(await http.read(), self.served.release)
+        number = str(body.get("rid", ""))
+        self.aborts.append(number)
+        task = self._running.pop(number, None)
+        if task is not None:
+            task.cancel()
+        return web.Response()
+
     async def _serve(self, http: web.Request, request: Request, body: replies.Format) -> web.StreamResponse:
         fault = self._plan.next()
         if fault is not None:
@@ -164,9 +176,13 @@ class Server:
             reply.spoil(fault.kind)
         received = time.perf_counter()
         job = Job(list(request.ids), max(0, request.start), list(reply.ids))
-        with self.counters.request(reply):
-            await self._engine.run(job)
-            reply.cached = job.cached
+        self._running[reply.rid] = asyncio.current_task()
+        try:
+            with self.counters.request(reply):
+                await self._engine.run(job)
+                reply.cached = job.cached
+        finally:
+            self._running.pop(reply.rid, None)
         reply.seconds = time.perf_counter() - received
         data = json.dumps(body(reply)).encode()
         if fault is not None and fault.kind is Kind.BAD_JSON:

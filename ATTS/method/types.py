@@ -74,6 +74,7 @@ class Stage(StrEnum):
     DRAFT_DISCARDED = "small_discarded"  # the draft wrote what was not kept
     TARGET_DISCARDED = "eval_discarded"  # and the target
     INSERT = "inserted"  # a fixed text that nobody wrote
+    CONFIDENCE = "confidence"  # a model says whether the answer is right (--confidence)
 
     @property
     def discarded(self) -> bool:

@@ -58,6 +58,7 @@ class BudgetSettings(AsyncSettings):
     def __post_init__(self) -> None:
         budget = self.rule.takeover_budget
         require(self.rule.budget in (None, budget), "--budget is called --takeover_budget here")
+        require(self.voting.stop == "none", "budget prediction counts all samples of a question: leave --stop out")
         settle(self, rule=replace(self.rule, budget=budget))
         super().__post_init__()
 

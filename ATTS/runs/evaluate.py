@@ -1,18 +1,20 @@
 """Evaluation runs: settings in, a folder of samples and a summary out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ATTS.console import say
 from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
 from ATTS.runs import certified, models, names, rules
+from ATTS.runs.confidence import Confidence, asked
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.questions import to_evaluate
-from ATTS.runs.rules import RejectionRules
+from ATTS.runs.rules import LEARNING, RejectionRules
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
@@ -31,6 +33,7 @@ class Atts:
     draft: ChunkModel
     target: ChunkModel
     limits: Limits
+    confidence: Mapping[str, Confidence]  # by role, of the models that are asked
 
     def sample(self, key: Key) -> Sample:
         s, question, rule = self.settings, key.question, self.rules[key]
@@ -43,7 +46,9 @@ class Atts:
             return published_chain, published(published_chain, rule, turns)
         d, t = self.draft.reader(question), self.target.reader(question)
         chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
-        return chain, atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
+        loop = atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
+        views = [(self.confidence[role], d if role == "draft" else t) for role in s.voting.asked]
+        return chain, asked(chain, loop, question, views)
 
 
 @asynccontextmanager
@@ -63,7 +68,9 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
         second = await models.target(session, target, settings.requests, seats, template, scoring)
         limits.add(first.model, slots, first.memory, adaptive=in_flight.draft == 0)
         limits.add(second.model, seats, second.memory, adaptive=in_flight.target == 0)
-        yield Atts(settings, decides, first, second, limits)
+        roles = {"draft": first, "target": second}
+        confidence = {role: Confidence.of(roles[role]) for role in settings.voting.asked}
+        yield Atts(settings, decides, first, second, limits, confidence)
 
 
 async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
@@ -74,10 +81,15 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     if certificate is not None:
         certified.check(settings, certificate, questions, decides.array)
     per_question = per_question or decides.kind == "per_question"
+    if settings.voting.stop != "none" and decides.kind in LEARNING:
+        say(
+            f"warning: with --stop {settings.voting.stop} answers decide which samples are run, and with --calibration"
+            f" {decides.kind} those decide about later ones: what it promises is not shown for the two together"
+        )
     async with connected(settings, decides) as method:
         command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]
         folder, schedule = names.async_results(settings, per_question), settings.limits.schedule
-        run = Run(command, settings, questions, both, method.limits, folder, schedule, decides)
+        run = Run(command, settings, questions, both, method.limits, folder, schedule, decides, voting=settings.voting)
         return await run.finish(method.sample)
 
 
@@ -87,11 +99,13 @@ class Alone:
 
     settings: BaselineSettings
     model: ChunkModel
+    confidence: Confidence | None = None
 
     def sample(self, key: Key) -> Sample:
         reader = self.model.reader(key.question)
         chain = Chain(self.settings.answers.reader(), reader, token_budget=self.settings.samples.token_budget)
-        return chain, alone(chain, reader, self.settings.samples.turns)
+        views = [(self.confidence, reader)] if self.confidence else []
+        return chain, asked(chain, alone(chain, reader, self.settings.samples.turns), key.question, views)
 
 
 async def evaluate_alone(settings: BaselineSettings) -> Path:
@@ -103,5 +117,7 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
-        run = Run("baseline", s, questions, [model], limits, names.baseline_results(s), s.limits.schedule)
-        return await run.finish(Alone(s, model).sample)
+        confidence = Confidence.of(model) if s.voting.asked else None
+        folder = names.baseline_results(s)
+        run = Run("baseline", s, questions, [model], limits, folder, s.limits.schedule, voting=s.voting)
+        return await run.finish(Alone(s, model, confidence).sample)

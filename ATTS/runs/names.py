@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.voting import Voting
 
 # The short names of the published files; any other model goes by the last part of its own name.
 SHORT = {
@@ -54,16 +55,28 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
     variant = ("_random" if s.rule.takeover == "random" else "") + (f"_{s.scoring.compat}" if s.scoring.compat else "")
     if s.rule.calibration not in (None, "marginal", "per_question"):
         variant += f"_{s.rule.calibration}"
-    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}"
+    return (
+        Path("results")
+        / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}{_stop(s.voting)}"
+    )
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
     s = settings
     name = (
         f"{short(s.draft.name)}_{dataset(s.data.dataset_name)}_sm{s.draft.max_tokens}_t{s.samples.turns}"
-        f"_smt{s.draft.temperature:g}_smc{s.limits.draft}"
+        f"_smt{s.draft.temperature:g}_smc{s.limits.draft}{_stop(s.voting)}"
     )
     return Path("results") / name
+
+
+def _stop(voting: Voting) -> str:
+    """Nothing where all samples are run."""
+    return (
+        ""
+        if voting.stop == "none"
+        else f"_{voting.stop}{'' if voting.stop_threshold is None else f'{voting.stop_threshold:g}'}"
+    )
 
 
 def _score(settings: ConformalSettings | AsyncSettings) -> str:

@@ -4,26 +4,31 @@ is owed is run within limits; then the folder is summed up."""
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import metrics
+from ATTS.analysis.grading import answered
 from ATTS.console import Progress, say
-from ATTS.errors import UserError
+from ATTS.errors import ExitStatus, UserError
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
+from ATTS.runs.stopping import Said, Stopping
+from ATTS.runs.voting import Voting
 from ATTS.serving.limits import Limits
 from ATTS.store import provenance
-from ATTS.store.records import OWED, Digests, Key, Keys, record
-from ATTS.store.result_folder import ResultStore
+from ATTS.store.records import OWED, Digests, Key, Keys, Record, confidence, record
+from ATTS.store.result_folder import ResultStore, samples
 from ATTS.store.summary import Clock, Summary
 from ATTS.tasks.datasets import Question
+from ATTS.tasks.equivalence import Grader
 from ATTS.tasks.llm import Extractor
+from ATTS.votes.labels import Labels
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class Run:
     rules: RejectionRules | None = None
     whole_questions: bool = False
     only_repeat: int | None = None
+    voting: Voting | None = None
 
     async def finish(self, loop: Loop) -> Path:
         """Runs every sample that the folder doesn't hold yet, all in one queue, and sums up the folder, whose path
@@ -55,8 +61,9 @@ class Run:
         async with opened(self) as folder:
             with folder.progress:
                 async with self.limits as limits:
-                    owed = folder.waiting()
-                    await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, limits.queue_is_empty)
+                    with folder.stopping() as (owed, stop):
+                        empty = limits.queue_is_empty
+                        await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, empty, stop)
             say("grading")
             summary = await folder.sum_up()
         print(metrics.describe(summary))
@@ -128,20 +135,52 @@ class OpenFolder:
         rules = self.run.rules
         return rules.resume(self.store.folder, list(owed)) if rules and rules.learns else owed
 
-    async def keep(self, ended: Ended) -> None:
-        """Writes a sample when it ends."""
+    @contextmanager
+    def stopping(self) -> Iterator[tuple[Iterable[Key], Stopping | None]]:
+        """The samples owed, and what tells which of them need not be run (None: all need)."""
+        owed, voting = self.waiting(), self.run.voting
+        if voting is None or voting.stop == "none":
+            yield owed, None
+            return
+        ended = [s for s in samples(self.store.folder) if s["problem_index"] in self.done] if self.done else []
+        stopped = {s["question_index"] for s in ended if s["exit_status"] == ExitStatus.STOPPED}
+        said = [self._said(s) for s in ended if s["exit_status"] != ExitStatus.STOPPED]
+        with Grader() as grader:
+            labels = Labels(grader)
+
+            async def label(question: int, answer: str) -> str:
+                return await asyncio.to_thread(labels, question, answer)
+
+            stop = Stopping(voting.rule, owed, label, said, stopped)
+            yield stop.owed, stop
+
+    def _said(self, sample: Record) -> Said:
+        """What a sample of an earlier run comes to."""
+        ended_at = sample["started_at"] - self._epoch + sample["duration_seconds"]
+        answer = str(sample["final_answer"]) if answered(sample) else None
+        return Said(sample["question_index"], sample["problem_index"], ended_at, answer, self._confidence(sample))
+
+    def _confidence(self, sample: Record) -> float | None:
+        """To vote by."""
+        asked = self.run.voting.asked if self.run.voting else ()
+        return confidence(sample, asked[0]) if asked else None
+
+    async def keep(self, ended: Ended) -> float | None:
+        """Writes a sample when it ends. Returns the confidence in its answer, if a model was asked."""
         reason, started = ended.reason, ended.started_at
-        if self._extractor and ended.status not in OWED:  # off the sample's clock
+        if self._extractor and ended.status not in (*OWED, ExitStatus.STOPPED):  # off the sample's clock
             problem = ended.key.question.problem
             try:
                 ended.chain.answer = await self._extractor.final_answer(problem, ended.chain.text)
             except UserError as error:
                 reason = f"{error}; the answer is the one found by regex"
                 log.warning("%s", reason)
-        self.run.limits.ended(ended.chain)
+        if ended.status is not ExitStatus.STOPPED:  # others are shorter than they would have been
+            self.run.limits.ended(ended.chain)
         content = record(ended.key, ended.chain, ended.status, reason, ended.seconds, self._digests, started)
         await self.store.save({**content, "started_at": self._epoch + started})
         self.progress.add(ended.status.value)
+        return self._confidence(content)
 
     async def sum_up(self) -> Summary:
         """What the folder amounts to now, written there."""

@@ -10,6 +10,7 @@ from ATTS.flags import Incidental, Part, Positive, Share, require, settle
 from ATTS.method.conformal import forms
 from ATTS.runs import parts
 from ATTS.runs.parts import RATE
+from ATTS.runs.voting import OwnVoting, Voting
 from ATTS.tasks.answering import ExtractMode
 
 
@@ -148,6 +149,7 @@ class AsyncSettings(_Pair, parts.RunSettings):
 
     rule: Rule = Rule()
     samples: parts.Chains = parts.Chains()
+    voting: Voting = Voting()
     limits: parts.LoopLimits = parts.LoopLimits()
 
     def __post_init__(self) -> None:
@@ -182,6 +184,7 @@ class AsyncSettings(_Pair, parts.RunSettings):
         require(not self.samples.token_budget, f"--token_budget {no}")
         require(self.rule.budget_kind != "bound", f"--budget_kind bound {no}")
         require(self.rule.as_published, "--compat published decides as published")
+        require(self.voting == Voting(), f"--stop and --confidence: what they do {no}")
         require(
             self.limits.scoring == 0,
             "--compat published has one limit for the target server: --scoring_concurrency must be 0",
@@ -212,4 +215,5 @@ class BaselineSettings(parts.RunSettings):
 
     draft: parts.Alone
     samples: parts.Chains = parts.Chains()
+    voting: OwnVoting = OwnVoting()
     limits: parts.QueueLimits = parts.QueueLimits()

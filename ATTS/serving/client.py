@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import orjson
@@ -21,6 +22,7 @@ from ATTS.serving.retry import Transient
 KEEP_ALIVE_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 15.0
+ABORT_SECONDS = 5.0
 JSON = {"Content-Type": "application/json"}
 
 
@@ -161,8 +163,9 @@ class SGLangModel:
 
     ``limit`` bounds the requests in flight, ``scoring_limit`` those that score (None: the same
     limit counts both); waiting for it counts as queueing and is never held while a retry waits. A
-    cancelled request is closed, which makes the server abort it. Raises ContextFull before sending
-    what can't fit, ServerFailed when one request fails for good, UserError when the server has gone.
+    cancelled request is closed and, since a server notices that only after seconds, aborted by its
+    number. Raises ContextFull before sending what can't fit, ServerFailed when one request fails for
+    good, UserError when the server has gone.
     """
 
     def __init__(
@@ -186,6 +189,7 @@ class SGLangModel:
         self._headers = {**JSON, **keys.headers(role)}
         self._urls = {path: yarl.URL(url + path) for path in ("/generate", "/v1/chat/completions")}
         self._retries = retries
+        self._aborts: set[asyncio.Task[None]] = set()
         self._sampling = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
 
     async def generate(
@@ -307,12 +311,22 @@ class SGLangModel:
         )
 
     async def _send(self, path: str, data: bytes) -> dict[str, Any]:
-        async with self._session.post(self._urls[path], data=data, headers=self._headers) as response:
-            raw = await response.read()
-            if response.status in retry.TRANSIENT_STATUS:
-                raise Transient(f"status {response.status}: {_excerpt(raw)}")
-            if response.status != 200:
-                raise ServerFailed(f"{self.role} server refused a request, status {response.status}: {_excerpt(raw)}")
+        number = ""
+        if path == "/generate":  # each attempt its own: a server refuses one that it still works on
+            number = uuid4().hex
+            data = b'%s,"rid":"%s"}' % (data[:-1], number.encode())
+        try:
+            async with self._session.post(self._urls[path], data=data, headers=self._headers) as response:
+                raw = await response.read()
+        except asyncio.CancelledError:
+            if number:
+                self._aborts.add(task := asyncio.create_task(self._abort(number)))
+                task.add_done_callback(self._aborts.discard)
+            raise
+        if response.status in retry.TRANSIENT_STATUS:
+            raise Transient(f"status {response.status}: {_excerpt(raw)}")
+        if response.status != 200:
+            raise ServerFailed(f"{self.role} server refused a request, status {response.status}: {_excerpt(raw)}")
         try:
             reply = orjson.loads(raw)
         except ValueError:
@@ -323,6 +337,16 @@ class SGLangModel:
         if isinstance(finish, dict) and finish.get("type") == "abort":
             raise Transient(f"the server aborted the request: {finish.get('message', 'no reason given')}")
         return reply
+
+    async def _abort(self, number: str) -> None:
+        """Tells the server not to go on with a request. Where that fails, the closed connection tells it later."""
+        timeout = aiohttp.ClientTimeout(total=ABORT_SECONDS)
+        with suppress(aiohttp.ClientError, TimeoutError, RuntimeError):  # the session may be closed by now
+            body = orjson.dumps({"rid": number})
+            async with self._session.post(
+                self.url + "/abort_request", data=body, headers=self._headers, timeout=timeout
+            ) as response:
+                await response.read()
 
     async def load(self) -> Load | None:
         """How busy the server is; None where it doesn't say (no --enable-metrics, a router)."""

@@ -10,7 +10,15 @@ import orjson
 from ATTS.flags import Part, flags, flat
 
 # What result folders and arrays of versions without these settings were made with.
-UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
+UNTOLD: dict[str, Any] = {
+    "on_rejection": "continue",
+    "score_answers": False,
+    "draft_attempts": 1,
+    "score_window": None,
+    "stop": "none",
+    "stop_threshold": None,
+    "confidence": None,
+}
 
 
 def resolved(settings: Part) -> dict[str, Any]:

@@ -14,6 +14,7 @@ SCHEMA = 1
 OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
 
 ALWAYS = (Stage.DRAFT, Stage.SCORE, Stage.CONTINUE)
+_ASKED = Stage.CONFIDENCE
 
 
 class StageUsage(TypedDict):
@@ -68,6 +69,13 @@ class DiscardedChunk(TypedDict):
     tokens: int | None
 
 
+class Said(TypedDict):
+    """How likely a model's next token is Yes or No when it is asked whether an answer is right."""
+
+    yes: float
+    no: float
+
+
 class Record(TypedDict, total=False):
     """One sample, as in ``problem_XXXX.json``. Of published samples there are the required keys, and what the
     driver wrote of the others."""
@@ -90,6 +98,7 @@ class Record(TypedDict, total=False):
     discarded: list[DiscardedChunk]
     settings_digest: str | None
     calibration_digest: str | None
+    confidence: dict[str, Said]  # by the role of the model that was asked
     final_answer_runtime: str  # the answer of the run, where it was read again
     final_answer_regex: str
     final_answer_llm: str
@@ -171,7 +180,21 @@ def record(
     }
     if key.question.group:
         content["group"] = key.question.group
+    if said := _confidence(chain.history):
+        content["confidence"] = said
     return content
+
+
+def confidence(sample: Record, by: str) -> float | None:
+    """How sure the model in the role ``by`` is of a sample's answer: P(Yes) / (P(Yes) + P(No)); None if it wasn't
+    asked, or failed to say."""
+    said = (sample.get("confidence") or {}).get(by)
+    return None if said is None else float(said["yes"] / (said["yes"] + said["no"]))
+
+
+def _confidence(history: list[Event]) -> dict[str, Said]:
+    """What each model that was asked says of the answer: its probabilities of Yes and No, by its role."""
+    return {e.details["by"]: {"yes": e.details["yes"], "no": e.details["no"]} for e in history if e.stage is _ASKED}
 
 
 def _stages(history: list[Event]) -> list[Stage]:

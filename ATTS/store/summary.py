@@ -32,7 +32,7 @@ class Accuracy(TypedDict):
     intervals: dict[str, dict[str, list[float] | None]]  # of those two
     undecided: int
     unanswered: int
-    accuracy_by_status: dict[str, dict[str, float]]
+    accuracy_by_status: dict[str, dict[str, float | None]]  # ``samples`` and ``accuracy`` of those that ended so
     per_question: list[QuestionRow]
 
 
@@ -90,7 +90,22 @@ class Timing(TypedDict):
     discarded: dict[str, float]
 
 
-class Amount(Accuracy, Work, ByRole):
+class Stopped(TypedDict):
+    """What decisions about questions left out (``--stop``)."""
+
+    samples_used: float  # a question
+    cancelled: int
+    never_started: int
+    cancelled_tokens: int
+
+
+class WithStopping(TypedDict, total=False):
+    """Of a run with ``--stop``."""
+
+    stopping: Stopped
+
+
+class Amount(Accuracy, Work, ByRole, WithStopping):
     """Everything about a run's samples but the clock."""
 
     samples: int

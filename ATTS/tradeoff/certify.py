@@ -157,6 +157,11 @@ def _check(point: Point, points: Points) -> None:
             f"{point.path} decides by the questions that came before (--calibration {point.kind}), so a certificate"
             " would not be about other questions: leave it out"
         )
+    if point.settings.get("stop", "none") != "none":
+        raise UserError(
+            f"{point.path} left samples out by the answers of others (--stop {point.settings['stop']}), so its samples"
+            " don't tell their expected accuracy: leave it out"
+        )
     shared = set(points.ids) & set((point.calibration or {}).get("question_ids", ()))
     if shared and point.kind != "per_question":
         raise UserError(
