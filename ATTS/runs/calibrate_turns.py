@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.console import Progress, say
-from ATTS.errors import ContextFull, SampleError, ScoreFailed, UnknownCharacter, UserError
+from ATTS.errors import ContextFull, SampleError, UnknownCharacter, UserError
 from ATTS.method.barrier import Barrier
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn, worth
@@ -143,7 +143,7 @@ async def calibrate_turns(
             rule = _AtItsTurn(turns, key, known, partial, settings.scoring.policy)
             try:
                 status = (await atts(chain, d, t, rule, settings.calibration.turns)).value
-            except (ContextFull, ScoreFailed, UnknownCharacter) as error:  # ends such a sample in a run, too
+            except (ContextFull, UnknownCharacter) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:
                 raise UserError(

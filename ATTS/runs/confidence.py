@@ -7,10 +7,12 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ATTS.errors import ContextFull, ExitStatus, SampleError, ScoreFailed, UserError
+from ATTS.errors import ContextFull, ExitStatus, SampleError, UserError
 from ATTS.method.chain import ModelView
 from ATTS.method.types import Event, Stage, Transcript, Usage
 from ATTS.runs.models import ChunkModel
+from ATTS.serving.replies import Body
+from ATTS.serving.retry import BadScore
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.answers import END_OF_THINKING, THINK
 from ATTS.tasks.datasets import Question
@@ -57,15 +59,15 @@ class Confidence:
             "return_logprob": True,
             "token_ids_logprob": [token for tokens in self.said.values() for token in tokens],
         }
-        reply, usage = await client.post("/generate", body)
-        try:
-            told = {int(entry[1]): float(entry[0]) for entry in reply["meta_info"]["output_token_ids_logprobs"][0]}
-            found = {name: sum(math.exp(told[token]) for token in ids) for name, ids in self.said.items()}
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ScoreFailed(f"the {client.role} server returned no log-probabilities ({error!r})") from None
+        return await client.post("/generate", body, self._read)
+
+    def _read(self, reply: Body) -> dict[str, float]:
+        """Raises KeyError, IndexError, TypeError, BadScore."""
+        likely = {int(entry[1]): float(entry[0]) for entry in reply["meta_info"]["output_token_ids_logprobs"][0]}
+        found = {name: sum(math.exp(likely[token]) for token in ids) for name, ids in self.said.items()}
         if not 0 < found["yes"] + found["no"] < math.inf:
-            raise ScoreFailed(f"the {client.role} gives neither Yes nor No any probability")
-        return found, usage
+            raise BadScore("it gives neither Yes nor No any probability")
+        return found
 
 
 def behind(tokenizer: ModelTokenizer, system: str | None, user: str) -> str:

@@ -128,7 +128,10 @@ async def connect(
 ) -> tuple[SGLangModel, ModelTokenizer]:
     """A model and its tokenizer. Raises UserError."""
     info = await inspect(session, url, role, name)
-    model = SGLangModel(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit)
+    model = SGLangModel(
+        *(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit),
+        stall=requests.stall_timeout,
+    )
     return model, await _tokenizer(session, model, name)
 
 

@@ -10,6 +10,7 @@ from tyro.conf import arg
 from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, named, require, settle
 from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
+from ATTS.serving.stall import STALL_SECONDS
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import FindAnswer
@@ -56,6 +57,10 @@ class Requests(Part):
 
     request_timeout: Annotated[Incidental[float], Range(0, open_low=True)] = 600.0
     """Seconds until a request without an answer counts as failed."""
+
+    stall_timeout: Annotated[Incidental[float], Range(0, open_low=True)] = STALL_SECONDS
+    """Seconds that a server may show no sign of life while requests wait for it: no answer to any, and no progress by
+    its page of metrics. Then all of them count as failed."""
 
 
 class _Address(Part):

@@ -11,7 +11,7 @@ from ATTS.tasks.datasets import Question
 
 SCHEMA = 1
 # Statuses of work still owed: the sample did not fail by itself, so the same command tries it again.
-OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.SCORE_FAILED, ExitStatus.CANCELLED})
 
 ALWAYS = (Stage.DRAFT, Stage.SCORE, Stage.CONTINUE)
 _ASKED = Stage.CONFIDENCE

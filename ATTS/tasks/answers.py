@@ -17,10 +17,11 @@ _LINE = re.compile(
 )
 # Where braces open and close, and which of them open a box. \{ and \} are literal ones, \\ breaks a row.
 _BRACES = re.compile(r"\\\\?(?P<box>boxed|fbox)\s*\{|\\.|[{}]", re.S)
-# \boxed 5: a number, a fraction, a root, a word or one letter, or "in \boxed format" would be an answer
+# \boxed 5: a number, a fraction, a root, a word or one letter, or "in \boxed format" would be an answer. Digits are
+# taken whole (++): a run of them that could be cut anywhere would be tried in all ways.
 _GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
 _ATOM = (
-    r"(?:\d+(?:[.,/]\d+)*|\\[dtc]?frac\s*(?:" + _GROUP + r"|\d)\s*(?:" + _GROUP + r"|\d)"
+    r"(?:\d++(?:[.,/]\d++)*|\\[dtc]?frac\s*(?:" + _GROUP + r"|\d)\s*(?:" + _GROUP + r"|\d)"
     r"|\\sqrt\s*(?:\[\d+\])?(?:" + _GROUP + r"|\d)|\\(?:pi|infty|emptyset|varnothing)\b"
     r"|\\(?:text|math)(?:rm|bf|it|sf)?\{[^{}]*\})"
 )
@@ -163,9 +164,6 @@ def after_think(find: FindAnswer) -> FindAnswer:
     return found
 
 
-_PUBLISHED_BOX = re.compile(r"\\boxed\{(.*?)\}")
-
-
 _PUBLISHED_LETTER = re.compile(r"ANSWER:\s+([A-Z])", re.IGNORECASE | re.ASCII)
 
 
@@ -173,8 +171,19 @@ def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # no
     """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else the letter
     behind the last ``ANSWER:`` in any case and at least one blank. Nested braces are cut, as
     they were in the published runs."""
-    for pattern in (_PUBLISHED_BOX, _PUBLISHED_LETTER):
-        matches = pattern.findall(text)
-        if matches:
-            return str(matches[-1])
-    return None
+    boxed = _last_not_balanced(text)
+    if boxed is not None:
+        return boxed
+    letters = _PUBLISHED_LETTER.findall(text)
+    return str(letters[-1]) if letters else None
+
+
+def _last_not_balanced(text: str) -> str | None:
+    r"""What ``re.findall(r"\\boxed\{(.*?)\}", text)`` finds last, in one pass: that looks through the rest of a line
+    for every box in it that nothing closes."""
+    found = None
+    for line in text.split("\n"):
+        at = 0
+        while (box := line.find("\\boxed{", at)) >= 0 and (end := line.find("}", box)) >= 0:
+            found, at = line[box + len("\\boxed{") : end], end + 1
+    return found

@@ -45,7 +45,7 @@ def test_only_what_servers_or_people_stopped_is_owed_again(tmp_path: Path, statu
     with ResultStore(tmp_path, ABOUT, force=False) as store:
         save(store, KEYS[0], status=status)
         owed = KEYS[0] in store.owed(KEYS)
-    assert owed == (status in {ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+    assert owed == (status in {ExitStatus.SERVER_FAILED, ExitStatus.SCORE_FAILED, ExitStatus.CANCELLED})
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -3])
