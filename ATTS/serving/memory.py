@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from ATTS import demo
 from ATTS.errors import UserError
 from ATTS.serving.model_folder import PATTERNS, ModelFolder
@@ -74,7 +72,8 @@ def flags(models: Sequence[Model], free: int) -> list[list[str]]:
 
 def free() -> int:
     """Bytes that programs can still take: of the machine, or of the container (control groups 2), whichever is less."""
-    machine, group = int(psutil.virtual_memory().available), Path("/sys/fs/cgroup")
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    machine, group = int(lines["MemAvailable"].split()[0]) * 1024, Path("/sys/fs/cgroup")
     try:
         return min(machine, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no such group, or no limit ("max")
