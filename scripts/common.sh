@@ -22,8 +22,8 @@ fi
 : "${SGLANG_HOST:=127.0.0.1}"
 : "${SMALL_MODEL_PORT:=40000}"
 : "${EVAL_MODEL_PORT:=40001}"
-: "${SMALL_MODEL_MEM_FRACTION:=0.9}"                       # --mem-fraction-static
-: "${EVAL_MODEL_MEM_FRACTION:=0.9}"
+: "${SMALL_MODEL_MEM_FRACTION:=}"                          # --mem-fraction-static; none: fitted to the machine on a
+: "${EVAL_MODEL_MEM_FRACTION:=}"                           # CPU, SGLang's choice on GPUs
 : "${SMALL_MODEL_ARGS:=}"                                  # more flags for the draft server
 : "${EVAL_MODEL_ARGS:=}"                                   # and for the target server
 : "${WAIT_TIMEOUT:=600}"                                   # seconds until both must be healthy

@@ -75,6 +75,8 @@ async def openai_only(role: str, script: Script, key: str = "", context: int = 1
         going_on = messages[-1]["role"] == "assistant"
         if going_on != body["continue_final_message"] or going_on == body["add_generation_prompt"]:
             return web.json_response({"error": {"message": "what is to go on?"}}, status=400)
+        if any(body.get(name) is None for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")):
+            return web.json_response({"error": {"message": "the model's own defaults would be taken"}}, status=400)
         prompt = "".join(f"<|{m['role']}|>{m['content']}" for m in messages)
         if len(prompt) > context:
             message = f"This model's maximum context length is {context} tokens"

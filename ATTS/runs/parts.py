@@ -24,7 +24,7 @@ class Data(Part):
     """Which questions."""
 
     dataset_name: str
-    """aime24, aime25, amc23 (or amc), math500, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
+    """aime24, aime25, amc23 (or amc), math500, math500_easy, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
 
     max_problems: NotNegative[Incidental[int]] = 0
     """Use the first N questions; 0 = all (demo: 100)."""

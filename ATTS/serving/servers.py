@@ -21,7 +21,7 @@ def main(description: str | None) -> None:
         starting.add_argument(f"--{role}", required=True)
         starting.add_argument(f"--{role}_port", type=int, required=True)
         starting.add_argument(f"--{role}_devices", default="")
-        starting.add_argument(f"--{role}_memory_fraction", type=float, default=0.9)
+        starting.add_argument(f"--{role}_memory_fraction", type=lambda text: float(text) if text else None)
         starting.add_argument(f"--{role}_args", type=shlex.split, default=[])
     for command in (starting, commands.add_parser("stop", help="stop the servers of a folder")):
         command.add_argument("--folder", type=Path, required=True, help="where logs and PID files are")

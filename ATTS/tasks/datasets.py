@@ -100,6 +100,13 @@ SOURCES = {
     "math500": _Source(
         "HuggingFaceH4/MATH-500", "test", _fields("problem", "answer"), select=_sample(100, 42), group="subject"
     ),
+    "math500_easy": _Source(
+        "HuggingFaceH4/MATH-500",
+        "test",
+        _fields("problem", "answer"),
+        keep=lambda row: str(row.fields["level"]) in ("1", "2"),
+        group="subject",
+    ),
     "olympiad": _Source(
         "Hothan/OlympiadBench",
         "train",

@@ -4,7 +4,7 @@ judges (judge.py) ask through the same door."""
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Protocol, Self, TypedDict
@@ -56,6 +56,7 @@ class _Form:
     limit: str | None = "max_tokens"  # the name of the parameter; None: it takes none
     greedy: bool = True
     system: bool = True
+    unpenalised: bool = True  # says so: SGLang and vLLM else take a model's own penalty of repetitions (Qwen2.5: 1.1)
 
     def body(self, model: str, system: str, user: str, max_tokens: int) -> dict[str, Any]:
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
@@ -67,12 +68,19 @@ class _Form:
     def after(self, refusal: str) -> "_Form | None":
         """The form to try next; None if the refusal is of something else."""
         if self.limit and self.limit in refusal:
-            return _Form("max_completion_tokens" if self.limit == "max_tokens" else None, self.greedy, self.system)
+            return replace(self, limit="max_completion_tokens" if self.limit == "max_tokens" else None)
+        if self.unpenalised and "repetition_penalty" in refusal:
+            return replace(self, unpenalised=False)
         if self.greedy and "temperature" in refusal:
-            return _Form(self.limit, False, self.system)
+            return replace(self, greedy=False)
         if self.system and "system" in refusal and "role" in refusal:
-            return _Form(self.limit, self.greedy, False)
+            return replace(self, system=False)
         return None
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """Fields of the request that are not of the OpenAI API."""
+        return {"repetition_penalty": 1.0} if self.unpenalised else {}
 
 
 class Endpoint:
@@ -190,7 +198,9 @@ class Endpoint:
             form = self._form
             try:
                 reply = await self._client.chat.completions.create(
-                    **form.body(self.model, system, user, max_tokens), timeout=max(self._timeout, seconds)
+                    **form.body(self.model, system, user, max_tokens),
+                    extra_body=form.extensions,
+                    timeout=max(self._timeout, seconds),
                 )
                 text, cut = _said(reply)
             except (ValueError, AttributeError, TypeError) as error:  # a body that is torn or no completion

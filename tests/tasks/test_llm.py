@@ -185,6 +185,7 @@ REFUSALS = {
     "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'",
     "temperature": "Unsupported value: 'temperature' does not support 0 with this model. Only the default is.",
     "system": "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+    "repetition_penalty": "Unrecognized request argument supplied: repetition_penalty",
 }
 
 
@@ -206,6 +207,7 @@ def test_a_parameter_that_the_endpoint_refuses_is_left_out_or_replaced(refused: 
     last = endpoint.bodies[-1]
     assert last.get("max_completion_tokens" if "max_tokens" in refused else "max_tokens") == 10
     assert "mathematics expert" in last["messages"][0]["content"]
+    assert last.get("repetition_penalty") == (None if "repetition_penalty" in refused else 1.0)
 
 
 def test_an_endpoint_that_takes_no_limit_at_all_is_asked_without() -> None:

@@ -18,6 +18,10 @@ from ATTS.serving.tokenizer import ModelTokenizer
 DIGITS = "0123456789"
 TOP = 10  # likeliest tokens in which digits are looked for, as published
 
+# What a server would else take from the model's own defaults (generation_config.json) in chat completions, but not in
+# /generate: with Qwen2.5, top_k 20, top_p 0.8 and a penalty of 1.1.
+UNCHANGED = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
 
 @dataclass
 class SGLangSpeaker:
@@ -144,6 +148,7 @@ class OpenAISpeaker:
             "messages": messages,
             "add_generation_prompt": not going_on,
             "continue_final_message": going_on,
+            **UNCHANGED,
             **sampling,
         }
         try:
