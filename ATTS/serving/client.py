@@ -1,6 +1,7 @@
 """The SGLang client: ``/generate`` with token ids, for writing and for scoring."""
 
 import asyncio
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
@@ -186,7 +187,13 @@ class SGLangModel:
         self._headers = {**JSON, **keys.headers(role)}
         self._urls = {path: yarl.URL(url + path) for path in ("/generate", "/v1/chat/completions")}
         self._retries = retries
-        self._sampling = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
+        self._sampling: dict[str, float] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
+
+    def sampling(self, **parameters: float) -> "SGLangModel":
+        """The same model behind the same limits, that writes with these sampling parameters of SGLang besides."""
+        other = copy.copy(self)
+        other._sampling = {**self._sampling, **parameters}
+        return other
 
     async def generate(
         self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
@@ -288,7 +295,7 @@ class SGLangModel:
         try:
             reply = await retry.call(attempt, self._retries, f"{self.role} server at {self.url}")
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
-            if await self._gone():
+            if await self.gone():
                 raise UserError(
                     f"the {self.role} server at {self.url} has gone ({retry.describe(error)}) and did not come"
                     f" back over {self._retries} retries; restart it and give the same command again"
@@ -328,7 +335,8 @@ class SGLangModel:
         """How busy the server is; None where it doesn't say (no --enable-metrics, a router)."""
         return await load(self._session, self.url, keys.headers(self.role))
 
-    async def _gone(self) -> bool:
+    async def gone(self) -> bool:
+        """Whether nothing answers there any more."""
         try:
             await _get(self._session, self.url, "/get_model_info", self.role)
         except (aiohttp.ClientError, TimeoutError, Transient, ValueError):
