@@ -1,36 +1,25 @@
 """The application: paths of the OpenAI API, health, metrics."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from ATTS import __version__
 from ATTS.api import prompts
-from ATTS.api.bodies import Body, ChatBody, TextBody
+from ATTS.api.answer import answer
+from ATTS.api.bodies import ChatBody, TextBody
 from ATTS.api.door import Door
-from ATTS.api.pair import Choice, Pair, Wanted
+from ATTS.api.pair import Pair
 from ATTS.api.problems import BadRequest, NotFound, Refused
 from ATTS.api.prompts import Prompts
-from ATTS.api.replies import Chat, Reply, Text, as_json
-from ATTS.api.settings import MOST_SAMPLES
+from ATTS.api.replies import Chat, Text
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/models")
-CLIENT_LEFT = 499  # in the metrics only: nobody is there to be told
-LONG_PROMPT = 20_000  # characters from which on a prompt is encoded beside the event loop
-Result = TypeVar("Result")
-Part = tuple[int, str]
-Work = asyncio.Task[list[Choice]]
-
-
-class ClientLeft(Exception):
-    """Nobody waits for the answer any more."""
 
 
 def make(pair: Pair, key: str | None, stopping: Callable[[], bool]) -> FastAPI:
@@ -69,64 +58,23 @@ def make(pair: Pair, key: str | None, stopping: Callable[[], bool]) -> FastAPI:
     @app.post("/v1/chat/completions", responses={200: {"model": Chat}})
     async def chat(request: Request, body: ChatBody) -> Response:
         """Answers a conversation."""
+        _known(body.model, name)
 
         def prompt() -> list[Prompts]:
             system = pair.settings.http.default_system_message
             return [prompts.conversation(pair.draft, pair.target, body.messages, system)]
 
-        return await answer(request, body, prompt, sum(len(one.text) for one in body.messages))
+        return await answer(pair, request, body, prompt, sum(len(one.text) for one in body.messages))
 
     @app.post("/v1/completions", responses={200: {"model": Text}})
     async def completions(request: Request, body: TextBody) -> Response:
         """Continues texts."""
+        _known(body.model, name)
 
         def prompt() -> list[Prompts]:
             return [prompts.plain(pair.draft, pair.target, text) for text in body.prompt]
 
-        return await answer(request, body, prompt, sum(map(len, body.prompt)))
-
-    async def answer(request: Request, body: Body, prompt: Callable[[], list[Prompts]], size: int) -> Response:
-        _known(body.model, name)
-        made = await asyncio.to_thread(prompt) if size > LONG_PROMPT else prompt()
-        wanted = [one for prompt in made for one in [_wanted(pair, body, prompt)] * body.n]
-        reply = Reply(name, isinstance(body, ChatBody), sum(len(one.target) for one in made))
-        began, path = time.monotonic(), request.url.path
-        parts: asyncio.Queue[Part | None] = asyncio.Queue()
-        first = True
-
-        def emit(index: int, text: str) -> None:
-            nonlocal first
-            if first:
-                first = False
-                pair.metrics.first_text(time.monotonic() - began)
-            parts.put_nowait((index, text))
-
-        def ended(status: int) -> None:
-            pair.metrics.request(path, status, time.monotonic() - began)
-
-        work = pair.start(wanted, emit)
-        try:
-            if not body.stream:
-                choices = await unless_left(request, work)
-                done = reply.whole(choices)
-                rejected = sum(one.cost.rejected for one in choices)
-                ended(200)
-                return Response(
-                    as_json(done), media_type="application/json", headers={"x-atts-rejected": str(rejected)}
-                )
-            work.add_done_callback(lambda _: parts.put_nowait(None))
-            head = await unless_left(request, parts.get())
-            if head is None and work.exception() is not None:  # it failed before there was any text
-                await work
-        except ClientLeft:
-            work.cancel()
-            ended(CLIENT_LEFT)
-            return Response(status_code=CLIENT_LEFT)
-        except BaseException:
-            work.cancel()
-            raise
-        usage = body.stream_options is not None and body.stream_options.include_usage
-        return Stream(_events(reply, head, parts, work, usage), work, ended)
+        return await answer(pair, request, body, prompt, sum(map(len, body.prompt)))
 
     @app.exception_handler(Refused)
     async def refused(request: Request, problem: Refused) -> Response:
@@ -144,87 +92,6 @@ def make(pair: Pair, key: str | None, stopping: Callable[[], bool]) -> FastAPI:
         return JSONResponse(body, error.status_code, error.headers)
 
     return app
-
-
-class Stream(StreamingResponse):
-    """Server-sent events, whose work is given up when the client leaves."""
-
-    def __init__(self, events: AsyncIterator[bytes], work: Work, ended: Callable[[int], None]) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._work, self._ended = work, ended
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            finished = self._work.done() and not self._work.cancelled()
-            self._work.cancel()
-            self._ended(CLIENT_LEFT if not finished else 200 if self._work.exception() is None else 502)
-
-
-async def _events(
-    reply: Reply,
-    head: Part | None,
-    parts: "asyncio.Queue[Part | None]",
-    work: Work,
-    usage: bool,
-) -> AsyncIterator[bytes]:
-    """Each part as it comes, then the end, or the error that ended it."""
-    part = head
-    while part is not None:
-        yield reply.part(*part)
-        part = await parts.get()
-    try:
-        yield reply.last(await work, usage)
-    except Refused as problem:
-        body = JSONResponse(problem.body()).body
-        yield b"data: " + bytes(body) + b"\n\n"
-
-
-async def unless_left(request: Request, work: Awaitable[Result]) -> Result:
-    """What ``work`` comes to. Raises ClientLeft, and cancels it, when the client is gone before."""
-    task = asyncio.ensure_future(work)
-    left = asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientLeft
-    finally:
-        left.cancel()
-        task.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _wanted(pair: Pair, body: Body, prompt: Prompts) -> Wanted:
-    """A choice, by the body, the table of efforts and the server's flags. Raises BadRequest."""
-    efforts = pair.settings.efforts
-    if body.reasoning_effort is not None and body.reasoning_effort not in efforts:
-        raise BadRequest(f"reasoning_effort is one of {', '.join(efforts)} here", "reasoning_effort")
-    effort = efforts.get(body.reasoning_effort or "")
-    samples = body.samples or (effort and effort.samples) or 1
-    if body.n * samples > MOST_SAMPLES:
-        raise BadRequest(f"n times samples must be at most {MOST_SAMPLES}", "n")
-    rate, turns = pair.run.scoring.rejection_rate, pair.run.samples.turns
-    if effort is not None:
-        rate = rate if effort.rate is None else effort.rate
-        turns = turns if effort.turns is None else effort.turns
-    return Wanted(
-        prompts=prompt,
-        rate=rate,
-        turns=turns,
-        samples=samples,
-        whole=body.stop_rule == "none",
-        max_tokens=body.most_tokens,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        stop=body.stop,
-        seed=body.seed,
-    )
 
 
 def _known(model: str, name: str) -> None:
