@@ -217,9 +217,10 @@ class Pair:
 
     async def missing(self) -> list[str]:
         """The servers that don't answer."""
-        gone = await asyncio.gather(self.draft.model.gone(), self.target.model.gone())
         models = (self.draft.model, self.target.model)
-        return [f"the {model.role} server at {model.url}" for model, no in zip(models, gone, strict=True) if no]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(model.gone()) for model in models]
+        return [f"the {one.role} server at {one.url}" for one, task in zip(models, tasks, strict=True) if task.result()]
 
     def close(self) -> None:
         self._votes.close()

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
 from ATTS.api import app
-from ATTS.api.pair import opened
+from ATTS.api.pair import Pair, opened
 from ATTS.api.settings import Http, ServeSettings
 from ATTS.console import say
 from ATTS.errors import UserError
@@ -20,8 +20,20 @@ BACKLOG = 2048
 
 async def serve(settings: ServeSettings) -> str:
     """Serves until interrupted; requests under way may finish. Raises UserError."""
-    http = settings.http
-    key = _key(http)
+    async with serving(settings) as (url, _):
+        print(f"{url}/v1 serves {settings.http.served_model_name}; {url}/docs", flush=True)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            say("stopping; requests under way may finish")
+            return "stopped"
+    raise AssertionError
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: ServeSettings) -> AsyncIterator[tuple[str, Pair]]:
+    """A running server's URL and its pair. Raises UserError."""
+    http, key = settings.http, _key(settings.http)
     with listening(http) as listener:
         async with opened(settings) as pair:
             server = Server(
@@ -35,15 +47,12 @@ async def serve(settings: ServeSettings) -> str:
                 )
             )
             host, port = listener.getsockname()[:2]
-            print(f"http://{host}:{port}/v1 serves {http.served_model_name}; http://{host}:{port}/docs", flush=True)
             running = asyncio.create_task(server.serve([listener]))
             try:
-                await asyncio.shield(running)
-            except asyncio.CancelledError:
-                say("stopping; requests under way may finish")
+                yield f"http://{f'[{host}]' if ':' in host else host}:{port}", pair
+            finally:
                 server.should_exit = True
                 await running
-    return "stopped"
 
 
 class Server(uvicorn.Server):
