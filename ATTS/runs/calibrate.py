@@ -15,7 +15,7 @@ from ATTS.runs.questions import to_calibrate
 from ATTS.runs.rules import PURPOSE_OF_TURNS, purpose
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import new_session
+from ATTS.serving.server_info import new_session
 from ATTS.store import calibration, provenance
 from ATTS.store.journal import Journal
 

@@ -16,7 +16,8 @@ from ATTS.errors import UserError
 from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs.parts import Draft, Requests, Target
-from ATTS.serving.client import SGLangModel, Slots, inspect, tokenized
+from ATTS.serving.client import SGLangModel, Slots
+from ATTS.serving.server_info import inspect, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 from ATTS.tasks.datasets import Question
 

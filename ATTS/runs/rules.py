@@ -118,7 +118,8 @@ def kind_of(settings: AsyncSettings, per_question: bool) -> str:
 
 
 def make(settings: AsyncSettings, per_question: bool, questions: Sequence[Question]) -> RejectionRules:
-    """Raises UserError if the array was made for something else or can't support the rejection rate."""
+    """``questions``: those of the run; none where nobody knows them beforehand, as in a server. Raises UserError
+    if the array was made for something else or can't support the rejection rate."""
     rules = _unbounded(settings, per_question, questions)
     if settings.rule.budget_kind == "bound":
         assert settings.rule.budget is not None
@@ -184,10 +185,12 @@ def _fixed(
     rule: RejectionRule
     if kind == "per_turn":
         rule = per_turn = PerTurn(array.by_turn, rate, form, draws, array.questions_by_turn)
-        announce.by_turn(settings, array, per_turn, questions)
+        if questions:
+            announce.by_turn(settings, array, per_turn, questions)
     elif kind == "marginal":
         rule = CalibrationSet(array.scores, rate, form, draws)
-        announce.first_chunks(settings, array, questions)
+        if questions:
+            announce.first_chunks(settings, array, questions)
         announce.later_turns(settings)
     else:
         return _by_question(settings, kind, array, path, questions, draws)
@@ -255,7 +258,8 @@ def _check_provenance(
             problems.append(f"score: it tells none, so it is taken for {array.score.name!r}, now {now!r}")
     else:
         wanted = purpose(settings, array.turns is not None)
-        if settings.rule.certificate is not None:  # which names its array by content, and is for other questions
+        # A certificate names its array by content, and is for other questions; a server's questions are not known.
+        if settings.rule.certificate is not None or not questions:
             wanted = {name: value for name, value in wanted.items() if name not in OF_QUESTIONS}
         problems = calibration.differences(array.provenance, wanted)
     if array.provenance is not None and settings.data.calibration_split and array.scores.ndim == 1:

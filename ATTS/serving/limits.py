@@ -23,8 +23,8 @@ from typing import NotRequired, Protocol, TypedDict
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Transcript
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo
 from ATTS.serving.load import Load
+from ATTS.serving.server_info import ServerInfo
 
 POLL_SECONDS = 1.0  # between two looks at the servers
 START = 8  # requests at each server, and samples, to begin with

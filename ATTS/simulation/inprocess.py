@@ -9,8 +9,8 @@ from ATTS.emulator.engine import Engine, Job
 from ATTS.errors import ServerFailed
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Generated, Usage
-from ATTS.serving.client import ServerInfo
 from ATTS.serving.load import Load
+from ATTS.serving.server_info import ServerInfo
 
 
 class Says(Protocol):

@@ -16,7 +16,8 @@ from ATTS.baselines.spec_reason.loop import Grade, Reasoning, Rules, Speaker, sp
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker
 from ATTS.errors import ExitStatus, ScoreFailed, ServerFailed
 from ATTS.method.types import Stage, Usage
-from ATTS.serving.client import SGLangModel, inspect, inspect_openai, new_session
+from ATTS.serving.client import SGLangModel, inspect_openai
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.store.records import Key, record
 from ATTS.tasks.answers import find_answer

@@ -14,7 +14,8 @@ from aiohttp import web
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo, SGLangModel, inspect, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import ServerInfo, inspect, new_session
 from ATTS.store.records import OWED
 
 INFO = ServerInfo(frozenset({"m"}), "m", None, 100, "0.5.23")

@@ -12,7 +12,8 @@ from conftest import ROOT, door
 from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.serving import keys, supervisor
-from ATTS.serving.client import SGLangModel, inspect, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.supervisor import Server as Started
 
 KEY = "sk-secret-of-the-server"

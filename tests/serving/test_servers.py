@@ -26,7 +26,7 @@ from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
 from ATTS.serving import supervisor
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import inspect, new_session
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks import datasets
 

@@ -20,8 +20,9 @@ from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import inspect_openai, new_session
+from ATTS.serving.client import inspect_openai
 from ATTS.serving.limits import Limits
+from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
 

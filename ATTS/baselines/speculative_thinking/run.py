@@ -21,8 +21,9 @@ from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import SGLangModel, new_session
+from ATTS.serving.client import SGLangModel
 from ATTS.serving.limits import Limits
+from ATTS.serving.server_info import new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.store.records import Key
 from ATTS.tasks.answers import FindAnswer
