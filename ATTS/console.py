@@ -79,6 +79,7 @@ def relieve_collector() -> None:
 
 
 def fail(problem: UserError) -> int:
+    """Prints the error for people; returns the exit status."""
     print(f"error: {problem}", file=sys.stderr)
     return BAD_INPUT
 
@@ -99,12 +100,14 @@ class Once(logging.Handler):
         self._counts: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record unless one with the same text was printed."""
         text = self.format(record)
         self._counts[text] += 1
         if self._counts[text] == 1:
             say(text)
 
     def close(self) -> None:
+        """Says how often each repeated text came."""
         for text, count in self._counts.items():
             if count > 1:
                 say(f"{text} ({count} times)")
@@ -123,6 +126,7 @@ class Progress:
         self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if sys.stderr.isatty() else None
 
     def add(self, status: str) -> None:
+        """One more is done, with this outcome."""
         self._done += 1
         self._counts[status] += 1
         if self._bar is not None:

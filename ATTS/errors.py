@@ -36,16 +36,24 @@ class SampleError(Exception):
 
 
 class ScoreFailed(SampleError):
+    """A chunk could not be scored; nothing stands in for its score."""
+
     status = ExitStatus.SCORE_FAILED
 
 
 class ContextFull(SampleError):
+    """The chain does not fit the model's context."""
+
     status = ExitStatus.CONTEXT_FULL
 
 
 class UnknownCharacter(SampleError):
+    """The tokenizer has no token for a character of the text."""
+
     status = ExitStatus.UNKNOWN_CHARACTER
 
 
 class ServerFailed(SampleError):
+    """A request failed for good; the sample is owed."""
+
     status = ExitStatus.SERVER_FAILED

@@ -41,6 +41,7 @@ class Range(NamedTuple):
     open_high: bool = False
 
     def holds(self, value: float) -> bool:
+        """Whether a value lies in it."""
         above = self.low < value if self.open_low else self.low <= value
         return above and (value < self.high if self.open_high else value <= self.high)
 
@@ -70,6 +71,7 @@ class Flag(NamedTuple):
 
     @property
     def is_part(self) -> bool:
+        """Whether its value is a group of flags."""
         return is_dataclass(self.type)
 
 
@@ -158,6 +160,7 @@ def settle(part: object, **values: object) -> None:
 
 
 def require(condition: bool, message: str) -> None:
+    """Raises ValueError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(message)
 

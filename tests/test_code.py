@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,19 @@ def test_rooms_and_files_stay_small() -> None:
     for room in ROOMS:
         lines = sum(map(code_lines, (ROOT / "ATTS" / room).rglob("*.py")))
         assert lines <= (900 if room == "method" else 2000), room
+
+
+def test_every_public_definition_is_documented() -> None:
+    def missing(node: ast.AST, name: str) -> Iterator[str]:
+        for child in getattr(node, "body", []):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and child.name[0] != "_":
+                if not ast.get_docstring(child) and "setter" not in ast.dump(ast.List(child.decorator_list)):
+                    yield f"{name}.{child.name}"
+                if isinstance(child, ast.ClassDef):
+                    yield from missing(child, f"{name}.{child.name}")
+
+    files = (ROOT / "ATTS").rglob("*.py")
+    assert [one for path in files for one in missing(ast.parse(path.read_text()), str(path.relative_to(ROOT)))] == []
 
 
 def test_a_command_is_short_and_listed() -> None:

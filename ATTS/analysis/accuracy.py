@@ -28,6 +28,7 @@ class Graded:
 
     @property
     def right(self) -> bool:
+        """Whether it counts as right; undecided ones don't."""
         return self.verdict is Verdict.EQUAL
 
 

@@ -7,70 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ATTS.analysis import metrics
-from ATTS.analysis.grading import finished
-from ATTS.analysis.intervals import interval
+from ATTS.analysis import rates, run_decisions
+from ATTS.analysis.run_decisions import Decisions, Rejected
 from ATTS.errors import UserError
 from ATTS.flags import Part, Positive, Share, require
 from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
-from ATTS.method.score import MEAN, recorded
-from ATTS.method.types import Stage
+from ATTS.method.score import MEAN
 from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
-from ATTS.store.recording import read_results
 from ATTS.store.records import Record
-from ATTS.store.result_folder import about_of, samples
 
 Kind = Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"]
-Rejected = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """The scored chunks of a run, a column each, in the order in which they were decided.
-
-    A published run, which doesn't tell that order, is taken sample by sample, as its files are numbered.
-    """
-
-    question: NDArray[np.int_]
-    sample: NDArray[np.int_]
-    turn: NDArray[np.int_]
-    score: NDArray[np.float64]
-    rejected: Rejected
-    group: NDArray[np.str_]
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    def take(self, which: NDArray[Any]) -> "Decisions":
-        """Some of them, or all in another order."""
-        return Decisions(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
-
-
-def decisions(samples: Sequence[Record], repeats: int) -> Decisions:
-    """Raises UserError if there are none, or scores that are not finite."""
-    rows = []
-    for sample in samples:
-        index = sample["problem_index"]
-        question = sample.get("question_index", index // repeats)
-        scored = [entry for entry in sample["full_history"] if entry["model"] == Stage.SCORE.value]
-        for entry, rejected in zip(scored, metrics.rejections(sample["full_history"]), strict=True):
-            decided_by = recorded(entry)
-            if decided_by is None:
-                continue
-            order = entry.get("order")
-            rows.append((order, index, question, entry["turn"], decided_by, rejected, sample.get("group", "")))
-    if not rows:
-        raise UserError("these samples record no score")
-    numbered = all(row[0] is not None for row in rows)
-    rows.sort(key=lambda row: (row[0] if numbered else 0, row[1], row[3]))
-    _, index_, question_, turn, score, rejected_, group = zip(*rows, strict=True)
-    if not np.isfinite(score).all():
-        raise UserError(f"{int((~np.isfinite(score)).sum())} of {len(rows)} recorded scores are not finite")
-    return Decisions(*map(np.array, (question_, index_, turn, score, rejected_, group)))
 
 
 @dataclass(frozen=True)
@@ -170,61 +119,6 @@ def _decide(judge: RejectionRule, decisions: Decisions) -> Rejected:
     return np.array([judge(score, turn).rejected for score, turn in pairs], dtype=bool)
 
 
-def report(calibration: str, nominal: float, decisions: Decisions, rejected: Rejected) -> dict[str, Any]:
-    """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
-    turns = [
-        {"turn": int(t), **_figures(rejected, decisions.question, decisions.turn == t)}
-        for t in np.unique(decisions.turn)
-    ]
-    by_question = [
-        {"question": int(q), **_figures(rejected, decisions.sample, decisions.question == q)}
-        for q in np.unique(decisions.question)
-    ]
-    overall = _figures(rejected, decisions.question, np.ones(len(decisions), dtype=bool))
-    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": turns, "by_question": by_question}
-
-
-def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:
-    estimate = interval(rejected[which], clusters[which])
-    return {"n": estimate.n, "rate": estimate.rate, "low": estimate.low, "high": estimate.high}
-
-
-def text(result: dict[str, Any]) -> str:
-    """The report as markdown."""
-    rates = [row["rate"] for row in result["by_question"]]
-    low, middle, high = np.quantile(rates, (0.05, 0.5, 0.95))
-    lines = [
-        f"calibration {result['calibration']}: {result['n']} decisions, asked {result['nominal']:.3f}, realised"
-        f" {_range(result)} (95 %, over {len(rates)} questions)",
-        f"rate of a question: 5th percentile {low:.2f}, median {middle:.2f}, 95th {high:.2f}",
-        "",
-        "| turn | decisions | rejected (95 %) |",
-        "|---|---|---|",
-        *(f"| {row['turn']} | {row['n']} | {_range(row)} |" for row in result["by_turn"]),
-    ]
-    return "\n".join(lines)
-
-
-def _range(row: dict[str, Any]) -> str:
-    return f"{row['rate']:.3f} ({row['low']:.3f} - {row['high']:.3f})"
-
-
-def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any], int]:
-    """Finished samples of a result folder or a recording, its settings.json ({} if there is none) and the
-    repeats of a question. Raises UserError."""
-    about: dict[str, Any] = {}
-    if path.is_file():
-        records = read_results(path)
-    elif path.is_dir():
-        records = finished(samples(path))
-        about = about_of(path)
-    else:
-        raise UserError(f"{path} is neither a result folder nor a recording")
-    if not records:
-        raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
-    return records, about, repeats or about.get("settings", {}).get("repeats", 16)
-
-
 def recorded_kind(about: Mapping[str, Any]) -> str:
     """How a run was calibrated, by its settings.json; a published run doesn't tell."""
     if not about:
@@ -308,11 +202,12 @@ class AuditSettings(Part):
 
 
 async def audited(settings: AuditSettings) -> str:
-    records, about, repeats = read(settings.input_dir, settings.repeats)
+    """The audit of a run as text or JSON. Raises UserError."""
+    records, about, repeats = run_decisions.read(settings.input_dir, settings.repeats)
     rate = settings.rejection_rate
     if rate is None:
         rate = about.get("settings", {}).get("rejection_rate", 0.4)
-    decided = decisions(records, repeats)
+    decided = run_decisions.decisions(records, repeats)
     kind, rejected = recorded_kind(about), decided.rejected
     if settings.calibration:
         kind = settings.calibration
@@ -328,5 +223,5 @@ async def audited(settings: AuditSettings) -> str:
             rejected = again(rule, decided, array, rows)
         except ValueError as error:
             raise UserError(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
-    result = report(kind, rate, decided, rejected)
-    return json.dumps(result, indent=1) if settings.json else text(result)
+    result = rates.report(kind, rate, decided, rejected)
+    return json.dumps(result, indent=1) if settings.json else rates.text(result)

@@ -130,6 +130,7 @@ class ByTurnSettings(Part):
 
 
 async def show(settings: ByTurnSettings) -> str:
+    """The tables by turn as text or JSON; writes the picture if asked. Raises UserError."""
     rows_by_run = {path.name: of_run(path, *settings.truth.given, settings.read_again) for path in settings.runs}
     if settings.picture:
         picture(rows_by_run, settings.picture)

@@ -125,5 +125,6 @@ class CompareSettings(Part):
 
 
 async def compare(settings: CompareSettings) -> str:
+    """The comparison as a table or JSON. Raises UserError."""
     table_rows = rows(settings.runs, *settings.truth.given)
     return json.dumps(table_rows, indent=1) if settings.json else tables.table(table_rows)

@@ -104,6 +104,7 @@ class AccuracySettings(JudgeSettings):
 
 
 async def grade(settings: AccuracySettings) -> str:
+    """The accuracy of a folder as text or JSON. Raises UserError."""
     async with judge(settings) as chosen:
         folder = folders.load(settings.output_dir, *settings.truth.given)
         result: dict[str, Any] = {}

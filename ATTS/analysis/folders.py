@@ -32,10 +32,12 @@ class Folder:
 
     @property
     def missing(self) -> int:
+        """Samples that the run should have and the folder has not."""
         return self.expected - len(self.samples)
 
     @property
     def problems(self) -> list[str]:
+        """The text of each sample's question; "" where a sample doesn't say."""
         return [str(sample.get("question", "")) for sample in self.samples]
 
 

@@ -23,11 +23,17 @@ MOST_VOTED = 40  # different answers of one question that are compared with each
 class ModelJudge(Protocol):
     """A language model that compares answers (tasks/judge.py)."""
 
-    async def matches(self, question: str, reference: str, answer: str) -> Verdict: ...
+    async def matches(self, question: str, reference: str, answer: str) -> Verdict:
+        """Whether an answer means the same as the reference."""
+        ...
 
-    async def any_matches(self, reference: str, answers: Sequence[str]) -> Verdict: ...
+    async def any_matches(self, reference: str, answers: Sequence[str]) -> Verdict:
+        """Whether any of the answers means the same as the reference."""
+        ...
 
-    def cost(self) -> JudgeCost: ...
+    def cost(self) -> JudgeCost:
+        """What was asked so far and what it cost."""
+        ...
 
 
 def finished(samples: Iterable[Record]) -> list[Record]:
@@ -41,6 +47,7 @@ def ran(found: Iterable[Record]) -> list[Record]:
 
 
 def answered(sample: Record) -> bool:
+    """Whether a sample has an answer."""
     return sample["final_answer"] not in (None, "", INVALID)
 
 

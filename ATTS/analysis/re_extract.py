@@ -151,6 +151,7 @@ class ReExtractSettings(compute_accuracy.JudgeSettings):
 
 
 async def re_extract(settings: ReExtractSettings) -> str:
+    """Reads a folder's answers again; returns what changed, as text or JSON. Raises UserError."""
     folder = folders.load(settings.input_dir, *settings.truth.given)
     async with AsyncExitStack() as stack:
         judge = await stack.enter_async_context(compute_accuracy.judge(settings))

@@ -120,6 +120,7 @@ class Comparison(Part):
 
     @property
     def chosen(self) -> list[str]:
+        """The names of the methods asked for, in the order of the table."""
         return [name.strip() for name in self.methods.split(",") if name.strip()]
 
 

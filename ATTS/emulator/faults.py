@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
+    """What goes wrong with a request."""
+
     DELAY = "delay"  # the answer comes `seconds` late
     STATUS = "status"  # an error status instead of an answer
     RESET = "reset"  # the connection is reset

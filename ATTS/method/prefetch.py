@@ -21,6 +21,7 @@ class Prefetch:
         self._discarded = discarded  # discarded chunks are recorded here
 
     def begin(self, turn: int) -> None:
+        """Starts drafting the next chunk while the last one is scored."""
         self._turn, self._began = turn, asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._draft.write())
 

@@ -21,6 +21,7 @@ class Ruling(Enum):
 
     @property
     def discards(self) -> bool:
+        """Whether the rejected chunk leaves the text."""
         return self in (Ruling.REPLACE, Ruling.REDRAFT)
 
 
@@ -73,9 +74,11 @@ class ByScore(TakeOver):
         self._rejected = 0  # chunks of this turn
 
     async def begin(self, turn: int) -> None:  # noqa: ARG002
+        """See TakeOver."""
         self._rejected = 0
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
+        """See TakeOver: scores the chunk and asks the rule."""
         if drafted.final and chain.answer is None:
             return Ruling.CONTINUE
         if not (await chain.score(target, turn, self._rule)).rejected:

@@ -58,9 +58,13 @@ class TellsBest(LanguageModel, Protocol):
 class Tokenizer(Protocol):
     """Text to token ids and back; ``decode(encode(text)) == text``."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without begin-of-text."""
+        ...
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, end tokens left out."""
+        ...
 
 
 class Stage(StrEnum):
@@ -129,4 +133,6 @@ class Transcript(Protocol):
     answer: str | None
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """The chain: everything written that stays, joined."""
+        ...

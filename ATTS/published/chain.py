@@ -47,6 +47,7 @@ class PublishedChain:
 
     @property
     def text(self) -> str:
+        """The chain so far."""
         return JOINT.join(self.texts)
 
     async def draft(self, turn: int) -> bool:
@@ -56,6 +57,7 @@ class PublishedChain:
         return await self._write(self._draft, system, turn, Stage.DRAFT)
 
     async def take_over(self, turn: int) -> None:
+        """Has the target continue. Raises SampleError."""
         await self._write(self._target, [], turn, Stage.CONTINUE)
 
     async def score(self, turn: int, judge: RejectionRule) -> bool:
@@ -74,6 +76,7 @@ class PublishedChain:
         return verdict.rejected
 
     def find_answer(self) -> bool:
+        """Looks for an answer in the chain, as published."""
         self.answer = self._find_answer(self.text, False)
         return self.answer is not None
 

@@ -41,6 +41,7 @@ def later_turns(settings: AsyncSettings) -> None:
 
 
 def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, evaluated: Sequence[Question]) -> None:
+    """Says before a run what its first turns may come to, and which turns share scores."""
     assert array.turns is not None
     assert array.questions is not None
     first = array.turns == 0
@@ -51,6 +52,7 @@ def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, ev
 
 
 def of_a_question(settings: AsyncSettings, n: int) -> None:
+    """Says before a run what rate ``n`` scores of a question give, and how far one question may be from it."""
     form = settings.rule.p_value or "published"
     low, high = question_interval(n, settings.scoring.rejection_rate, form)
     if form == "smoothed":

@@ -8,9 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from ATTS.analysis import audit_rate, intervals
+from ATTS.analysis import intervals, run_decisions
 from ATTS.analysis.tables import markdown, percent
 from ATTS.errors import UserError
 from ATTS.flags import require, settle
@@ -46,6 +46,7 @@ class BudgetRule(Rule):
 
     @property
     def granted(self) -> int:
+        """The take-overs a question may have at each turn."""
         return self.takeover_budget
 
 
@@ -80,16 +81,48 @@ async def predict(settings: BudgetSettings, per_question: bool) -> str:
     return f"{text(result)}\n{folder / BUDGET}"
 
 
-def report(folder: Path, budget: int) -> dict[str, Any]:
+class BudgetRow(TypedDict):
+    """A question's rejections; ``low`` and ``high`` are what exchangeable scores give in 95 of 100 runs."""
+
+    question: int
+    scored: int
+    asked: float
+    expected: float
+    realised: int
+    low: int
+    high: int
+
+
+class BudgetReport(TypedDict):
+    """What a budget came to, as in ``budget.json``. Counts are of scored chunks, over all questions."""
+
+    budget: int
+    repeats: int
+    percentile_threshold: float
+    calibration_scores: int
+    questions: int
+    scored: int
+    asked: float
+    expected: float
+    realised: int
+    rate: float
+    low: float
+    high: float
+    questions_inside: int
+    mean_accuracy: float | None
+    by_question: list[BudgetRow]
+
+
+def report(folder: Path, budget: int) -> BudgetReport:
     """Of a finished run. ``asked`` is budget / repeats of the scored chunks; ``expected`` what the ranks of so
     many exchangeable scores come to; the interval of a question's count is its exact one (beta-binomial),
     that of the whole is over questions, of what such questions come to."""
-    samples, about, repeats = audit_rate.read(folder, None)
-    decided = audit_rate.decisions(samples, repeats)
+    samples, about, repeats = run_decisions.read(folder, None)
+    decided = run_decisions.decisions(samples, repeats)
     rate = about["settings"]["rejection_rate"]
     scores, of_question = _scores(about, samples)
     interval = functools.cache(lambda n, m: forms.realised_interval(n, forms.threshold(n, rate, "published"), m))
-    rows = []
+    rows: list[BudgetRow] = []
     for question in sorted(set(decided.question.tolist())):
         own = decided.question == question
         scored = int(own.sum())
@@ -113,7 +146,10 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
         "percentile_threshold": 1 - rate,
         "calibration_scores": scores,
         "questions": len(rows),
-        **{name: sum(row[name] for row in rows) for name in ("scored", "asked", "expected", "realised")},
+        "scored": sum(row["scored"] for row in rows),
+        "asked": sum(row["asked"] for row in rows),
+        "expected": sum(row["expected"] for row in rows),
+        "realised": sum(row["realised"] for row in rows),
         "rate": overall.rate,
         "low": overall.low,
         "high": overall.high,
@@ -149,12 +185,13 @@ def _usual(about: dict[str, Any]) -> int:
     return int(calibration.load(path, None).scores.shape[-1])
 
 
-def text(result: dict[str, Any]) -> str:
-    whole = {bound: round(result[bound] * result["scored"]) for bound in ("low", "high")}
+def text(result: BudgetReport) -> str:
+    """The report as markdown."""
+    whole = {"low": round(result["low"] * result["scored"]), "high": round(result["high"] * result["scored"])}
     rows = []
-    for row in [*result["by_question"], {**result, **whole, "question": "all"}]:
+    for name, row in [*((str(row["question"]), row) for row in result["by_question"]), ("all", {**result, **whole})]:
         asked, expected, bounds = f"{row['asked']:.1f}", f"{row['expected']:.1f}", f"{row['low']} - {row['high']}"
-        rows.append((row["question"], row["scored"], asked, expected, row["realised"], bounds))
+        rows.append((name, row["scored"], asked, expected, row["realised"], bounds))
     columns = ("question", "scored", "asked", "expected", "realised", "95 % if exchangeable")
     return (
         f"{markdown(columns, rows)}\n\n"

@@ -36,6 +36,7 @@ class Atts:
     confidence: Mapping[str, Confidence]  # by role, of the models that are asked
 
     def sample(self, key: Key) -> Sample:
+        """A sample's chain and the work on it."""
         s, question, rule = self.settings, key.question, self.rules[key]
         answers, turns = s.answers.reader(), s.samples.turns
         if s.scoring.compat == "published":
@@ -102,6 +103,7 @@ class Alone:
     confidence: Confidence | None = None
 
     def sample(self, key: Key) -> Sample:
+        """A sample's chain and the work on it."""
         reader = self.model.reader(key.question)
         chain = Chain(self.settings.answers.reader(), reader, token_budget=self.settings.samples.token_budget)
         views = [(self.confidence, reader)] if self.confidence else []

@@ -26,7 +26,9 @@ class ServedModel(Protocol):
     """A model of a run, whatever part it plays."""
 
     @property
-    def model(self) -> SGLangModel: ...
+    def model(self) -> SGLangModel:
+        """The client of its server."""
+        ...
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raises UserError for a question that the model has no room for."""
@@ -42,6 +44,7 @@ class StepModel:
     room: int  # tokens that must be free behind it
 
     def check(self, questions: Sequence[Question]) -> None:
+        """Raises UserError for a question that the model's tokenizer can't write."""
         context = self.model.info.context_length
         for question in questions:
             if context is not None and self.prompt(question) + self.room >= context:

@@ -20,6 +20,7 @@ SHORT = {
 
 
 def short(model: str) -> str:
+    """A model's part of a file name: its short name, or the last part of its path."""
     return SHORT.get(model, model.rstrip("/").rpartition("/")[2])
 
 
@@ -45,6 +46,7 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
 
 
 def async_results(settings: AsyncSettings, per_question: bool) -> Path:
+    """The result folder of ref_async."""
     s = settings
     name = (
         f"{short(s.draft.name)}_{short(s.target.name)}_{dataset(s.data.dataset_name)}"
@@ -62,6 +64,7 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
+    """The result folder of baseline."""
     s = settings
     name = (
         f"{short(s.draft.name)}_{dataset(s.data.dataset_name)}_sm{s.draft.max_tokens}_t{s.samples.turns}"

@@ -146,6 +146,7 @@ class Target(TargetModel):
 
 
 def apart(draft: DraftAddress, target: TargetAddress) -> None:
+    """Raises ValueError if draft and target are at one address."""
     require(draft.url != target.url, f"draft and target are both at {draft.url}")
 
 
@@ -213,6 +214,7 @@ class Scoring(Part):
 
     @property
     def policy(self) -> RejectionPolicy:
+        """What becomes of a rejected chunk."""
         return RejectionPolicy(self.on_rejection, self.draft_attempts, bool(self.score_answers))
 
 

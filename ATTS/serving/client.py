@@ -87,6 +87,7 @@ class SGLangModel:
     async def generate(
         self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
     ) -> Generated:
+        """See LanguageModel."""
         room = max_tokens
         if self.info.context_length is not None:
             room = min(max_tokens, self.info.context_length - len(ids) - 1)

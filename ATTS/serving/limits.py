@@ -44,7 +44,9 @@ class Watched(Protocol):
     role: str
     info: ServerInfo
 
-    async def load(self) -> Load | None: ...
+    async def load(self) -> Load | None:
+        """One look at the server; None where it says nothing."""
+        ...
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Means:
     most_token_usage: float = 0.0
 
     def note(self, load: Load) -> None:
+        """Adds a look to the means."""
         self.looks += 1
         values = {"running": load.running, "queued": load.queued, "token_usage": load.token_usage}
         for name, value in {**values, "with_work": float(load.running + load.queued > 0)}.items():
@@ -116,6 +119,7 @@ class Server:
     _retracted: float = 0.0
 
     async def look(self) -> None:
+        """Asks the server how busy it is."""
         load = await self.model.load()
         self.kept_waiting = self.kept_waiting or self.gate.waiting > 0
         if load is None:
@@ -147,6 +151,7 @@ class Server:
             self.gate.kept_waiting = False
 
     def report(self, seconds: float, until_empty: float | None) -> ServerReport:
+        """What is known of the server after a run of ``seconds``."""
         gate, first, last = self.gate, self.first, self.last
         state: ServerReport = {
             "busy": gate.busy_seconds / seconds if seconds else None,
@@ -198,10 +203,12 @@ class Lengths:
         self._sum = self._squares = 0.0
 
     def add(self, tokens: int) -> None:
+        """A sample has ended with a chain of this many tokens."""
         self._sum += tokens
         self._squares += tokens**2
 
     def in_flight(self, under_way: int) -> float:
+        """Expected tokens of a chain under way when ``under_way`` of them are."""
         open_ended = max(1, under_way) * self._longest
         return (self._squares + open_ended * self._longest) / (2 * (self._sum + open_ended))
 

@@ -52,6 +52,7 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
+        """What config.json says; empty if there is none."""
         return self.json("tokenizer_config.json")
 
     @cached_property

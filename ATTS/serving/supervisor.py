@@ -89,6 +89,7 @@ class Server:
 
     @property
     def key_variable(self) -> str:
+        """The environment variable that may hold its key."""
         return f"{self.role.upper()}_API_KEY"
 
     @property

@@ -113,6 +113,7 @@ class ModelTokenizer:
 
     @property
     def size(self) -> int:
+        """Number of tokens in the vocabulary."""
         return self._tokens.size
 
     @property

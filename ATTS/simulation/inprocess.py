@@ -56,6 +56,7 @@ class EngineModel:
         temperature: float,  # noqa: ARG002 - its content is given
         stop: Sequence[str] = (),  # noqa: ARG002
     ) -> Generated:
+        """See LanguageModel."""
         called = asyncio.get_running_loop().time()
         async with self._limit:
             try:
@@ -66,6 +67,7 @@ class EngineModel:
         return Generated(written, ended, usage)
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        """See LanguageModel."""
         called = asyncio.get_running_loop().time()
         async with self._scoring_limit:
             value = self._says.logprob(ids, start)
@@ -80,4 +82,5 @@ class EngineModel:
         return Usage(len(job.prompt), job.cached, len(job.output), queued, max(0.0, clock() - called - queued), called)
 
     async def load(self) -> Load | None:
+        """How busy the emulated engine is."""
         return self.engine.load()

@@ -124,6 +124,7 @@ def _answering(turn: Turn) -> Turn:
 
 
 def find_box(text: str, ended: bool) -> str | None:  # noqa: ARG001
+    """The answer of an emulated chain; None if there is none."""
     return "1" if text.endswith(BOX) else None
 
 
@@ -171,6 +172,7 @@ class Outcome:
 
     @property
     def tokens_per_second(self) -> float:
+        """Written tokens over wall seconds."""
         return sum(self.written.values()) / self.seconds
 
     @property

@@ -100,6 +100,7 @@ def ways(work: Workload, settings: SimulateSettings | None = None) -> dict[str, 
 
 
 def doubled(preset: Deployment) -> Deployment:
+    """The same model on twice as many devices."""
     return Deployment(preset.model, preset.device, 2 * preset.gpus)
 
 
@@ -115,6 +116,7 @@ def own(settings: SimulateSettings | None) -> DriverOptions:
 
 
 def run(work: Workload, draft: Deployment, target: Deployment, options: DriverOptions) -> Outcome:
+    """One workload driven in one way. Returns what it came to."""
     timings = (
         {"target": target.timing()} if options.target_alone else {"draft": draft.timing(), "target": target.timing()}
     )
@@ -134,6 +136,7 @@ def run(work: Workload, draft: Deployment, target: Deployment, options: DriverOp
 
 
 def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) -> str:
+    """The outcomes as a table."""
     columns = ("run", "hours", ": ATTS", "tokens/s", "draft busy", "target busy", "most KV tokens, draft / target", "r")
     rows = []
     ours = runs[OURS]

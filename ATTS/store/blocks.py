@@ -29,9 +29,11 @@ class BlockLog:
         self.blocks: list[BlockEntry] = json.loads(path.read_text()) if path.is_file() else []
 
     def has(self, method: str, block: int) -> bool:
+        """Whether a run has done a block."""
         return any(done["method"] == method and done["block"] == block for done in self.blocks)
 
     def add(self, method: str, block: int, seconds: float, samples: int) -> None:
+        """Notes a block as done, on the disk."""
         self.blocks.append({"method": method, "block": block, "wall_seconds": seconds, "samples": samples})
         atomic.write(self._path, json.dumps(self.blocks, indent=1).encode() + b"\n")
 

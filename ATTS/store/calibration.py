@@ -41,6 +41,7 @@ class CalibrationArray:
 
     @property
     def by_turn(self) -> dict[int, Scores]:
+        """The scores of each turn, of an array by turn."""
         assert self.turns is not None
         return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
 

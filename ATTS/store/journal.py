@@ -41,4 +41,5 @@ class Journal:
         self.entries.append(entry)
 
     def remove(self) -> None:
+        """Deletes the file: what it held is in the array."""
         self.path.unlink(missing_ok=True)

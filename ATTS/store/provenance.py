@@ -34,6 +34,7 @@ def decisive(settings: Part, **more: object) -> dict[str, Any]:
 
 
 def digest(content: Mapping[str, Any]) -> str:
+    """Of settings, 16 hex digits; a data file counts by its questions."""
     return sha256(orjson.dumps(_by_content(content), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

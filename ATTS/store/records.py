@@ -114,6 +114,7 @@ class Key:
 
     @property
     def index(self) -> int:
+        """The number of the sample's file."""
         return self.question.index * self.repeats + self.repeat
 
 

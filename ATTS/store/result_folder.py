@@ -81,6 +81,7 @@ class ResultStore:
         self.close()
 
     def close(self) -> None:
+        """Lets other runs use the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -120,6 +121,7 @@ class ResultStore:
         return done
 
     def path(self, index: int) -> Path:
+        """The file of a sample."""
         return self.folder / f"problem_{index:04d}.json"
 
     async def save(self, content: Record) -> None:
@@ -135,6 +137,7 @@ class ResultStore:
         return summary(self.folder)
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json."""
         atomic.write(self.folder / SUMMARY, _json(summary))
 
 

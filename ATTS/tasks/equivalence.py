@@ -26,6 +26,8 @@ _MONSTROUS = re.compile(
 
 
 class Verdict(StrEnum):
+    """What a comparison of two answers says."""
+
     EQUAL = "equal"
     DIFFERENT = "different"
     UNDECIDED = "undecided"  # no check was possible or it ran out of time; counted as not correct, and shown

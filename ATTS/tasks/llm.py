@@ -33,9 +33,13 @@ class NoReply(Exception):
 class Replies(Protocol):
     """Earlier replies by the content of the request."""
 
-    def get(self, name: str) -> str | None: ...
+    def get(self, name: str) -> str | None:
+        """The reply to a request; None if it is unknown."""
+        ...
 
-    async def add(self, name: str, reply: str) -> None: ...
+    async def add(self, name: str, reply: str) -> None:
+        """Keeps a reply."""
+        ...
 
 
 class EndpointCost(TypedDict):

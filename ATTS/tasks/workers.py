@@ -43,6 +43,7 @@ class Workers:
             self._free.put(worker)
 
     def close(self) -> None:
+        """Ends the worker processes."""
         for worker in self._all:
             worker.stop()
 

@@ -63,9 +63,11 @@ class Tried:
 
     @property
     def loss(self) -> float:
+        """The mean loss over the questions."""
         return float(np.mean(self.losses))
 
     def row(self) -> dict[str, Any]:
+        """As in the certificate."""
         return {
             "setting": self.point.name,
             "rejection_rate": self.point.settings.get("rejection_rate"),

@@ -93,6 +93,7 @@ class Grid(Part):
 
     @property
     def combinations(self) -> list[Combination]:
+        """The settings of each run beside target and draft, by its folder's name."""
         found = []
         for on_rejection, score in itertools.product(self.on_rejections, self.scores):
             window = self.score_window if score == "worst_window" else None

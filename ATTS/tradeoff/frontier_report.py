@@ -55,6 +55,7 @@ class Report:
 
     @property
     def json(self) -> bytes:
+        """As bytes of JSON."""
         return atomic.as_json(dataclasses.asdict(self), allow_nan=False)
 
 
@@ -207,6 +208,7 @@ class FrontierReportSettings(Part):
 
 
 async def show(settings: FrontierReportSettings) -> str:
+    """The report as a table or JSON; writes the picture if asked. Raises UserError."""
     result = report(settings.runs, settings.margin)
     if settings.picture:
         picture(result, settings.picture)

@@ -77,6 +77,7 @@ class Points:
 
     @property
     def all(self) -> list[Point]:
+        """Every run: target, draft, others."""
         return [self.target, *([self.draft] if self.draft else []), *self.others]
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chances import PAIR, QUESTIONS, chance, cut_off, entries_of
 
-from ATTS.analysis import audit_rate, by_turn
+from ATTS.analysis import audit_rate, by_turn, run_decisions
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.flags import make
@@ -157,7 +157,7 @@ def test_a_run_that_learns_numbers_its_decisions_and_each_follows_from_those_bef
         assert {name: value for name, value in verdict.items() if value is not None} == {
             name: entry[name] for name in verdict if entry.get(name) is not None
         }
-    made = audit_rate.decisions(list(samples(tmp_path)), 4)
+    made = run_decisions.decisions(list(samples(tmp_path)), 4)
     assert set(made.group.tolist()) == {"even", "odd"}
     assert len(made) == len(before) + len(after)
 
@@ -175,8 +175,8 @@ def test_groups_have_thresholds_of_their_own(data: Path, tmp_path: Path) -> None
     assert sorted(itertools.chain(*map(np.ndarray.tolist, by_group.values()))) == sorted(made.scores.tolist())
     for sample, entry in entries(tmp_path / "run"):
         assert entry["percentile"] == CalibrationSet(by_group[sample["group"]], 0.4)(entry["ppl"]).percentile
-    found, about, repeats = audit_rate.read(tmp_path / "run", None)
-    decided = audit_rate.decisions(found, repeats)
+    found, about, repeats = run_decisions.read(tmp_path / "run", None)
+    decided = run_decisions.decisions(found, repeats)
     assert (audit_rate.again(audit_rate.Rule("grouped"), decided, made) == decided.rejected).all()
     assert audit_rate.recorded_kind(about) == "grouped"
     other = [Question(0, "question 0, 0", "0", group="third")]

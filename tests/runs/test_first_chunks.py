@@ -11,7 +11,7 @@ import pytest
 from answering_draft import PAIR, QUESTIONS, Says, asking, for_turns, making, with_servers
 from chances import cut_off, entries_of
 
-from ATTS.analysis import audit_rate
+from ATTS.analysis import audit_rate, run_decisions
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.runs import budget_prediction, questions, rules
@@ -68,8 +68,8 @@ def test_a_question_without_scores_of_its_own_is_judged_by_those_of_all(
     assert made.scores.shape == (5, 6)
     assert np.isnan(made.scores).sum(axis=1).tolist() == [6, 0, 0, 0, 0]
     with_servers(Says(never=True), running, **flags)
-    found, _, repeats = audit_rate.read(out, None)
-    decided = audit_rate.decisions(found, repeats)
+    found, _, repeats = run_decisions.read(out, None)
+    decided = run_decisions.decisions(found, repeats)
     assert (
         audit_rate.again(audit_rate.Rule("per_question", 0.5), decided, made, audit_rate.rows_of(made, found))
         == decided.rejected

@@ -32,6 +32,7 @@ class FixedBudget:
     target: ChunkModel
 
     def sample(self, key: Key) -> Sample:
+        """A sample's chain and the work on it."""
         s, question = self.settings, key.question
         d, t = self.draft.reader(question), self.target.reader(question)
         chain = Chain(s.answers.reader(), d, t, token_budget=s.samples.token_budget)

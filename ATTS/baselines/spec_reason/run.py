@@ -38,6 +38,7 @@ class SpecReason:
     target: Callable[[Question], Speaker]
 
     def sample(self, key: Key) -> Sample:
+        """A sample's reasoning and the work on it."""
         s = self.settings.steps
         rules = Rules(
             score_threshold=s.score_threshold,
@@ -109,6 +110,7 @@ async def _speakers_openai(
 
 
 def spec_reason_prompt(question: Question) -> str:
+    """The user's message, by kind of data set, as SpecReason words it."""
     if question.choices:
         return spec_reason_multiple_choice(question.problem, question.choices)
     return spec_reason_maths(question.problem)

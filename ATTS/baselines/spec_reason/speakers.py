@@ -39,6 +39,7 @@ class SGLangSpeaker:
     _encoded: dict[str, list[int]] = field(default_factory=dict)
 
     async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        """See Speaker."""
         _, ids = self._begun(pieces)
         written = await self.model.generate(ids, max_tokens, self.temperature, [BREAK])
         text = self.tokenizer.decode(written.ids)
@@ -46,6 +47,7 @@ class SGLangSpeaker:
         return Step(text.partition(BREAK)[0] if written.stopped else text, end, written.usage)
 
     async def grade(self, pieces: Sequence[str]) -> Grade:
+        """See Speaker; one request for log-probabilities."""
         begun, ids = self._begun(pieces)
         messages = [
             {"role": "user", "content": self.user},
@@ -115,6 +117,7 @@ class OpenAISpeaker:
     published: bool = False
 
     async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        """See Speaker; by chat completions."""
         sampling = {"max_tokens": max_tokens, "temperature": self.temperature, "top_p": self.top_p, "stop": [BREAK]}
         first = self.published and not pieces
         more = [] if first else [_assistant(THINK + "".join(pieces))]
@@ -129,6 +132,7 @@ class OpenAISpeaker:
         return Step(text, "break" if matched == BREAK else "end", usage)
 
     async def grade(self, pieces: Sequence[str]) -> Grade:
+        """See Speaker; from the likeliest tokens of a chat completion."""
         more = [
             _assistant(THINK + "".join(pieces)),
             {"role": "user", "content": SPEC_REASON_JUDGE},

@@ -86,9 +86,11 @@ class Thinking:
 
     @property
     def served(self) -> list[Served]:
+        """The models of the run: a target alone has no draft."""
         return [one for one in (self.draft, self.target) if one is not None]
 
     def sample(self, key: Key) -> Sample:
+        """A sample's thought and the work on it."""
         writing, published = self.settings.writing, self.settings.writing.compat is not None
         contexts = [model.info.context_length for model, _ in self.served if model.info.context_length]
         context = min(contexts, default=0)
@@ -133,6 +135,7 @@ async def _think(s: ThinkingSettings) -> Path:
 
 
 def thinking_prompt(question: Question) -> str:
+    """The user's message, as Speculative Thinking words it."""
     if question.choices:
         return speculative_thinking_multiple_choice(question.problem, question.choices)
     return speculative_thinking_maths(question.problem)

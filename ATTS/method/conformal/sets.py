@@ -109,6 +109,7 @@ class PerTurn:
         return worth(np.repeat(np.arange(questions), samples)) >= cls.fewest(rejection_rate)
 
     def of(self, turn: int) -> CalibrationSet:
+        """The set that decides at a turn."""
         return self._sets[min(turn, len(self._sets) - 1)]
 
     def __call__(self, score: float, turn: int) -> Decision:
