@@ -232,7 +232,7 @@ def _print(name: str, one: dict[str, Any]) -> None:
             f"{100 * row['accuracy']:.1f} %",
             f"{row['points']:+.2f} ({row['low']:+.1f} - {row['high']:+.1f})",
             f"{row['samples']:.1f}",
-            f"{row['in_waves']:.1f}",
+            f"{row['started']:.1f}",
             f"{100 * row['text_of_a_question']:.0f} %",
             f"{100 * row['text']:.0f} %",
         )
