@@ -1,14 +1,16 @@
 """Which samples of a run are still worth running: a question's end where its answers decide it.
 
-Samples start in waves while other questions wait, and all at once when none does. What a decision leaves over is
-recorded with the status ``stopped``: samples under way are cancelled, with the tokens that they had written, and
-waiting ones never start. A question's samples count in the order of their ends, so a resumed run, which takes them in
-from the folder in that order, decides as one that was not interrupted.
+Of each question as many samples are under way as may all be needed: the fewest with which the rule could decide. Where
+no question lacks any of these, the first undecided one starts more, so that nothing stands idle: with one question all
+samples start at once. (Waves of 2, 2, 4, 8 instead wrote 2 % more text and took 5 % longer on a recorded run.)
+
+What a decision leaves over is recorded with the status ``stopped``: samples under way are cancelled, with the tokens
+that they had written, and waiting ones never start. A question's samples count in the order of their ends, so a resumed
+run, which takes them in from the folder in that order, decides as one that was not interrupted.
 """
 
 import asyncio
 import heapq
-import itertools
 from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -17,10 +19,8 @@ from dataclasses import dataclass, field
 
 from ATTS.method.types import Discarded, Event
 from ATTS.store.records import Key
-from ATTS.votes.stop import Outcome, StopRule, decision
+from ATTS.votes.stop import Outcome, StopRule, decision, fewest
 from ATTS.votes.vote import Ballot
-
-WAVES = (2, 2, 4, 8)  # samples of a question that start together; the last one is repeated
 
 Label = Callable[[int, str], Awaitable[str]]  # (question, answer) -> the vote of answers that mean the same
 
@@ -46,14 +46,6 @@ class Unstarted:
     text: str = ""
 
 
-def left_in_wave(started: int) -> int:
-    """How many samples of a question still belong to the wave of its next one."""
-    bound, waves = 0, itertools.chain(WAVES, itertools.repeat(WAVES[-1]))
-    while bound <= started:
-        bound += next(waves)
-    return bound - started
-
-
 @dataclass
 class _Question:
     """One question's samples. ``ended``: (when, which sample, what it says), in that order."""
@@ -62,7 +54,7 @@ class _Question:
     waiting: deque[Key] = field(default_factory=deque)
     started: int = 0
     open: int = 0  # started, and neither ended nor failed
-    quota: int = 0  # samples left in the wave
+    quota: int = 0  # samples to start, that may all be needed
     ended: list[tuple[float, int, Ballot]] = field(default_factory=list)
     running: dict[int, "asyncio.Task[None]"] = field(default_factory=dict)  # by sample
     counted: asyncio.Event | None = None  # set when the newest sample that ended is counted
@@ -95,8 +87,8 @@ class Stopping:
         self._before = [said for said in before if said.question in self._questions]
         self._decided = self._questions.keys() & set(decided)
         self._order = list(self._questions)  # of the questions
-        self._ready: list[int] = []  # a heap: places in the order of the questions whose wave is not all started
         self._place = {number: place for place, number in enumerate(self._order)}
+        self._ready: list[int] = []  # a heap: places in the order of the questions that may need more than they have
         self._beyond = 0  # all questions before this place have nothing waiting
 
     async def begin(self) -> list[Key]:
@@ -108,12 +100,12 @@ class Stopping:
             question = self._questions[number]
             question.outcome = question.outcome or Outcome(None, len(question.ended), stopped=True)
         for number in self._order:
-            self._next_wave(number)
+            self._update(number)
         return [key for question in self._questions.values() if question.outcome for key in _emptied(question.waiting)]
 
     def take(self, only: int | None = None) -> Key | None:
-        """The sample to start now, None if no sample is left: the next one of the first question whose wave is not
-        all started; where every wave is, of the first question that has any. ``only``: of this question."""
+        """The sample to start now, None if no sample is left: the next one of the first question that may need it;
+        where none does, of the first question that has any. ``only``: of this question."""
         if only is not None:
             return self._started(only) if self._questions[only].waiting else None
         while self._ready:
@@ -134,12 +126,17 @@ class Stopping:
         question.quota = max(0, question.quota - 1)
         return question.waiting.popleft()
 
-    def _next_wave(self, number: int) -> None:
-        """Lets the next wave start if the one before has ended."""
+    def _update(self, number: int) -> None:
+        """Says how many more samples of a question may start since all may be needed."""
         question = self._questions[number]
-        if not question.open and question.waiting and question.outcome is None:
-            question.quota = left_in_wave(question.started)
-            heapq.heappush(self._ready, self._place[number])
+        if question.waiting and question.outcome is None:
+            question.quota = fewest(self._rule, self.ballots(number), question.most) - question.open
+            if question.quota > 0:
+                heapq.heappush(self._ready, self._place[number])
+
+    def ballots(self, question: int) -> list[Ballot]:
+        """What the samples of a question have said so far, in the order of their ends."""
+        return [ballot for *_, ballot in self._questions[question].ended]
 
     @contextmanager
     def under_way(self, key: Key) -> Iterator[None]:
@@ -174,7 +171,7 @@ class Stopping:
         counted.set()
         question.open -= 1
         if question.outcome is None:
-            self._next_wave(number)
+            self._update(number)
             return []
         for index, task in question.running.items():
             if index not in self._cancelled:
@@ -188,7 +185,7 @@ class Stopping:
             vote = None if said.answer is None else await self._label(said.question, said.answer)
         insort(question.ended, (said.ended_at, said.index, Ballot(vote, said.confidence)), key=lambda one: one[:2])
         if question.outcome is None:
-            question.outcome = decision(self._rule, [ballot for *_, ballot in question.ended], question.most)
+            question.outcome = decision(self._rule, self.ballots(said.question), question.most)
 
 
 def _emptied(waiting: "deque[Key]") -> list[Key]:

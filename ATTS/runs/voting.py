@@ -14,8 +14,8 @@ class Voting(Part):
     """When a question's answers decide it; then its waiting samples never start and its running ones are cancelled
     (docs/STOPPING.md). majority: nothing can change it any more; beta: the leading answer beats the next one with
     probability --stop_threshold; asc: it has that share of the samples; esc: --stop_threshold samples in a row agree;
-    es: an answer has that confidence. Samples start in waves of 2, 2, 4, 8 while other questions
-    wait. none: all are run."""
+    es: an answer has that confidence. While other questions
+    wait, no more samples of one are under way than may all be needed. none: all are run."""
 
     stop_threshold: float | None = None
     """Default: beta 0.95, asc 0.8, esc 4, es 0.8."""

@@ -20,6 +20,7 @@ from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore, OnRejection, RejectionPolicy, TakeOver
 from ATTS.method.types import Event, Stage, Transcript
 from ATTS.runs.samples import Ended, Schedule, run_samples
+from ATTS.runs.stopping import Stopping
 from ATTS.serving.limits import Limits
 from ATTS.simulation import virtual
 from ATTS.simulation.inprocess import EngineModel
@@ -194,8 +195,11 @@ async def simulate(
     tokens: tuple[int, int] = (500, 500),
     rejection_rate: float = 0.4,
     on_rejection: OnRejection = "continue",
+    stopping: Callable[[Sequence[Key]], Stopping] | None = None,
 ) -> Outcome:
-    """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only."""
+    """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only.
+    ``stopping``: what leaves out samples of decided questions; tokens of those that it cancels are the engines' only.
+    """
     limit_of = {role: options.draft_limit if role == "draft" else options.target_limit for role in timings}
     longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
     limits = Limits(options.samples_in_flight, longest)
@@ -242,6 +246,8 @@ async def simulate(
 
     async def keep(one: Ended) -> None:
         nonlocal discarded
+        if one.status is ExitStatus.STOPPED:
+            return
         limits.ended(one.chain)
         history = one.chain.history
         gone = sum(e.usage.completion_tokens for e in history if e.stage is Stage.DRAFT_DISCARDED)
@@ -262,8 +268,9 @@ async def simulate(
                 scored = gone if role == "target" else 0  # a discarded chunk, too, was computed once
                 new[role] += max(0.0, sent - own - shared) + scored
 
+    stop = stopping(keys) if stopping else None
     async with limits:
-        await run_samples(keys, loop, keep, limits.samples, options.schedule, limits.queue_is_empty)
+        await run_samples(keys, loop, keep, limits.samples, options.schedule, limits.queue_is_empty, stop)
     for engine in engines.values():
         await engine.stop()
     drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))

@@ -148,6 +148,14 @@ def outcome(rule: StopRule, ballots: Sequence[Ballot]) -> Outcome:
     return Outcome(winners[0] if winners else None, len(ballots), stopped=False)
 
 
+def fewest(rule: StopRule, ballots: Sequence[Ballot], most: int) -> int:
+    """The fewest further samples with which ``rule`` could decide, were they all to agree with the leader; those that
+    are left if it can't. So many can start at once without one too many; 1 at least."""
+    said = [*ballots, *[Ballot((majority(ballots) or ("",))[0], 1.0)] * (most - len(ballots))]
+    ends = (used for used in range(len(ballots) + 1, most) if rule(said[:used], most) is not None)
+    return max(1, next(ends, most) - len(ballots))
+
+
 def _leader(sums: dict[str, float]) -> tuple[str | None, tuple[float, float]]:
     """The heaviest vote, the first of those that tie, and its weight with that of the next one."""
     ordered = sorted(sums, key=lambda vote: -sums[vote])  # stable

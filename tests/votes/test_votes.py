@@ -7,7 +7,7 @@ from scipy import stats
 
 from ATTS.tasks.equivalence import Grader
 from ATTS.votes.labels import Labels
-from ATTS.votes.stop import StopName, decision, outcome, probability_of_lead, rule
+from ATTS.votes.stop import StopName, decision, fewest, outcome, probability_of_lead, rule
 from ATTS.votes.vote import VOTES, Ballot
 
 
@@ -110,6 +110,21 @@ def test_a_decision_depends_on_nothing_that_comes_after_it(answers: str, name: S
         assert part is None
     else:
         assert part == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "count"),
+    [
+        *(("beta", "", 4), ("beta", "AAA", 1), ("beta", "AB", 5), ("beta", "A-", 3), ("beta", "ABABABAB", 7)),
+        *(("asc", "", 2), ("asc", "AB", 3), ("esc", "", 4), ("esc", "AAB", 5), ("es", "AB", 1)),
+        *(("majority", "", 9), ("majority", "AAAAAAAA", 1), ("none", "AA", 14)),
+    ],
+)
+def test_so_many_samples_can_start_without_one_too_many(name: StopName, answers: str, count: int) -> None:
+    stop = rule(name)
+    assert fewest(stop, ballots(answers), 16) == count
+    for fewer in range(count):
+        assert decision(stop, ballots(answers + "A" * fewer), 16) is None
 
 
 @pytest.mark.parametrize(
