@@ -209,7 +209,7 @@ def of_folder(kind: type[Settings], folder: Path) -> Settings:
         settings = dict(about["settings"])
     except OSError as error:
         raise UserError(f"--resume: {path} can't be read ({error.strerror}), so {folder} is no run to resume") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"--resume: {path} is damaged ({error}); give the flags of the run instead") from None
     try:
         return make(kind, **settings)

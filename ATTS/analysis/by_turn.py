@@ -12,7 +12,7 @@ from ATTS.analysis import folders
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
-from ATTS.analysis.tables import markdown, percent
+from ATTS.analysis.tables import in_picture, markdown, percent
 from ATTS.errors import ExitStatus
 from ATTS.flags import Part
 from ATTS.method.types import Stage
@@ -95,7 +95,7 @@ def picture(runs: Mapping[str, Sequence[TurnRow]], path: Path) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
     for name, rows in runs.items():
         turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
-        left.plot(turns, accuracy, marker=".", label=name)
+        left.plot(turns, accuracy, marker=".", label=in_picture(name))
         tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
         if len(tokens) == len(rows):
             middle.plot(tokens, accuracy, marker=".")

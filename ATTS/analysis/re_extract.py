@@ -14,7 +14,7 @@ from ATTS.analysis import compute_accuracy, folders, metrics, tables
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Folder, Truth
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress
+from ATTS.console import Progress, show
 from ATTS.errors import ExitStatus, UserError
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
@@ -105,6 +105,7 @@ def _alone(folder: Path) -> Iterator[None]:
     handle = os.open(lock, os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        atomic.sweep(folder)
         yield
     except BlockingIOError:
         raise UserError(f"a run is writing to {folder}; wait for its end") from None
@@ -170,7 +171,7 @@ async def re_extract(settings: ReExtractSettings) -> str:
     if extractor:
         result["extraction"] = extractor.endpoint.cost
     if changes.failed:
-        print(tables.accuracy(result, per_question=False))
+        show(tables.accuracy(result, per_question=False))
         raise UserError(
             f"{len(changes.failed)} of {len(folder.samples)} samples keep their answers, because the model gave none"
             f" ({changes.failed[0]}); the same command tries them again"

@@ -10,7 +10,7 @@ import numpy as np
 from ATTS.analysis import compare
 from ATTS.analysis.by_role import grades, kinds, tokens
 from ATTS.analysis.intervals import of_questions
-from ATTS.analysis.tables import difference, markdown, percent, within
+from ATTS.analysis.tables import difference, in_picture, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
 from ATTS.store.blocks import CALIBRATION, BlockEntry
@@ -169,7 +169,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for row, x in zip(rows, places, strict=True):
             mean, low, high = (100 * (row["accuracy"][name] or 0) for name in ("mean", "low", "high"))
             errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=row["method"])
+            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=in_picture(row["method"]))
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)

@@ -20,7 +20,7 @@ from ATTS.runs.questions import to_evaluate
 from ATTS.runs.settings import ConformalSettings
 from ATTS.store import atomic, blocks, provenance
 from ATTS.store.blocks import CALIBRATION, BlockLog
-from ATTS.store.result_folder import SUMMARY
+from ATTS.store.result_folder import SUMMARY, parsed
 
 WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force")
 
@@ -103,7 +103,9 @@ def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
     for name in (*free, *WHERE):
         wanted.pop(name)
     if path.is_file():
-        stored = json.loads(path.read_text())
+        stored = parsed(path)
+        if not isinstance(stored, dict):
+            raise UserError(f"{path} is damaged: restore it, or choose another --output_dir")
         changed = provenance.differences(stored, wanted)
         if changed:
             raise UserError(

@@ -11,7 +11,8 @@ from ATTS.analysis.tables import percent
 from ATTS.console import say
 from ATTS.method.conformal import Form, PerTurn, forms
 from ATTS.runs.settings import AsyncSettings
-from ATTS.store.calibration import CalibrationArray, Scores
+from ATTS.store.array_file import Scores
+from ATTS.store.calibration import CalibrationArray
 from ATTS.tasks.datasets import Question
 
 TOO_WIDE = 0.1  # half of a 95 % interval

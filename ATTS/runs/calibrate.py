@@ -17,7 +17,7 @@ from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.server_info import new_session
 from ATTS.store import calibration, provenance
-from ATTS.store.journal import Journal
+from ATTS.store.journal import Journal, beside
 
 
 async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
@@ -44,6 +44,7 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         wanted["turns"] = settings.calibration.turns
     if _already_there(path, dict(wanted), per_question, settings.output.force):
         say(f"{path} is already there, made with these settings")
+        beside(path).unlink(missing_ok=True)  # it was made, and the run killed before it had cleared up
         return path
     async with new_session(settings.requests.request_timeout) as session:
         first, second = CapacityLimiter(settings.limits.each), CapacityLimiter(settings.limits.each)
@@ -54,18 +55,18 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
             target = replace(target, max_tokens=1)  # it scores only
         for served in (draft, target):
             served.check(questions)
-        partial = Journal(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted))
-        if partial.entries:
-            say(f"{len(partial.entries)} {'replies' if by_turn else 'scores'} are already in {partial.path}")
-        if by_turn:
-            scores, more = await calibrate_turns(settings, questions, draft, target, partial)
-        else:
-            scores, more = await first_chunks(settings, questions, draft, target, partial, per_question)
-        if any(question.group for question in questions):
-            more["groups"] = [question.group for question in questions]
-        made_with = surroundings([draft, target])
-        calibration.save(path, scores, {**wanted, "settings": provenance.resolved(settings), **more, **made_with})
-        partial.remove()
+        with Journal(path, provenance.digest(wanted | {"journal": "replies"} if by_turn else wanted)) as partial:
+            if partial.entries:
+                say(f"{len(partial.entries)} {'replies' if by_turn else 'scores'} are already in {partial.path}")
+            if by_turn:
+                scores, more = await calibrate_turns(settings, questions, draft, target, partial)
+            else:
+                scores, more = await first_chunks(settings, questions, draft, target, partial, per_question)
+            if any(question.group for question in questions):
+                more["groups"] = [question.group for question in questions]
+            made_with = surroundings([draft, target])
+            calibration.save(path, scores, {**wanted, "settings": provenance.resolved(settings), **more, **made_with})
+            partial.remove()
     return path
 
 

@@ -26,7 +26,7 @@ from ATTS.method.types import Event
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
-from ATTS.store import calibration
+from ATTS.store.array_file import BY_TURN
 from ATTS.store.journal import Entry, Journal
 from ATTS.tasks.datasets import Question
 
@@ -104,7 +104,7 @@ class _AtItsTurn(TakeOver):
 async def calibrate_turns(
     settings: ConformalSettings, questions: Sequence[Question], draft: ChunkModel, target: ChunkModel, partial: Journal
 ) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Scores with their turn and question (:data:`calibration.BY_TURN`), and what is to be told about them.
+    """Scores with their turn and question (:data:`BY_TURN`), and what is to be told about them.
 
     Raises UserError, also if the scores of a turn can't support the rejection rate.
     """
@@ -159,4 +159,4 @@ async def calibrate_turns(
             " scores none of those. Use smaller chunks (--small_model_max_tokens)"
         )
     counts = {str(turn): len(own) for turn, own in sorted(turns.scores.items())}
-    return np.array(turns.rows, dtype=calibration.BY_TURN), {"scores_by_turn": counts}
+    return np.array(turns.rows, dtype=BY_TURN), {"scores_by_turn": counts}

@@ -24,7 +24,8 @@ from ATTS.published import Author, PublishedChain
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
 from ATTS.serving.queue import drain
-from ATTS.store.calibration import COUNTS, Scores
+from ATTS.store.array_file import Scores
+from ATTS.store.calibration import COUNTS
 from ATTS.store.journal import Entry, Journal
 from ATTS.tasks.datasets import Question
 

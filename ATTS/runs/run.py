@@ -12,7 +12,7 @@ from typing import Any
 
 from ATTS.analysis import metrics
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress, say
+from ATTS.console import Progress, say, show
 from ATTS.errors import ExitStatus, UserError
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
@@ -66,7 +66,7 @@ class Run:
                         await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, empty, stop)
             say("grading")
             summary = await folder.sum_up()
-        print(metrics.describe(summary))
+        show(metrics.describe(summary))
         if summary["owed"]:
             raise UserError(
                 f"{summary['owed']} of {len(folder.keys)} samples failed at the servers; the others are in"

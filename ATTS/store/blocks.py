@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TypedDict
 
+from ATTS.errors import UserError
 from ATTS.store import atomic
 from ATTS.store.result_folder import parsed
 
@@ -26,7 +27,11 @@ class BlockLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.blocks: list[BlockEntry] = json.loads(path.read_text()) if path.is_file() else []
+        atomic.sweep(path.parent)  # those of the command that makes the runs, too
+        found = parsed(path) if path.is_file() else []
+        if not isinstance(found, list):
+            raise UserError(f"{path} is damaged: restore it, or choose another folder")
+        self.blocks: list[BlockEntry] = found
 
     def has(self, method: str, block: int) -> bool:
         """Whether a run has done a block."""

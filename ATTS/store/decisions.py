@@ -4,6 +4,7 @@ A result folder keeps finished samples only. The level must learn the others' de
 that forgot them at each interruption would promise nothing about the decisions that were made.
 """
 
+import errno
 import json
 import os
 import weakref
@@ -31,6 +32,7 @@ class DecisionJournal:
         self._online = online
         self._file: int | None = None
         self._path = Path(JOURNAL)
+        self._failed = False
 
     def open(self, folder: Path, kept: Iterable[Mapping[str, Any]]) -> None:
         """Reads what was decided in ``folder`` and appends to it. ``kept``: the decisions of finished
@@ -55,11 +57,20 @@ class DecisionJournal:
         decision = self._online(score, turn)
         if self._file is not None:
             entry = {"order": decision.order, "turn": turn, "score": score, "rejected": decision.rejected}
-            try:
-                os.write(self._file, json.dumps(entry).encode() + b"\n")
-            except OSError as error:
-                raise UserError(f"{self._path} can't be written: {error}") from None
+            self._write(json.dumps(entry).encode() + b"\n")
         return decision
+
+    def _write(self, line: bytes) -> None:
+        """Raises UserError, and again for every line behind one that is torn."""
+        assert self._file is not None
+        try:
+            if self._failed or os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._failed = True
+            raise UserError(
+                f"{self._path} can't be written: {error.strerror}; make room and rerun the same command to resume"
+            ) from None
 
 
 def _entry(decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def read_recording(path: Path) -> list[dict[str, Any]]:
     try:
         with opened(path, "rt", encoding="utf-8") as lines:
             samples = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise UserError(f"the recording {path} can't be read: {error}") from error
-    if not samples or any(not {"question", "turns"} <= sample.keys() for sample in samples):
+    if not samples or any(not isinstance(one, dict) or not {"question", "turns"} <= one.keys() for one in samples):
         raise UserError(f"{path} is not a recording: its lines need question and turns")
     return samples

@@ -35,7 +35,7 @@ class ResultStore:
         self._lock: int | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -44,6 +44,7 @@ class ResultStore:
             self.close()
             raise UserError(f"result folder {folder} can't be written to: {error}") from None
         try:
+            atomic.sweep(folder)
             self._check(about, force)
             atomic.write(folder / SETTINGS, _json(about))
         except OSError as error:
@@ -56,7 +57,7 @@ class ResultStore:
     def _check(self, about: Mapping[str, Any], force: bool) -> None:
         path = self.folder / SETTINGS
         if not path.exists():
-            if next(self.folder.glob("problem_*.json"), None) and not force:
+            if not force and not self._all_of(about.get("digest")):
                 raise UserError(
                     f"{self.folder} holds results without {SETTINGS}, so of unknown origin; choose another"
                     " --output_dir, or --force to add to them"
@@ -64,7 +65,7 @@ class ResultStore:
             return
         try:
             stored = UNTOLD | json.loads(path.read_text())["decisive"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
         changed = differences(stored, about["decisive"])
         if changed and not force:
@@ -73,6 +74,11 @@ class ResultStore:
                 + "\n  ".join(changed)
                 + "\nchoose another --output_dir, or --force to mix them"
             )
+
+    def _all_of(self, digest: str | None) -> bool:
+        """Whether no sample in the folder is of a run with other settings."""
+        found = (parsed(path) for path in paths(self.folder))
+        return all(isinstance(one, dict) and digest and one.get("settings_digest") == digest for one in found)
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -128,17 +134,26 @@ class ResultStore:
         """Writes one sample; once begun it is finished even if the run is cancelled. Raises UserError."""
         path = self.path(content["problem_index"])
         try:
-            await atomic.write_aside(path, _json(content))
+            (self.folder / SETTINGS).stat()
+            await atomic.write_aside(path, _json(content), new_folder=False)
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.folder} was removed or moved away while the run wrote to it; move it back, or the same command"
+                " begins anew"
+            ) from None
         except OSError as error:
-            raise UserError(f"{path} can't be written: {error.strerror}; the samples before it are kept") from None
+            raise UserError(
+                f"{path} can't be written: {error.strerror}; the samples before it are kept. Make room, or make the"
+                " folder writable, and rerun the same command to resume"
+            ) from None
 
     def summary(self) -> Summary | None:
         """The summary of an earlier run of the same command; None if there is none."""
         return summary(self.folder)
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
-        """Writes summary.json."""
-        atomic.write(self.folder / SUMMARY, _json(summary))
+        """Writes summary.json. Raises OSError."""
+        atomic.write(self.folder / SUMMARY, _json(summary), new_folder=False)
 
 
 def summary(folder: Path) -> Summary | None:
@@ -235,7 +250,24 @@ def paths(folder: Path) -> list[Path]:
 
 
 def _own(content: Any) -> bool:
-    return isinstance(content, dict) and "schema" in content and content.keys() >= OWN_KEYS
+    return isinstance(content, dict) and "schema" in content and content.keys() >= OWN_KEYS and _typed(content)
+
+
+def _typed(content: dict[str, Any]) -> bool:
+    """Whether a sample holds what its readers rely on; one that doesn't is read as another program's, or refused."""
+    numbers = content.get("question_index", 0), content.get("repeat", 0), content["problem_index"]
+    history, usage = content["full_history"], content["usage"]
+    return (
+        all(type(number) is int and number >= 0 for number in numbers)
+        and isinstance(content["exit_status"], str)
+        and isinstance(content["duration_seconds"], int | float)
+        and isinstance(content["final_answer"], str | None)
+        and all(isinstance(content.get(name, ""), str) for name in ("question", "question_id", "reference_answer"))
+        and isinstance(usage, dict)
+        and all(isinstance(used, dict) for used in usage.values())
+        and isinstance(history, list)
+        and all(isinstance(one, dict) and type(one.get("turn")) is int and "model" in one for one in history)
+    )
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 
+from ATTS.console import STOPPING
 from ATTS.tasks import notation, quantities, structure, wording
 from ATTS.tasks.workers import Workers
 
@@ -169,10 +170,14 @@ class Grader:
             self._workers = None
 
     def compare(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
-        """Verdicts in the order of ``pairs``. Raises nothing, whatever the texts are."""
+        """Verdicts in the order of ``pairs``. Raises nothing, whatever the texts are, but KeyboardInterrupt when the
+        command is to end."""
         pairs = list(pairs)
         hard = []
+        stopping = STOPPING.get()
         for pair in dict.fromkeys(pairs):
+            if stopping is not None and stopping.is_set():
+                raise KeyboardInterrupt
             if pair not in self._known:
                 quick = compare_quickly(*pair)
                 if quick is None:

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from ATTS.analysis.tables import markdown, percent
+from ATTS.console import show
 from ATTS.errors import UserError
 from ATTS.flags import Part, Range
 from ATTS.store import certificate, provenance
@@ -90,7 +91,7 @@ async def certify(settings: CertifySettings) -> str:
     text = _table(tried)
     passed = [one for one in tried if one.certified]
     if not passed:
-        print(text)
+        show(text)
         raise UserError(_nothing(tried, s))
     best = min(passed, key=lambda one: one.cost)
     promised = _certificate(best, tried, points, s)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ATTS.analysis.tables import markdown, percent
+from ATTS.analysis.tables import in_picture, markdown, percent
 from ATTS.flags import Part, Range
 from ATTS.store import atomic
 from ATTS.tradeoff import curves, operating_points
@@ -165,7 +165,7 @@ def _trade(axes: Any, report: Report, costs: Sequence[float | None], tokens: boo
             continue
         d = row.difference or Mean(0.0, 0.0, 0.0)
         errors = [[100 * (d.mean - d.low)], [100 * (d.high - d.mean)]]
-        axes.errorbar([cost], [100 * d.mean], yerr=errors, fmt="o", capsize=3, label=row.run)
+        axes.errorbar([cost], [100 * d.mean], yerr=errors, fmt="o", capsize=3, label=in_picture(row.run))
         if row.front_tokens if tokens else row.front_seconds:
             on_front.append((cost, 100 * d.mean))
     axes.plot(*zip(*sorted(on_front), strict=True), color="grey", linewidth=0.8, zorder=0)
@@ -178,7 +178,7 @@ def _axes(axes: Sequence[Any], name: str, curves: Mapping[str, Curves]) -> None:
     """A run's curves with their intervals."""
     by_samples, by_turns = curves[name].samples, curves[name].turns
     counts = [at.count for at in by_samples]
-    (line,) = axes[0].plot(counts, [100 * at.majority.mean for at in by_samples], marker=".", label=name)
+    (line,) = axes[0].plot(counts, [100 * at.majority.mean for at in by_samples], marker=".", label=in_picture(name))
     color = line.get_color()
     axes[0].plot(counts, [100 * at.any.mean for at in by_samples], "--", color=color)
     axes[1].plot([at.count for at in by_turns], [100 * at.mean.mean for at in by_turns], marker=".", color=color)

@@ -23,7 +23,7 @@ from ATTS.analysis.audit_rate import AuditSettings, Rule, again, audited
 from ATTS.analysis.run_decisions import Decisions
 from ATTS.errors import UserError
 from ATTS.method.conformal import CalibrationSet
-from ATTS.store import calibration
+from ATTS.store.array_file import BY_TURN
 from ATTS.store.calibration import CalibrationArray
 from ATTS.store.recording import read_results
 
@@ -196,7 +196,7 @@ def test_what_can_not_be_audited_is_named(tmp_path: Path) -> None:
 
 def test_a_live_measurement_names_every_turn_that_misses() -> None:
     rows = [(turn, question, float(question)) for turn in range(4) for question in range(1000)]
-    entries = np.array(rows, dtype=calibration.BY_TURN)
+    entries = np.array(rows, dtype=BY_TURN)
     array = CalibrationArray(entries["score"], "", None, entries["turn"], entries["question"])
     row = {"turn": 0, "n": 500, "rate": 0.43, "low": 0.4, "high": 0.5}
     rates = {"nominal": 0.4, "by_turn": [row, row | {"turn": 1, "rate": 0.48}, row | {"turn": 2, "n": 399}]}
