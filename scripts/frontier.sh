@@ -6,7 +6,7 @@
 #   CONFIG=configs/compare_gpu.sh OUT=results/frontier bash scripts/frontier.sh
 # Then choose a setting with a guarantee: python -m ATTS.certify OUT
 #
-#   RATES, ON_REJECTIONS, SCORES, CALIBRATIONS  lists separated by spaces    MARGIN  of non-inferiority
+#   RATES, ON_REJECTIONS, DRAFT_ATTEMPTS, SCORES, CALIBRATIONS  lists separated by spaces    MARGIN  of non-inferiority
 #   PROBLEMS, REPEATS, BLOCKS  how much    TOKEN_BUDGET  most tokens of a sample's text
 #   CHUNK, TEMPERATURE, SEED, SMALL_MODEL_CONCURRENCY, EVAL_MODEL_CONCURRENCY, SAMPLE_SIZE, CALIBRATION_PROBLEMS,
 #   CALIBRATION_SPLIT, DATASET, OUT    see python -m ATTS.frontier --help
@@ -16,7 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CONFIG=${CONFIG:-configs/frontier_demo.sh}
 if [[ ! -x ${PYTHON:-${VENV:-.venv}/bin/python} ]]; then bash scripts/setup.sh; fi
 source scripts/common.sh
-: "${RATES:=0.1 0.2 0.4 0.6}" "${ON_REJECTIONS:=continue resample}" "${SCORES:=mean}" "${CALIBRATIONS:=per_turn}"
+: "${RATES:=0.1 0.2 0.4 0.6}" "${ON_REJECTIONS:=continue resample}" "${DRAFT_ATTEMPTS:=1}"
+: "${SCORES:=mean}" "${CALIBRATIONS:=per_turn}"
 : "${MARGIN:=0.02}" "${DATASET:=math500}" "${PROBLEMS:=100}" "${REPEATS:=16}" "${BLOCKS:=5}" "${TOKEN_BUDGET:=8192}"
 : "${CHUNK:=500}" "${TEMPERATURE:=0.8}" "${SEED:=0}" "${CALIBRATION_SPLIT:=0}"
 : "${SMALL_MODEL_CONCURRENCY:=16}" "${EVAL_MODEL_CONCURRENCY:=16}" "${SAMPLE_SIZE:=8}" "${CALIBRATION_PROBLEMS:=100}"
@@ -25,7 +26,8 @@ source scripts/common.sh
 start_own_servers "$OUT/servers"
 # shellcheck disable=SC2086 # lists
 "$PYTHON" -m ATTS.frontier --output_dir "$OUT" \
-    --rates $RATES --on_rejections $ON_REJECTIONS --scores $SCORES --calibrations $CALIBRATIONS --margin "$MARGIN" \
+    --rates $RATES --on_rejections $ON_REJECTIONS --draft_attempts $DRAFT_ATTEMPTS --scores $SCORES \
+    --calibrations $CALIBRATIONS --margin "$MARGIN" \
     --small_model_name "$SMALL_MODEL" --eval_model_name "$EVAL_MODEL" \
     --small_model_url "http://$SGLANG_HOST:$SMALL_MODEL_PORT" --eval_model_url "http://$SGLANG_HOST:$EVAL_MODEL_PORT" \
     --dataset_name "$DATASET" --max_problems "$PROBLEMS" --repeats "$REPEATS" --blocks "$BLOCKS" --seed "$SEED" \

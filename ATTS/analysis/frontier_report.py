@@ -87,7 +87,7 @@ def _row(point: Point, points: Points, margin: float) -> Row:
         rate=point.settings.get("rejection_rate") if by_score else None,
         kind=point.kind if by_score else None,
         on_rejection=point.settings.get("on_rejection", "continue") if by_score else None,
-        score=point.settings.get("score", "mean") if by_score else None,
+        score=("random" if point.kind == "random" else point.settings.get("score", "mean")) if by_score else None,
         questions=len(points.ids),
         samples=len(point.samples),
         accuracy=operating_points.share([point.right[question] for question in points.ids]),

@@ -3,13 +3,13 @@
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ATTS.analysis import frontier_report
 from ATTS.baselines import in_blocks
 from ATTS.baselines.in_blocks import Block, settings_of
 from ATTS.baselines.method_settings import BlockSettings, ComparisonOutput
-from ATTS.flags import Part, Share, require
+from ATTS.flags import Part, Positive, Share, flags, require
 from ATTS.method.score import ScoreName
 from ATTS.method.take_over import OnRejection
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
@@ -17,22 +17,41 @@ from ATTS.runs.settings import AsyncSettings, BaselineSettings
 from ATTS.store import atomic
 
 Calibration = Literal["marginal", "per_turn"]
+Decider = ScoreName | Literal["random"]
+COIN = "random"
 ALONE = ("target", "draft")
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One setting of ATTS."""
+    """One setting of ATTS, or of the coin in its place, which has no ``calibration`` and no ``window``."""
 
     on_rejection: OnRejection
-    score: ScoreName
-    calibration: Calibration
+    attempts: int
+    score: Decider
+    window: int | None
+    calibration: Calibration | None
     rate: float
 
     @property
     def name(self) -> str:
         """Of its result folder."""
-        return f"{self.on_rejection}_{self.score}_{self.calibration}_{self.rate:g}"
+        on_rejection = f"{self.on_rejection}{self.attempts if self.attempts > 1 else ''}"
+        parts = (on_rejection, f"{self.score}{self.window or ''}", self.calibration, f"{self.rate:g}")
+        return "_".join(filter(None, parts))
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """By the names of ref_async."""
+        given: dict[str, Any] = {
+            "on_rejection": self.on_rejection,
+            "draft_attempts": self.attempts,
+            "score_window": self.window,
+            "rejection_rate": self.rate,
+        }
+        if self.score == COIN:
+            return {**given, "takeover": "random"}
+        return {**given, "score": self.score, "calibration": self.calibration}
 
     @property
     def array(self) -> str:
@@ -49,8 +68,14 @@ class Grid(Part):
     on_rejections: tuple[OnRejection, ...] = ("continue", "resample")
     """What becomes of a rejected chunk: the target continues behind it, or writes in its place."""
 
-    scores: tuple[ScoreName, ...] = ("mean",)
-    """How chunks are scored."""
+    draft_attempts: Positive[tuple[int, ...]] = (1,)
+    """resample among --on_rejections: how many drafts of a chunk are rejected before the target writes it."""
+
+    scores: tuple[Decider, ...] = ("mean",)
+    """How chunks are scored; random: a coin of the same rate decides, the zero line."""
+
+    score_window: Positive[int | None] = None
+    """Of worst_window among --scores: tokens in a row; default 5."""
 
     calibrations: tuple[Calibration, ...] = ("per_turn",)
     """What a chunk's score is compared with: first chunks (marginal), or chunks of the same turn."""
@@ -60,13 +85,22 @@ class Grid(Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.combinations), "--rates, --on_rejections, --scores and --calibrations need a value each")
+        require(
+            bool(self.combinations),
+            "--rates, --on_rejections, --draft_attempts, --scores and --calibrations need a value each",
+        )
         require(len(set(self.combinations)) == len(self.combinations), "a rate, score or calibration is there twice")
 
     @property
     def combinations(self) -> list[Combination]:
-        parts = itertools.product(self.on_rejections, self.scores, self.calibrations, self.rates)
-        return [Combination(*part) for part in parts]
+        found = []
+        for on_rejection, score in itertools.product(self.on_rejections, self.scores):
+            window = self.score_window if score == "worst_window" else None
+            kinds = (None,) if score == COIN and self.calibrations else self.calibrations
+            attempts = self.draft_attempts if on_rejection == "resample" else (1,)
+            for times, kind, rate in itertools.product(attempts, kinds, self.rates):
+                found.append(Combination(on_rejection, times, score, window, kind, rate))
+        return found
 
 
 class FrontierSettings(BlockSettings):
@@ -84,14 +118,15 @@ class FrontierSettings(BlockSettings):
 async def frontier(settings: FrontierSettings) -> str:
     """Runs what is missing; writes frontier.md, .json and .png and returns the table. Raises UserError."""
     s = settings
-    free = ("rates", "on_rejections", "scores", "calibrations", "margin")
+    free = tuple(flag.name for flag in flags(Grid))
     log = in_blocks.open_log(s, "frontier_settings.json", free)
     combinations = {one.name: one for one in s.grid.combinations}
-    for one in {one.array: one for one in combinations.values()}.values():
+    for one in {one.array: one for one in combinations.values() if one.calibration}.values():
+        given = {name: value for name, value in one.flags.items() if name != "calibration"}
+        if one.calibration == "marginal":
+            del given["rejection_rate"]
         turns = s.plan.full_turns if one.calibration == "per_turn" else 1
-        rate = {"rejection_rate": one.rate} if turns > 1 else {}
-        more = {"turns": turns, "ppl_array_path": _array(s, one), "on_rejection": one.on_rejection, "score": one.score}
-        await in_blocks.calibrate_once(s, log, one.array, **more, **rate)
+        await in_blocks.calibrate_once(s, log, one.array, turns=turns, ppl_array_path=_array(s, one), **given)
     names = [*ALONE, *combinations]
 
     async def run(name: str, block: Block) -> Path:
@@ -102,11 +137,8 @@ async def frontier(settings: FrontierSettings) -> str:
         one = combinations[name]
         more = {
             "turns": s.plan.token_budget,  # every turn writes something, so the budget ends a sample before
-            "rejection_rate": one.rate,
-            "on_rejection": one.on_rejection,
-            "score": one.score,
-            "calibration": one.calibration,
-            "ppl_array_path": _array(s, one),
+            "ppl_array_path": _array(s, one) if one.calibration else None,
+            **one.flags,
         }
         return await evaluate_async(settings_of(AsyncSettings, s, **common, **more), per_question=False)
 

@@ -31,6 +31,15 @@ def first_chunks(
     _say(settings, array.scores[own], rows[own], ids, asked, f"the first chunks in group {group!r}")
 
 
+def later_turns(settings: AsyncSettings) -> None:
+    """Of an array of first chunks, which stand for all chunks of a run."""
+    if settings.most_turns > 1 and settings.scoring.rejection_rate not in (0, 1):
+        say(
+            "later turns are not calibrated: the array holds first chunks only, so what share of later ones will be"
+            " rejected is not known; --calibration per_turn calibrates every turn"
+        )
+
+
 def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, asked: Sequence[Question]) -> None:
     assert array.turns is not None
     assert array.questions is not None

@@ -188,6 +188,7 @@ def _fixed(
     elif kind == "marginal":
         rule = CalibrationSet(array.scores, rate, form, draws)
         announce.first_chunks(settings, array, asked)
+        announce.later_turns(settings)
     else:
         return _by_question(settings, kind, array, path, asked, draws)
     return RejectionRules(kind, array, lambda _: rule, draws)
@@ -224,6 +225,7 @@ def _by_question(
     sets = {group: CalibrationSet(groups[group], rate, form, draws) for group in members}
     for group in sorted(members):
         announce.first_chunks(settings, array, asked, group)
+    announce.later_turns(settings)
     return RejectionRules(kind, array, lambda key: sets[key.question.group], draws)
 
 

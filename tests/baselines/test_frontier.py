@@ -109,6 +109,35 @@ def test_an_interrupted_block_is_done_again_and_more_rates_can_be_added(tmp_path
     asyncio.run(main())
 
 
+def test_a_coin_more_drafts_and_another_window_are_points_of_the_same_frontier(tmp_path: Path) -> None:
+    """The coin needs no calibration; an array is of its own for every number of drafts and every window."""
+    more: dict[str, Any] = {
+        "max_problems": 10,
+        "blocks": 1,
+        "repeats": 1,
+        "on_rejections": ("resample",),
+        "calibrations": ("per_turn",),
+    }
+    few, many = {"draft_attempts": (1, 2)}, {"scores": ("random", "worst_window"), "score_window": 2}
+
+    async def main() -> None:
+        async with Server(sums.served("draft")) as one, Server(sums.served("target")) as two:
+            await frontier(settings(one, two, tmp_path, **more, **few))
+            await frontier(settings(one, two, tmp_path, **more, **many))
+
+    asyncio.run(main())
+    out = tmp_path / "out"
+    rows = {row["run"]: row for row in json.loads((out / "frontier.json").read_text())["rows"]}
+    scored = ["resample_mean_per_turn_0.5", "resample2_mean_per_turn_0.5", "resample_worst_window2_per_turn_0.5"]
+    assert list(rows) == ["target", "draft", *scored[:2], "resample_random_0.5", scored[2]]
+    assert (rows["resample_random_0.5"]["kind"], rows["resample_random_0.5"]["score"]) == ("random", "random")
+    made = {name: json.loads((out / name / "settings.json").read_text()) for name in scored}
+    assert [one["settings"]["draft_attempts"] for one in made.values()] == [1, 2, 1]
+    assert made[scored[2]]["settings"]["score_window"] == 2
+    arrays = {path.stem for path in out.glob("calibration_*.npy")}
+    assert arrays == {f"calibration_{name}" for name in scored}
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -208,3 +208,27 @@ def test_a_budget_is_reported_question_by_question(data: Path, tmp_path: Path, p
     assert result["mean_accuracy"] == json.loads((tmp_path / "run/summary.json").read_text())["mean_accuracy"]
     assert shown.endswith("budget.json")
     assert budget_prediction.report(tmp_path / "run", 4) == result
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"calibration": "marginal"}, 1),
+        ({"calibration": "grouped"}, 1),
+        ({"calibration": "marginal", "turns": 1}, 0),
+        ({"calibration": "marginal", "rejection_rate": 0.0}, 0),
+    ],
+)
+def test_a_run_says_once_that_an_array_of_first_chunks_knows_no_later_turns(
+    more: dict[str, Any], told: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = make(AsyncSettings, **PAIR, dataset_name="math500", ppl_array_path=tmp_path / "a.npy", **more)
+    about = {
+        "made_for": rules.purpose(settings),
+        "question_ids": [question.id for question in QUESTIONS],
+        "groups": [question.group for question in QUESTIONS],
+        calibration.COUNTS: [2] * len(QUESTIONS),
+    }
+    calibration.save(tmp_path / "a.npy", np.linspace(1, 2, 2 * len(QUESTIONS)), about)
+    rules.make(settings, False, QUESTIONS)
+    assert capsys.readouterr().err.count("later turns are not calibrated") == told
