@@ -85,6 +85,8 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def describe(summary: dict[str, Any]) -> str:
     """A summary in a few lines."""
+    if not summary["samples"]:
+        return "no sample is finished"
     lines = [
         f"accuracy {percent(summary['mean_accuracy'])} ({percent(summary['low'])} - {percent(summary['high'])},"
         f" 95 % over {summary['questions']} questions); {summary['samples']} samples,"

@@ -134,7 +134,7 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         difference(told["difference"]),
         *(_within(told[name]) for name in ("pass_at_k", "majority_at_k")),
         f"{told['wall_seconds']:.1f}",
-        f"{told['samples_per_second']:.1f}",
+        f"{told['samples_per_second']:.3g}",
         f"{told['tokens_per_second']:,.0f}",
         *(f"{told['latency_seconds'][name]:.2f}" for name in ("p50", "p95")),
         *(f"{kept[name]:,}" for name in ("draft", "target")),

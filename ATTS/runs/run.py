@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import metrics
-from ATTS.console import Progress, say
+from ATTS.console import LINE_SECONDS, Progress, say
 from ATTS.errors import UserError
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
@@ -53,7 +53,7 @@ class Run:
             model.check(self.questions)
         async with opened(self) as folder:
             with folder.progress:
-                async with self.limits as limits:
+                async with self.limits as limits, _told(folder.progress, limits):
                     owed = folder.waiting()
                     await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, limits.queue_is_empty)
             say("grading")
@@ -80,6 +80,23 @@ class Run:
             "calibration": array.provenance if array else None,
             **surroundings(self.models),
         }
+
+
+@asynccontextmanager
+async def _told(progress: Progress, limits: Limits) -> AsyncIterator[None]:
+    """Says now and then what is under way, until the first sample has ended."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(LINE_SECONDS)
+            progress.under_way(f"{limits.samples.inside} under way, {limits.answered} requests answered")
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager
