@@ -3,9 +3,9 @@ r"""What the runs of scripts/real_pair.sh say beyond their frontier (docs/REAL_P
 python scripts/figures/real_pair.py results/real_pair [--show 3]
 
 Gap closed: accuracy less the draft's, as a part of the target's less the draft's; intervals (95 %) by 10,000 bootstrap
-samples of the questions. Endings: who wrote the chunk with which a sample ended, whether that was scored, how often it is right.
-Boundaries: where one chunk ends and another model call begins, against cuts of the target's and the draft's own
-uncut texts at the same distances. --show N: the last chunks of N samples a run that ended wrong with a chunk of the draft.
+samples of the questions. Endings: who wrote the chunk with which a sample ended, whether that was scored, how often it
+is right. Boundaries: where a chunk ends and another request goes on, against cuts of the target's and the draft's own
+uncut texts at the same distances. --show N: of each run, N samples that ended wrong with a chunk of the draft.
 """
 
 import re
