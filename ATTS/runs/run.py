@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.analysis import metrics
-from ATTS.console import LINE_SECONDS, Progress, say
+from ATTS.console import Progress, say
 from ATTS.errors import UserError
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
@@ -25,6 +25,7 @@ from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
 log = logging.getLogger(__name__)
+SILENCE_SECONDS = 30.0  # between two lines while no sample has ended
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ async def _told(progress: Progress, limits: Limits) -> AsyncIterator[None]:
 
     async def tell() -> None:
         while True:
-            await asyncio.sleep(LINE_SECONDS)
+            await asyncio.sleep(SILENCE_SECONDS)
             progress.under_way(f"{limits.samples.inside} under way, {limits.answered} requests answered")
 
     task = asyncio.create_task(tell())

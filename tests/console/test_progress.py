@@ -29,7 +29,7 @@ def test_a_run_says_how_many_requests_were_answered_and_which_model_it_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The server doesn't end a text before the run has said so."""
-    monkeypatch.setattr(run, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(run, "SILENCE_SECONDS", 0.01)
     said: list[str] = []
 
     def write(ask: Ask) -> Written:
