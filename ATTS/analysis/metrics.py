@@ -107,6 +107,8 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def describe(summary: Summary) -> str:
     """A summary in a few lines."""
+    if not summary["samples"]:
+        return "no sample is finished"
     most = max(summary["majority_at_k"], key=int, default=None)
     lines = [
         f"accuracy {percent(summary['mean_accuracy'])} ({percent(summary['low'])} - {percent(summary['high'])},"

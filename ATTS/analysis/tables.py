@@ -59,7 +59,7 @@ def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
         f"{sum(run['written_tokens'].values()):,}" if run["written_tokens"] else "-",
         percent(run["target_share"]) if run["scored"] else "-",
         f"{run['wall_seconds']:.1f}" if whole else unknown,
-        f"{run['samples'] / run['wall_seconds']:.1f}" if whole else unknown,
+        f"{run['samples'] / run['wall_seconds']:.3g}" if whole else unknown,
         "-" if run["sample_seconds"] is None else f"{run['sample_seconds']:.2f}",
         difference(against["accuracy"] if against else None),
         f"{against['speed_up']:.2f}" if against and against["speed_up"] else "-",

@@ -106,7 +106,9 @@ async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path
     loop = {**common, "turns": s.plan.token_budget}
     control = {**loop, "force": True}  # its rate is another one in every block
     if method in ("draft", "target", DECODING):
-        return await evaluate_alone(settings_of(BaselineSettings, s, **common, **in_blocks.alone(s, method != "draft")))
+        role = "draft" if method == "draft" else "target"
+        one = settings_of(BaselineSettings, s, **common, **in_blocks.alone(s, of_target=role == "target"))
+        return await evaluate_alone(one, role)
     if method in ("atts", "per_turn", RESAMPLE):
         more = {"ppl_array_path": _array(s, method), "calibration": None if method == "atts" else "per_turn"}
         more["on_rejection"] = "resample" if method == RESAMPLE else "continue"

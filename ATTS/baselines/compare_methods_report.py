@@ -134,7 +134,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         difference(row["difference"]),
         *(_within(row[name]) for name in ("pass_at_k", "majority_at_k")),
         f"{row['wall_seconds']:.1f}",
-        f"{row['samples_per_second']:.1f}",
+        f"{row['samples_per_second']:.3g}",
         f"{row['tokens_per_second']:,.0f}",
         *(f"{row['latency_seconds'][name]:.2f}" for name in ("p50", "p95")),
         *(f"{kept[name]:,}" for name in ("draft", "target")),

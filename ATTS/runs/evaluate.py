@@ -110,14 +110,15 @@ class Alone:
         return chain, asked(chain, alone(chain, reader, self.settings.samples.turns), key.question, views)
 
 
-async def evaluate_alone(settings: BaselineSettings) -> Path:
-    """baseline: one model alone. Returns the result folder. Raises UserError."""
+async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Path:
+    """baseline: one model alone; ``role`` is what messages call it, draft or target where it is one of a pair.
+    Returns the result folder. Raises UserError."""
     s = settings
     questions = to_evaluate(s.data)
     async with new_session(s.requests.request_timeout) as session:
         limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens))
         slots = limits.gate(s.limits.draft)
-        model = await models.draft(session, s.draft, s.requests, slots)
+        model = await models.draft(session, s.draft, s.requests, slots, role)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
         confidence = Confidence.of(model) if s.voting.asked else None
         folder = names.baseline_results(s)

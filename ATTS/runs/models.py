@@ -98,9 +98,11 @@ def _prompts(served: ChunkModel, question: Question) -> tuple[list[int], list[in
     return writing, served.tokenizer.plain_prompt(question.prompt + "\n")
 
 
-async def draft(session: aiohttp.ClientSession, part: Draft, requests: Requests, limit: Slots) -> ChunkModel:
+async def draft(
+    session: aiohttp.ClientSession, part: Draft, requests: Requests, limit: Slots, role: str = "draft"
+) -> ChunkModel:
     """The model that writes first: with the system message on every turn, so that its prompt stays."""
-    model, tokenizer = await connect(session, requests, "draft", part.url, part.name, limit)
+    model, tokenizer = await connect(session, requests, role, part.url, part.name, limit)
     return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, system=SYSTEM)
 
 

@@ -31,6 +31,7 @@ from ATTS.tasks.llm import Extractor
 from ATTS.votes.labels import Labels
 
 log = logging.getLogger(__name__)
+SILENCE_SECONDS = 30.0  # between two lines while no sample has ended
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Run:
             model.check(self.questions)
         async with opened(self) as folder:
             with folder.progress:
-                async with self.limits as limits:
+                async with self.limits as limits, _told(folder.progress, limits):
                     with folder.stopping() as (owed, stop):
                         empty = limits.queue_is_empty
                         await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, empty, stop)
@@ -88,6 +89,23 @@ class Run:
             "calibration": array.provenance if array else None,
             **surroundings(self.models),
         }
+
+
+@asynccontextmanager
+async def _told(progress: Progress, limits: Limits) -> AsyncIterator[None]:
+    """Says now and then what is under way, until the first sample has ended."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(SILENCE_SECONDS)
+            progress.under_way(f"{limits.samples.inside} under way, {limits.answered} requests answered")
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager

@@ -17,10 +17,11 @@ from ATTS.serving import keys, replies, retry
 from ATTS.serving.load import Load, load
 from ATTS.serving.replies import Body, Content
 from ATTS.serving.retry import BadScore, Stalled, Transient
-from ATTS.serving.server_info import JSON, PROBE, ServerInfo, get_page, named
+from ATTS.serving.server_info import JSON, ServerInfo, get_page, named
 from ATTS.serving.stall import STALL_SECONDS, Watch
 
 ABORT = aiohttp.ClientTimeout(total=5.0)
+LOOK = aiohttp.ClientTimeout(total=15.0)
 
 
 async def inspect_openai(
@@ -224,7 +225,7 @@ class SGLangModel:
             return load.progress
         for path in ("/health_generate", "/health"):
             with suppress(aiohttp.ClientError, TimeoutError):
-                async with self._session.get(self.url + path, timeout=PROBE, headers=keys.headers(self.role)) as reply:
+                async with self._session.get(self.url + path, timeout=LOOK, headers=keys.headers(self.role)) as reply:
                     if reply.status != 404:
                         return asyncio.get_running_loop().time() if reply.status == 200 else None
         return None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ATTS.errors import UserError
 
-VARIABLES = {"draft": "SMALL_MODEL_API_KEY", "target": "EVAL_MODEL_API_KEY"}
+VARIABLES = {"draft": "SMALL_MODEL_API_KEY", "target": "EVAL_MODEL_API_KEY", "model": "SMALL_MODEL_API_KEY"}
 HIDDEN = "***"
 
 

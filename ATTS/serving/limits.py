@@ -272,6 +272,11 @@ class Limits:
         for server in self.servers:
             server.occupied_until_empty = server.gate.occupied()
 
+    @property
+    def answered(self) -> int:
+        """Requests so far."""
+        return sum(server.gate.left for server in self.servers)
+
     def report(self) -> dict[str, ServerReport]:
         """How full each server was: by this side's slots, and by its own page of metrics."""
         return {server.model.role: server.report(self.seconds, self._queue_empty) for server in self.servers}
@@ -297,7 +302,7 @@ class Limits:
             return
         # Nothing is known of the memory: one decision for every round, in which each sample has gone
         # through a turn or so.
-        done = sum(server.gate.left for server in self.servers)
+        done = self.answered
         if done - self._done < 2 * self.samples.limit:
             return
         self._done = done

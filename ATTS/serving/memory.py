@@ -1,7 +1,7 @@
 """How two servers share the memory of a machine without a GPU.
 
-SGLang takes all memory that it finds free for its cache, and each of two servers that start together counts the other's.
-So the cache of each is said in tokens, before either starts.
+SGLang takes all memory that it finds free for its cache, and each of two servers that start together counts the
+other's. So the cache of each is said in tokens, before either starts.
 """
 
 from collections.abc import Sequence
@@ -59,8 +59,9 @@ def flags(models: Sequence[Model], free: int) -> list[list[str]]:
     if share < needed:
         least = (fixed + needed * len(models)) / USED / GIB
         raise UserError(
-            f"{len(models)} servers need {least:.1f} GiB of memory ({sum(m.weights for m in models) / GIB:.1f} for weights),"
-            f" but {free / GIB:.1f} are free: end other programs, or choose smaller models"
+            f"{len(models)} servers need {least:.1f} GiB of memory"
+            f" ({sum(model.weights for model in models) / GIB:.1f} for weights), but"
+            f" {free / GIB:.1f} are free: end other programs, or choose smaller models"
         )
     made = []
     for model in models:

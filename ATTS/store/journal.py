@@ -65,7 +65,7 @@ class Journal:
 
 def beside(made: Path) -> Path:
     """Where the journal of a file is. A path without .npy keeps all of its name, so that no two share one."""
-    name = made.stem if made.suffix == ".npy" else f"{array.name}.array"
+    name = made.stem if made.suffix == ".npy" else f"{made.name}.array"
     return made.with_name(f"{name}.partial.jsonl")
 
 

@@ -134,7 +134,7 @@ async def frontier(settings: FrontierSettings) -> str:
         common = {"max_problems": block.last, "output_dir": s.output.output_dir / name}
         if name in ALONE:
             alone = in_blocks.alone(s, of_target=name == "target")
-            return await evaluate_alone(settings_of(BaselineSettings, s, **common, **alone))
+            return await evaluate_alone(settings_of(BaselineSettings, s, **common, **alone), name)
         one = combinations[name]
         more = {
             "turns": s.plan.token_budget,  # every turn writes something, so the budget ends a sample before

@@ -36,7 +36,8 @@ def test_caches_weights_and_processes_fit_the_free_memory_or_it_is_said(models: 
     for one, count, model in zip(flags, tokens, models, strict=True):
         context = value(one, "--context-length")
         assert memory.MIN_TOKENS <= count <= memory.MAX_TOKENS
-        assert context <= model.context and context * memory.CHAINS <= count
+        assert context <= model.context
+        assert context * memory.CHAINS <= count
 
 
 def config(folder: Path, **more: object) -> Path:
@@ -51,8 +52,8 @@ def test_a_models_cache_and_numbers_are_those_of_its_configuration(tmp_path: Pat
     made = Model.read(config(tmp_path / "a", torch_dtype="bfloat16"))
     assert made == Model(1000, 2 * 28 * 2 * 128 * 2, 32768, "bfloat16")
     assert Model.read(config(tmp_path / "b", dtype="float32")).token == 2 * made.token
-    with pytest.raises(UserError, match="num_hidden_layers.*MEM_FRACTION"):
-        (tmp_path / "a" / "config.json").write_text('{"num_attention_heads": 12, "hidden_size": 1536}')
+    (tmp_path / "a" / "config.json").write_text('{"num_attention_heads": 12, "hidden_size": 1536}')
+    with pytest.raises(UserError, match=r"num_hidden_layers.*MEM_FRACTION"):
         Model.read(tmp_path / "a")
 
 
@@ -62,14 +63,17 @@ def test_flags_of_the_user_win_and_a_share_that_is_given_is_kept(tmp_path: Path)
     own = Server("eval_model", model, 2, device="cpu", extra=("--max-total-tokens", "5000"))
     gpu = Server("eval_model", "hub/model", 3)
     first, second, third = (one.command() for one in fitted([given, own, gpu]))
-    assert "--max-total-tokens" not in first and first[first.index("--mem-fraction-static") + 1] == "0.1"
-    assert "float32" in first and second[second.index("--dtype") + 1] == "bfloat16"
+    assert "--max-total-tokens" not in first
+    assert first[first.index("--mem-fraction-static") + 1] == "0.1"
+    assert "float32" in first
+    assert second[second.index("--dtype") + 1] == "bfloat16"
     assert second[-2:] == ["--max-total-tokens", "5000"]  # the last one counts
-    assert "--mem-fraction-static" not in third and third[third.index("--model-path") + 1] == "hub/model"
+    assert "--mem-fraction-static" not in third
+    assert third[third.index("--model-path") + 1] == "hub/model"
 
 
-def test_a_model_that_nobody_has_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_nobody_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="nobody/nothing.*give its folder"):
+    with pytest.raises(UserError, match=r"nobody/nothing.*give its folder"):
         memory.download("nobody/nothing")
     assert memory.download("demo-draft") == demo.MODELS["draft"]

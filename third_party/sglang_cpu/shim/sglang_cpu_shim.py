@@ -5,8 +5,8 @@ no such library the import fails ("operator torchvision::nms does not exist"), a
 transformers fail with it although neither calls them. Defining the two schemas first is enough.
 
 And lets a bfloat16 model write faster: torch's attention kernel for CPUs takes 4 to 7 times as long for one query in
-bfloat16 as in float32 (torch 2.13.0, 200 to 1000 keys), and SGLang's torch_native backend asks it once for every sequence,
-layer and token. So single queries are answered in float32 and rounded. Nothing else is touched.
+bfloat16 as in float32 (torch 2.13.0, 200 to 1000 keys), and SGLang's torch_native backend asks it once for every
+sequence, layer and token. So single queries are answered in float32 and rounded. Nothing else is touched.
 
 Installed as a .pth line by scripts/setup.sh; costs nothing until torchvision is imported.
 """
