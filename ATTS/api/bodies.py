@@ -116,11 +116,15 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[
+        list[TextPart],
+        BeforeValidator(lambda text: [{"type": "text", "text": text}] if isinstance(text, str) else text),
+    ]
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        """All its parts."""
+        return "".join(part.text for part in self.content)
 
 
 class ChatBody(Body):

@@ -43,6 +43,7 @@ async def serving(settings: ServeSettings) -> AsyncIterator[tuple[str, Pair]]:
                     access_log=False,
                     lifespan="off",
                     http="h11",
+                    ws="none",
                     timeout_graceful_shutdown=max(1, round(http.grace_seconds)),
                 )
             )
