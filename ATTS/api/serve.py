@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -71,7 +72,7 @@ def listening(http: Http) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((http.host, http.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise UserError(f"--host {http.host} --port {http.port}: {error.strerror or error}; choose another") from None
+        raise UserError(f"--host {http.host} --port {http.port}: {os.strerror(error.errno)}; choose another") from None
     with listener:
         yield listener
 

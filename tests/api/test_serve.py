@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -59,8 +60,6 @@ def test_a_server_that_is_stopped_finishes_what_is_under_way(tmp_path: Path) -> 
 
 
 def test_an_address_that_is_taken_is_an_error_for_people(tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         names = [word for name, value in PAIR.items() for word in (f"--{name}", value)]
