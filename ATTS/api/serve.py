@@ -72,7 +72,9 @@ def listening(http: Http) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((http.host, http.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise UserError(f"--host {http.host} --port {http.port}: {os.strerror(error.errno)}; choose another") from None
+        raise UserError(
+            f"--host {http.host} --port {http.port}: {os.strerror(error.errno or 0)}; choose another"
+        ) from None
     with listener:
         yield listener
 

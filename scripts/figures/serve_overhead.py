@@ -87,12 +87,15 @@ async def asked(url: str, count: int, stream: bool) -> None:
     async with openai.AsyncOpenAI(base_url=url, api_key="none", timeout=600) as client:
 
         async def worker() -> None:
+            create = client.chat.completions.create
             for question in left:
-                messages = [{"role": "user", "content": question}]
-                reply = await client.chat.completions.create(model="atts", messages=messages, stream=stream)  # type: ignore[call-overload]
                 if stream:
-                    async for _ in reply:
+                    async for _ in await create(
+                        model="atts", messages=[{"role": "user", "content": question}], stream=True
+                    ):
                         pass
+                else:
+                    await create(model="atts", messages=[{"role": "user", "content": question}])
 
         async with asyncio.TaskGroup() as group:
             for _ in range(IN_FLIGHT):
