@@ -2,23 +2,27 @@
 
 import asyncio
 import importlib.util
+import itertools
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from conftest import ROOT
 from served_pair import STEPS, ServedPair, array, served_pair
 
 from ATTS.api import app
 from ATTS.emulator import Scripted, Timing, Written
 
+PAGE = ROOT / "docs" / "SERVE.md"
 LM_EVAL = os.environ.get("LM_EVAL_PYTHON", sys.executable)
 
 
@@ -72,12 +76,25 @@ def test_256_clients_at_once_get_what_each_would_get_alone(served: ServedPair) -
     assert (samples.inside, samples.waiting) == (0, 0)
 
 
+def snippet(beginning: str, url: str) -> str:
+    """The lines of the page that begin so, for a server at ``url``."""
+    lines = textwrap.dedent(PAGE.read_text()).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(f"    {beginning}"))
+    own = itertools.takewhile(lambda line: line.startswith("    "), lines[first:])
+    return textwrap.dedent("\n".join(own)).replace("http://127.0.0.1:8400", url)
+
+
+def test_the_page_s_python_prints_the_text_and_what_it_cost(served: ServedPair) -> None:
+    said = subprocess.run([sys.executable, "-c", snippet("import openai", served.url)], capture_output=True, check=True)
+    reply = served.ask("What is 6 times 7?")
+    tokens = reply["usage"]["draft_tokens"], reply["usage"]["target_tokens"]
+    assert said.stdout.decode().split() == [*reply["choices"][0]["message"]["content"].split(), *map(str, tokens)]
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_gets_the_text(served: ServedPair) -> None:
-    body = json.dumps({"model": "atts", "messages": [{"role": "user", "content": "a question"}]})
-    command = ["curl", "-s", "--fail", f"{served.url}/v1/chat/completions", "-H", "Content-Type: application/json"]
-    said = subprocess.run([*command, "-d", body], capture_output=True, check=True).stdout
-    assert json.loads(said)["choices"] == served.ask("a question")["choices"]
+def test_the_page_s_curl_gets_the_text(served: ServedPair) -> None:
+    said = subprocess.run(["bash", "-c", snippet("curl", served.url)], capture_output=True, check=True).stdout
+    assert json.loads(said)["choices"] == served.ask("What is 6 times 7?", max_tokens=200)["choices"]
 
 
 def knows_lm_eval() -> bool:
@@ -115,13 +132,12 @@ def test_lm_eval_measures_the_pair(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "sums.yaml").write_text(TASK.format(rows=tmp_path / "rows.jsonl"))
     with served_pair(Scripted(answer, STEPS.scorer), calibration="online") as served:
-        server = f"model=atts,base_url={served.url}/v1/chat/completions,num_concurrent=4"
-        flags = ["--model", "local-chat-completions", "--model_args", server, "--tasks", "sums"]
-        places = ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "out")]
-        environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "none"}
+        ours = f"--tasks sums --include_path {tmp_path} --output_path {tmp_path / 'out'}"
+        command = snippet("OPENAI_API_KEY=none lm_eval", served.url).replace("--tasks gsm8k", ours)
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
         environment.pop("PYTHONPATH", None)
-        command = [LM_EVAL, "-m", "lm_eval", *flags, *places, "--apply_chat_template"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+        command = command.replace("lm_eval", f"{LM_EVAL} -m lm_eval", 1)
+        done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
     (report,) = (tmp_path / "out").rglob("results_*.json")
     assert json.loads(report.read_text())["results"]["sums"]["exact_match,box"] == 0.75
