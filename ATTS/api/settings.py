@@ -91,8 +91,7 @@ class ServeSettings(Part):
         if self.rule.certificate is not None:
             own = [name for name, effort in efforts.items() if effort.rate is not None or effort.turns is not None]
             require(not own, f"--efforts {', '.join(own)}: a certificate is for its own rate and turns")
-        else:
-            _ = self.run
+        _ = self.run  # raises for what no run may be
 
     @property
     def efforts(self) -> dict[str, Effort]:

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from ATTS.tasks.equivalence import Grader, Verdict
 
+MOST_SPELLINGS = 40  # different texts of one vote that are compared with each other; others stand for themselves
+MOST_REMEMBERED = 50_000  # pairs
+
 
 class Votes:
     """Counts answers that mean the same as one. ``async with`` it: hard cases are compared by worker processes."""
 
     def __init__(self) -> None:
         self._grader = Grader(workers=2)
+        self._compared = 0  # pairs, since the grader forgot them
         self._alone = asyncio.Lock()  # the grader is for one thread at a time
 
     def close(self) -> None:
@@ -30,12 +34,17 @@ class Votes:
 
     async def _first_alike(self, spelled: Sequence[str]) -> dict[str, str]:
         """Of each text the first that means the same."""
-        pairs = [(earlier, text) for place, text in enumerate(spelled) for earlier in spelled[:place]]
+        compared = spelled[:MOST_SPELLINGS]
+        pairs = [(earlier, text) for place, text in enumerate(compared) for earlier in compared[:place]]
         async with self._alone:
+            self._compared += len(pairs)
+            if self._compared > MOST_REMEMBERED:
+                self._grader.forget()
+                self._compared = 0
             verdicts = dict(zip(pairs, await asyncio.to_thread(self._grader.compare, pairs), strict=True))
         first: dict[str, str] = {}
         for text in spelled:
-            alike = (earlier for earlier in first.values() if verdicts[earlier, text] is Verdict.EQUAL)
+            alike = (earlier for earlier in first.values() if verdicts.get((earlier, text)) is Verdict.EQUAL)
             first[text] = next(alike, text)
         return first
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from served_pair import CHUNK, PAIR, STEPS, ServedPair, array, served_pair
 
+from ATTS.api.settings import ServeSettings
 from ATTS.emulator import Ask, Fault, Scripted, Served, Server, Written
 from ATTS.flags import make
 from ATTS.runs import rules
 from ATTS.runs.evaluate import connected
 from ATTS.runs.settings import AsyncSettings
+from ATTS.store import certificate
+from ATTS.store.certificate import Certificate
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
 
@@ -217,6 +220,20 @@ def test_a_reasoning_effort_stands_for_rate_turns_and_samples() -> None:
         refused = served.post({"messages": [{"role": "user", "content": "?"}], "reasoning_effort": "high"})
         assert refused.status_code == 400
         assert refused.json()["error"]["message"] == "reasoning_effort is one of none, most, vote here"
+
+
+def test_a_certificate_decides_the_setting(tmp_path: Path) -> None:
+    names = {"small_model_max_tokens": CHUNK, "evalator_max_tokens": CHUNK}
+    setting = {**PAIR, **names, "takeover": "random", "rejection_rate": 1.0, "turns": 3, "kind": "random"}
+    made = Certificate(0.05, 0.9, "", 0.0, 0.04, 0.1, 0.5, "tokens", 60, "ref_async", setting, {}, [], [])
+    certificate.save(tmp_path / "c.json", made)
+    content = Scripted(lambda _: Written(" step", "length"), STEPS.scorer)
+    with served_pair(content, certificate=tmp_path / "c.json") as served:
+        for effort in ("low", "medium"):
+            usage = served.ask("?", reasoning_effort=effort)["usage"]
+            assert (usage["scored_chunks"], usage["rejected_chunks"]) == (3, 3)
+    with pytest.raises(ValueError, match="a certificate is for its own rate"):
+        make(ServeSettings, **PAIR, certificate=tmp_path / "c.json", efforts=("low:turns=2",))
 
 
 def test_temperature_top_p_and_seed_of_a_request_reach_the_servers() -> None:
