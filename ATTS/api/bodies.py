@@ -91,12 +91,6 @@ class Body(BaseModel):
                 raise ValueError(f"{name} is not served: {reason}")
         return {name: value for name, value in body.items() if name not in NOT_SERVED and value is not None}
 
-    @model_validator(mode="after")
-    def _not_too_many(self) -> Self:
-        if self.n * (self.samples or 1) > MOST_SAMPLES:
-            raise ValueError(f"n times samples must be at most {MOST_SAMPLES}")
-        return self
-
     @property
     def most_tokens(self) -> int | None:
         """Of the text."""

@@ -11,7 +11,7 @@ from ATTS.runs.settings import AsyncSettings, PairAnswers, Rule
 
 EFFORTS = ("low:turns=8", "medium:", "high:samples=4")
 CERTIFIED_EFFORTS = ("low:", "medium:", "high:samples=4")  # a certificate is for its own turns
-MOST_SAMPLES = 256  # of a request: n choices of so many samples each
+MOST_SAMPLES = 256  # of a request, those of all its choices together
 
 
 @dataclass(frozen=True, slots=True)
