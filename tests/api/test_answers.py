@@ -201,12 +201,23 @@ def test_a_vote_counts_answers_that_mean_the_same_and_stops_when_it_is_decided()
         assert served.pair.limits.samples.inside == 0
 
 
-def test_without_a_stop_rule_all_samples_are_run_and_the_earliest_of_equals_wins() -> None:
+def test_without_a_stop_rule_all_samples_are_run_and_the_first_of_equals_wins() -> None:
     with served_pair(
         answers_in_turn("7", "7", "1", "2", "2", "1"), calibration="online", samples_in_flight=1
     ) as served:
         assert served.ask("?", samples=3, stop_rule="none")["choices"][0]["atts"]["samples"] == 3
         assert served.ask("?", samples=3, stop_rule="none")["choices"][0]["atts"]["answer"] == "2"
+
+
+def test_a_stop_rule_ends_a_vote_as_it_ends_a_question_of_a_run() -> None:
+    """beta at 0.95: four votes to none are enough, three are not."""
+    with served_pair(answers_in_turn(*"7" * 16), calibration="online", samples_in_flight=1) as served:
+        assert served.ask("?", samples=16, stop_rule="beta")["choices"][0]["atts"]["samples"] == 4
+        more = {"samples": 16, "stop_rule": "esc", "stop_threshold": 3}
+        assert served.ask("?", **more)["choices"][0]["atts"] == {**DECIDED, "votes": 3, "samples": 3}
+
+
+DECIDED = {"answer": "7", "status": "answered"}
 
 
 def test_a_reasoning_effort_stands_for_rate_turns_and_samples() -> None:

@@ -1,16 +1,13 @@
-"""Laws of the parts: votes, texts that grow, efforts."""
+"""Laws of the parts: texts that grow, efforts."""
 
-import asyncio
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ATTS.api import vote
 from ATTS.api.settings import Effort, effort
 from ATTS.api.text import Visible
-from ATTS.api.vote import Votes
 
 TEXTS = st.lists(st.text("ab\n", max_size=5), max_size=6)
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)
@@ -42,38 +39,6 @@ def test_without_stop_strings_every_part_is_sent_at_once(parts: Sequence[str]) -
         text += part
         visible.grow(text)
         assert "".join(sent) == text
-
-
-ANSWERS = st.lists(st.sampled_from(["1", "2", "3", None]), min_size=1, max_size=9)
-
-
-async def count(answers: Sequence[str | None]) -> dict[int, int]:
-    votes = Votes()
-    try:
-        return await votes.count(dict(enumerate(answers)))
-    finally:
-        votes.close()
-
-
-@given(answers=ANSWERS)
-def test_the_winner_has_most_votes_and_what_is_decided_stays(answers: list[str | None]) -> None:
-    """Whatever the outstanding samples would answer."""
-    votes = asyncio.run(count(answers))
-    chosen = vote.winner(votes, range(len(answers)))
-    given_answers = [answer for answer in answers if answer is not None]
-    if given_answers:
-        assert given_answers.count(answers[chosen]) == max(map(given_answers.count, given_answers))
-    for known in range(1, len(answers) + 1):
-        early = asyncio.run(count(answers[:known]))
-        if vote.decided(early, len(answers) - known):
-            assert answers[vote.winner(early, range(known))] == answers[chosen]
-
-
-def test_a_vote_of_two_thirds_is_decided_and_a_half_is_not() -> None:
-    assert vote.decided(vote.Counter({0: 2}), 1)
-    assert not vote.decided(vote.Counter({0: 1}), 1)
-    assert not vote.decided(vote.Counter({0: 2, 1: 1}), 1)
-    assert not vote.decided(vote.Counter(), 0)
 
 
 @pytest.mark.parametrize(
