@@ -96,9 +96,8 @@ class Body(BaseModel):
         try:
             _ = stop.rule(self.stop_rule, self.stop_threshold)
         except ValueError as error:
-            raise ValueError(
-                str(error).replace("--stop_threshold", "stop_threshold").replace("--stop", "stop_rule")
-            ) from None
+            named = str(error).replace("--stop_threshold", "stop_threshold").replace("--stop", "stop_rule")
+            raise ValueError(named) from None
         return self
 
     @property

@@ -211,8 +211,7 @@ class Pair:
         # A chunk that nobody could rule on any more is no part of the text.
         text = visible.settled if status is ExitStatus.CONTEXT_FULL or status in FAILED else chain.text
         visible.grow(text, whole=True)
-        stopped = visible.cut(text) is not None
-        found = find(visible.text, True) if stopped else chain.answer
+        found = chain.answer if visible.text == chain.text else find(visible.text, True)
         return Sampled(visible.text, status, reason, None if status in FAILED else found, spent.kept_tokens)
 
     def _view(
