@@ -70,9 +70,9 @@ def test_an_address_that_is_taken_is_an_error_for_people(tmp_path: Path) -> None
 
 @pytest.mark.servers
 def test_the_real_pair_answers_its_problems_over_the_api(servers: Pair, tmp_path: Path) -> None:
-    """By the samples of one vote each, with a stop string, streaming: all that the API adds to the loop."""
+    """Each by a vote of three samples, all problems at once."""
     flags = [*servers.flags, "--small_model_max_tokens", "24", "--evalator_max_tokens", "24", "--turns", "20"]
-    questions = datasets.load("demo", max_problems=12)
+    questions = datasets.load("demo", max_problems=8)
 
     async def main() -> list[str | None]:
         process = await asyncio.create_subprocess_exec(
@@ -106,4 +106,4 @@ def test_the_real_pair_answers_its_problems_over_the_api(servers: Pair, tmp_path
 
     answers = asyncio.run(main())
     right = sum(answer == question.answer for answer, question in zip(answers, questions, strict=True))
-    assert right >= 9, answers  # the pair is right 98 times of 100; one sample of the draft alone 50
+    assert right >= 6, answers  # the pair is right 98 times of 100; one sample of the draft alone 50
