@@ -17,6 +17,7 @@ from ATTS.runs.parts import HOST
 from ATTS.serving import keys
 
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections (5 s to 60 s): they must not reuse one just closed
 
 
 async def serve(settings: ServeSettings) -> str:
@@ -45,6 +46,7 @@ async def serving(settings: ServeSettings) -> AsyncIterator[tuple[str, Pair]]:
                     lifespan="off",
                     http="h11",
                     ws="none",
+                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
                     timeout_graceful_shutdown=max(1, round(http.grace_seconds)),
                 )
             )
