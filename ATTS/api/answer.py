@@ -32,6 +32,8 @@ async def answer(pair: Pair, request: Request, body: Body, prompt: Callable[[], 
     name = pair.settings.http.served_model_name
     made = await asyncio.to_thread(prompt) if size > LONG_PROMPT else prompt()
     wanted = [one for prompt in made for one in [_wanted(pair, body, prompt)] * body.n]
+    if sum(one.samples for one in wanted) > MOST_SAMPLES:
+        raise BadRequest(f"a request may have at most {MOST_SAMPLES} samples, those of all its choices together", "n")
     reply = Reply(name, isinstance(body, ChatBody), sum(len(one.target) for one in made))
     began, path = time.monotonic(), request.url.path
     parts: asyncio.Queue[Part | None] = asyncio.Queue()
@@ -131,8 +133,6 @@ def _wanted(pair: Pair, body: Body, prompt: Prompts) -> Wanted:
         raise BadRequest(f"reasoning_effort is one of {', '.join(efforts)} here", "reasoning_effort")
     effort = efforts.get(body.reasoning_effort or "")
     samples = body.samples or (effort and effort.samples) or 1
-    if body.n * samples > MOST_SAMPLES:
-        raise BadRequest(f"n times samples must be at most {MOST_SAMPLES}", "n")
     rate, turns = pair.run.scoring.rejection_rate, pair.run.samples.turns
     if effort is not None:
         rate = rate if effort.rate is None else effort.rate
@@ -142,7 +142,8 @@ def _wanted(pair: Pair, body: Body, prompt: Prompts) -> Wanted:
         rate=rate,
         turns=turns,
         samples=samples,
-        whole=body.stop_rule == "none",
+        stop_rule=body.stop_rule,
+        stop_threshold=body.stop_threshold,
         max_tokens=body.most_tokens,
         temperature=body.temperature,
         top_p=body.top_p,

@@ -106,6 +106,8 @@ def _explained(error: RequestValidationError) -> BadRequest:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return BadRequest(f"the body is not JSON: {first.get('ctx', {}).get('error', message)}")
+    if first["type"] == "model_attributes_type" and not place:
+        return BadRequest("the body must be a JSON object, sent with Content-Type: application/json")
     if first["type"] == "extra_forbidden":
         message = "there is no such field here"
     return BadRequest(f"{place}: {message}" if place else message, place or None)

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ATTS.api.settings import MOST_SAMPLES
+from ATTS.votes import stop
 
 Stop = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
     BeforeValidator(lambda stop: () if stop is None else (stop,) if isinstance(stop, str) else stop),
     Field(max_length=16),
 ]
-StopRule = Literal["none", "majority"]
+StopRule = Literal["none", "majority", "beta", "asc", "esc"]  # es goes by confidence, which nobody is asked for here
 Ignored = Any  # says nothing about the text
 
 # Fields of the API that change a text in ways that a pair can't, and why.
@@ -67,9 +68,8 @@ class Body(BaseModel):
     stream_options: StreamOptions | None = None
     reasoning_effort: str | None = Field(None, description="a name of the server's table: rate, turns and samples")
     samples: int | None = Field(None, ge=1, le=MOST_SAMPLES, description="of each choice, which is found by vote")
-    stop_rule: StopRule = Field(
-        "majority", description="majority: no further samples once no other answer can win; none: all samples"
-    )
+    stop_rule: StopRule = Field("majority", description="when the samples that ended decide it; none: all are run")
+    stop_threshold: float | None = Field(None, description="of the stop_rule")
     user: Ignored = None
     metadata: Ignored = None
     store: Ignored = None
@@ -92,9 +92,12 @@ class Body(BaseModel):
         return {name: value for name, value in body.items() if name not in NOT_SERVED and value is not None}
 
     @model_validator(mode="after")
-    def _not_too_many(self) -> Self:
-        if self.n * (self.samples or 1) > MOST_SAMPLES:
-            raise ValueError(f"n times samples must be at most {MOST_SAMPLES}")
+    def _decides(self) -> Self:
+        try:
+            _ = stop.rule(self.stop_rule, self.stop_threshold)
+        except ValueError as error:
+            named = str(error).replace("--stop_threshold", "stop_threshold").replace("--stop", "stop_rule")
+            raise ValueError(named) from None
         return self
 
     @property
@@ -116,11 +119,15 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[
+        list[TextPart],
+        BeforeValidator(lambda text: [{"type": "text", "text": text}] if isinstance(text, str) else text),
+    ]
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        """All its parts."""
+        return "".join(part.text for part in self.content)
 
 
 class ChatBody(Body):

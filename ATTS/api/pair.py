@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ATTS.api import vote
 from ATTS.api.cost import Cost
 from ATTS.api.metrics import Metrics
 from ATTS.api.problems import Busy, PairFailed, Unavailable
 from ATTS.api.prompts import Prompts
 from ATTS.api.settings import ServeSettings, at
 from ATTS.api.text import Visible, Watched
+from ATTS.api.vote import Naming
 from ATTS.errors import ExitStatus, SampleError, UserError
 from ATTS.method.chain import Chain, ModelView
 from ATTS.method.loop import atts
@@ -28,6 +28,9 @@ from ATTS.runs.rules import RejectionRules
 from ATTS.serving.capacity import QUEUE_POSITION
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
+from ATTS.votes import stop
+from ATTS.votes.stop import StopName
+from ATTS.votes.vote import Ballot
 
 CUT = (ExitStatus.TURN_LIMIT, ExitStatus.BUDGET_SPENT, ExitStatus.CONTEXT_FULL)  # the text could have gone on
 FAILED = (ExitStatus.SERVER_FAILED, ExitStatus.SCORE_FAILED, ExitStatus.UNKNOWN_CHARACTER)
@@ -42,7 +45,8 @@ class Wanted:
     rate: float
     turns: int
     samples: int = 1
-    whole: bool = False  # run all samples, even when no other answer can win any more
+    stop_rule: StopName = "majority"  # when the samples that ended are enough
+    stop_threshold: float | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -83,7 +87,7 @@ class Pair:
         self.settings, self.run, self.limits = settings, method.settings, method.limits
         self.draft, self.target = method.draft, method.target
         self.metrics = Metrics(lambda: self.limits.samples.waiting, lambda: self.limits.samples.inside)
-        self._by_rate, self._votes = by_rate, vote.Votes()
+        self._by_rate, self._naming = by_rate, Naming()
         self._run = functools.lru_cache(maxsize=64)(functools.partial(at, self.run))
         self._places, self._requests = itertools.count(), itertools.count()
         self._admitted = 0  # samples that have not ended
@@ -141,29 +145,37 @@ class Pair:
             if sampled.status in FAILED:
                 raise PairFailed(f"{sampled.status.value}: {sampled.reason}")
             return Choice(sampled, int(sampled.answer is not None), 1, cost)
-        finished: dict[int, Sampled] = {}
-        ended: asyncio.Queue[tuple[int, Sampled]] = asyncio.Queue()
+        rule, name = stop.rule(wanted.stop_rule, wanted.stop_threshold), self._naming.of_a_vote()
+        ended: asyncio.Queue[Sampled] = asyncio.Queue()
+        finished: list[Sampled] = []
+        ballots: list[Ballot] = []
 
         async def one(place: int) -> None:
             own = Key(key.question, key.repeat * wanted.samples + place, 1)
-            ended.put_nowait((place, await self._sample(wanted, own, cost, lambda _: None)))
+            ended.put_nowait(await self._sample(wanted, own, cost, lambda _: None))
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(place)) for place in range(wanted.samples)]
-            for left in reversed(range(wanted.samples)):
-                place, sampled = await ended.get()
-                finished[place] = sampled
-                votes = await self._votes.count({number: done.answer for number, done in finished.items()})
-                if vote.decided(votes, left) and not wanted.whole:
+            for _ in tasks:
+                finished.append(sampled := await ended.get())
+                ballots.append(Ballot(None if sampled.answer is None else await name(sampled.answer)))
+                if rule(ballots, wanted.samples) is not None:
                     for task in tasks:
                         task.cancel()
                     break
-        good = [number for number, done in finished.items() if done.status not in FAILED]
+        return self._elected(stop.outcome(rule, ballots).answer, finished, ballots, cost, emit)
+
+    def _elected(
+        self, answer: str | None, finished: Sequence[Sampled], ballots: Sequence[Ballot], cost: Cost, emit: Emit
+    ) -> Choice:
+        """The first sample that gave the answer; without an answer, the first that didn't fail. Raises PairFailed."""
+        voters = [one for one, ballot in zip(finished, ballots, strict=True) if ballot.vote == answer]
+        good = [one for one in voters if one.status not in FAILED]
         if not good:
-            raise PairFailed(f"all samples failed, one of them: {finished[0].status.value}: {finished[0].reason}")
-        chosen = vote.winner(votes, good)
-        emit(finished[chosen].text)
-        return Choice(finished[chosen], votes[chosen], len(finished), cost)
+            first = finished[0]
+            raise PairFailed(f"all samples failed, one of them: {first.status.value}: {first.reason}")
+        emit(good[0].text)
+        return Choice(good[0], 0 if answer is None else len(voters), len(finished), cost)
 
     async def _sample(self, wanted: Wanted, key: Key, cost: Cost, emit: Emit) -> Sampled:
         """One sample of the loop, from the queue to its end."""
@@ -199,8 +211,7 @@ class Pair:
         # A chunk that nobody could rule on any more is no part of the text.
         text = visible.settled if status is ExitStatus.CONTEXT_FULL or status in FAILED else chain.text
         visible.grow(text, whole=True)
-        stopped = visible.cut(text) is not None
-        found = find(visible.text, True) if stopped else chain.answer
+        found = chain.answer if visible.text == chain.text else find(visible.text, True)
         return Sampled(visible.text, status, reason, None if status in FAILED else found, spent.kept_tokens)
 
     def _view(
@@ -223,7 +234,7 @@ class Pair:
         return [f"the {one.role} server at {one.url}" for one, task in zip(models, tasks, strict=True) if task.result()]
 
     def close(self) -> None:
-        self._votes.close()
+        self._naming.close()
 
 
 def _seed(wanted: Wanted, number: int) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -16,6 +17,7 @@ from ATTS.runs.parts import HOST
 from ATTS.serving import keys
 
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections (5 s to 60 s): they must not reuse one just closed
 
 
 async def serve(settings: ServeSettings) -> str:
@@ -43,6 +45,8 @@ async def serving(settings: ServeSettings) -> AsyncIterator[tuple[str, Pair]]:
                     access_log=False,
                     lifespan="off",
                     http="h11",
+                    ws="none",
+                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
                     timeout_graceful_shutdown=max(1, round(http.grace_seconds)),
                 )
             )
@@ -70,7 +74,9 @@ def listening(http: Http) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((http.host, http.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise UserError(f"--host {http.host} --port {http.port}: {error.strerror or error}; choose another") from None
+        raise UserError(
+            f"--host {http.host} --port {http.port}: {os.strerror(error.errno or 0)}; choose another"
+        ) from None
     with listener:
         yield listener
 

@@ -11,7 +11,7 @@ from ATTS.runs.settings import AsyncSettings, PairAnswers, Rule
 
 EFFORTS = ("low:turns=8", "medium:", "high:samples=4")
 CERTIFIED_EFFORTS = ("low:", "medium:", "high:samples=4")  # a certificate is for its own turns
-MOST_SAMPLES = 256  # of a request: n choices of so many samples each
+MOST_SAMPLES = 256  # of a request, those of all its choices together
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,7 @@ class ServeSettings(Part):
         if self.rule.certificate is not None:
             own = [name for name, effort in efforts.items() if effort.rate is not None or effort.turns is not None]
             require(not own, f"--efforts {', '.join(own)}: a certificate is for its own rate and turns")
-        else:
-            _ = self.run
+        _ = self.run  # raises for what no run may be
 
     @property
     def efforts(self) -> dict[str, Effort]:

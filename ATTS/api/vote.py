@@ -1,54 +1,38 @@
-"""Several samples, one answer: the one that most of them give, as the grader compares answers."""
+"""Several samples, one answer: which answers are the same vote, for a server that compares for ever."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable
 
-from ATTS.tasks.equivalence import Grader, Verdict
+from ATTS.tasks.equivalence import Grader
+from ATTS.votes.labels import Labels
+
+MOST_NAMED = 2000  # answers until what was compared is forgotten
+
+Namer = Callable[[str], Awaitable[str]]
 
 
-class Votes:
-    """Counts answers that mean the same as one. ``async with`` it: hard cases are compared by worker processes."""
+class Naming:
+    """Names answers that mean the same alike, as the grader compares them; hard cases go to worker processes."""
 
     def __init__(self) -> None:
         self._grader = Grader(workers=2)
+        self._named = 0  # answers, since the grader forgot its pairs
         self._alone = asyncio.Lock()  # the grader is for one thread at a time
 
     def close(self) -> None:
         """Ends the worker processes."""
         self._grader.__exit__()
 
-    async def count(self, answers: Mapping[int, str | None]) -> Counter[int]:
-        """Votes of samples by number, under the first sample that gave an answer; None is no vote."""
-        given = {number: answer for number, answer in sorted(answers.items()) if answer is not None}
-        spelled = list(dict.fromkeys(given.values()))
-        first = await self._first_alike(spelled) if len(spelled) > 1 else {text: text for text in spelled}
-        voters: dict[str, int] = {}
-        for number, answer in given.items():
-            voters.setdefault(first[answer], number)
-        return Counter(voters[first[answer]] for answer in given.values())
+    def of_a_vote(self) -> Namer:
+        """What names the answers of one vote."""
+        labels = Labels(self._grader)
 
-    async def _first_alike(self, spelled: Sequence[str]) -> dict[str, str]:
-        """Of each text the first that means the same."""
-        pairs = [(earlier, text) for place, text in enumerate(spelled) for earlier in spelled[:place]]
-        async with self._alone:
-            verdicts = dict(zip(pairs, await asyncio.to_thread(self._grader.compare, pairs), strict=True))
-        first: dict[str, str] = {}
-        for text in spelled:
-            alike = (earlier for earlier in first.values() if verdicts[earlier, text] is Verdict.EQUAL)
-            first[text] = next(alike, text)
-        return first
+        async def name(answer: str) -> str:
+            async with self._alone:
+                self._named += 1
+                if self._named > MOST_NAMED:
+                    self._grader.forget()
+                    self._named = 0
+                return await asyncio.to_thread(labels, 0, answer)
 
-
-def decided(votes: Counter[int], outstanding: int) -> bool:
-    """Whether no other answer can still get as many votes as the first one has."""
-    (_, most), (_, second) = [*votes.most_common(2), (0, 0), (0, 0)][:2]
-    return most > second + outstanding
-
-
-def winner(votes: Counter[int], finished: Sequence[int]) -> int:
-    """The sample that stands for most votes, the earliest of several; without any vote the earliest that finished."""
-    if not votes:
-        return min(finished)
-    most = max(votes.values())
-    return min(number for number, count in votes.items() if count == most)
+        return name

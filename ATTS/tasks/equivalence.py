@@ -169,6 +169,10 @@ class Grader:
             self._workers.close()
             self._workers = None
 
+    def forget(self) -> None:
+        """Forgets the pairs it has compared, for a grader that outlives its questions."""
+        self._known.clear()
+
     def compare(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
         """Verdicts in the order of ``pairs``. Raises nothing, whatever the texts are, but KeyboardInterrupt when the
         command is to end."""
