@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.flags import make
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.settings import ConformalSettings
 
 PAIR = {"small_model_name": "d", "eval_model_name": "t"}

@@ -144,6 +144,7 @@ class ChatBody(Body):
 
     @property
     def most_tokens(self) -> int | None:
+        """The limit on tokens, by either of its two names."""
         return self.max_completion_tokens or self.max_tokens
 
 

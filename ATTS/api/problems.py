@@ -22,18 +22,26 @@ class Refused(HTTPException):
 
 
 class BadRequest(Refused):
+    """The request asks for what can't be done."""
+
     status, kind = 400, "invalid_request_error"
 
 
 class WrongKey(Refused):
+    """The request has no key, or another."""
+
     status, kind = 401, "invalid_request_error"
 
 
 class NotFound(Refused):
+    """There is no such model or page."""
+
     status, kind = 404, "invalid_request_error"
 
 
 class TooLarge(Refused):
+    """The request's body is too large."""
+
     status, kind = 413, "invalid_request_error"
 
 

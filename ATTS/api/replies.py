@@ -40,6 +40,8 @@ class Chosen(BaseModel):
 
 
 class OwnChatChoice(ChatChoice):
+    """A choice of a chat completion, with this server's fields."""
+
     atts: Chosen
 
 
@@ -51,6 +53,8 @@ class Chat(ChatCompletion):
 
 
 class OwnTextChoice(CompletionChoice):
+    """A choice of a completion, with this server's fields."""
+
     finish_reason: Literal["stop", "length", "content_filter"] | None  # type: ignore[assignment]  # None: streaming
     atts: Chosen | None = None
 
@@ -63,6 +67,8 @@ class Text(Completion):
 
 
 class OwnChunkChoice(ChunkChoice):
+    """A choice of a streamed chunk, with this server's fields."""
+
     atts: Chosen | None = None
 
 

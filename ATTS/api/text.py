@@ -49,14 +49,17 @@ class Watched(TakeOver):
         self.rules_on_answers = rule.rules_on_answers
 
     async def begin(self, turn: int) -> None:
+        """See TakeOver. What stands before a turn is never taken back, so it is shown."""
         self._visible.grow(self._chain.text)
         await self._rule.begin(turn)
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
+        """See TakeOver."""
         ruling = await self._rule.decide(chain, target, turn, drafted)
         if not ruling.discards:
             self._visible.grow(chain.text)
         return ruling
 
     def leave(self) -> None:
+        """See TakeOver."""
         self._rule.leave()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.baselines.method_settings import BlockSettings
+from ATTS.calibration.calibrate import calibrate
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.flags import Settings, flags, flat, make
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.questions import to_evaluate
 from ATTS.runs.settings import ConformalSettings
 from ATTS.store import atomic, blocks, provenance

@@ -134,7 +134,9 @@ def figures(settings: RealPairFigures) -> str:
             told += f"\n\n--- {point.name}, sample {sample['problem_index']}: {sample['final_answer']!r} for"
             told += f" {sample['reference_answer']!r}\n{sample['question']}\n"
             for entry in sample["full_history"]:
-                score = {k: round(float(str(v)), 2) for k, v in entry.items() if k in ("ppl", "worst_window", "percentile")}
+                score = {
+                    k: round(float(str(v)), 2) for k, v in entry.items() if k in ("ppl", "worst_window", "percentile")
+                }
                 told += f"[{entry['model']} {score or ''}{' rejected' if entry.get('rejected') else ''}]"
                 told += f" {entry.get('output', '')}\n"
     return told

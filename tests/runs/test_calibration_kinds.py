@@ -12,13 +12,13 @@ import pytest
 from chances import PAIR, QUESTIONS, chance, cut_off, entries_of
 
 from ATTS.analysis import audit_rate, by_turn, run_decisions
+from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.method.conformal import CalibrationSet, Online, PerTurn
 from ATTS.runs import budget_prediction, rules
 from ATTS.runs.budget_prediction import BudgetSettings
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.store import calibration, decisions

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ATTS.calibration.calibrate_turns import calibrate_turns
+from ATTS.calibration.first_chunks import first_chunks
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.flags import flags, flat
 from ATTS.runs import models, names
-from ATTS.runs.calibrate_turns import calibrate_turns
-from ATTS.runs.first_chunks import first_chunks
 from ATTS.runs.models import surroundings
 from ATTS.runs.questions import to_calibrate
 from ATTS.runs.rules import PURPOSE_OF_TURNS, purpose
