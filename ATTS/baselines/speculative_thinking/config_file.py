@@ -106,7 +106,7 @@ class Plain(yaml.SafeLoader):  # type: ignore[misc]
     """Without aliases, ten lines of which can stand for more than a machine holds."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuses what only a full YAML reader should follow. Raises YAMLError."""
+        """Refuses aliases. Raises YAMLError."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it has aliases (*name): write out what they stand for")
         return super().compose_node(parent, index)
