@@ -10,7 +10,9 @@ from ATTS.errors import UserError
 from ATTS.tasks import datasets
 
 
-@pytest.mark.parametrize(("name", "count"), [("aime24", 15), ("amc", 40), ("math500", 100), ("math500_easy", 133), ("olympiad", 50)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("aime24", 15), ("amc", 40), ("math500", 100), ("math500_easy", 133), ("olympiad", 50)]
+)
 def test_local_copies_load_with_an_answer_for_every_question(hub: Path, name: str, count: int) -> None:
     questions = datasets.load(name, hub)
     assert len(questions) == count
