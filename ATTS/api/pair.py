@@ -234,7 +234,7 @@ class Pair:
         return [f"the {one.role} server at {one.url}" for one, task in zip(models, tasks, strict=True) if task.result()]
 
     def close(self) -> None:
-        """Ends the threads that compare answers."""
+        """Ends the processes that compare answers."""
         self._naming.close()
 
 
