@@ -100,7 +100,9 @@ def _votes(wrong: dict[int, Counter[str]], grader: Grader) -> dict[tuple[int, st
         forms = spelled[question]
         for answer in answers:
             form = _form(answer)
-            votes[question, answer] = next((first for first in forms if (first, form) in same), form)
+            # Only those before it: another question may have had the same two the other way round.
+            before = forms[: forms.index(form)] if form in forms else forms
+            votes[question, answer] = next((first for first in before if (first, form) in same), form)
     return votes
 
 

@@ -35,7 +35,7 @@ from ATTS.store.records import Key
 from ATTS.tasks.answers import find_answer_not_balanced, find_boxed
 from ATTS.tasks.equivalence import Grader, Verdict
 from ATTS.votes.labels import Labels
-from ATTS.votes.stop import StopName, StopRule, fewest, never, outcome, rule
+from ATTS.votes.stop import Outcome, StopName, StopRule, never, outcome, rule
 from ATTS.votes.vote import Ballot
 
 RULES: list[tuple[StopName, float | None]] = [
@@ -44,6 +44,7 @@ RULES: list[tuple[StopName, float | None]] = [
 ]
 FIXED = (1, 4, 5, 8)
 TIMES = 4
+MANY = f"clock, {TIMES} times the questions"
 ON_THE_CLOCK: list[tuple[StopName, float | None]] = [("none", None), ("majority", None), ("beta", 0.9), ("beta", 0.95)]
 LIMITS = {"points": 0.1, "samples": 7.0, "text": 0.43, "time": 0.6}  # of beta .95
 
@@ -75,30 +76,20 @@ def read(path: Path, truth: Mapping[int, str], grader: Grader) -> list[Question]
     return found
 
 
-Picked = Callable[[Sequence[Ballot]], tuple[str | None, int, int]]  # the answer; samples used; and started
-
-
-def by_rule(stop: StopRule) -> Picked:
-    def pick(ballots: Sequence[Ballot]) -> tuple[str | None, int, int]:
-        found = outcome(stop, ballots)
-        started = max(ended + fewest(stop, ballots[:ended], len(ballots)) for ended in range(found.used))
-        return found.answer, found.used, min(started, len(ballots))
-
-    return pick
+Picked = Callable[[Sequence[Ballot]], Outcome]
 
 
 def first(count: int) -> Picked:
-    def pick(ballots: Sequence[Ballot]) -> tuple[str | None, int, int]:
-        return outcome(never, ballots[:count]).answer, count, count
-
-    return pick
+    return lambda ballots: outcome(never, ballots[:count])
 
 
 def replay(questions: Sequence[Question], orders: int, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Each rule on the same drawn orders, against the majority of all samples in that order."""
-    ways = {_name(name, threshold): by_rule(rule(name, threshold)) for name, threshold in RULES}
+    ways: dict[str, Picked] = {
+        _name(name, threshold): functools.partial(outcome, rule(name, threshold)) for name, threshold in RULES
+    }
     ways |= {f"first {count}": first(count) for count in FIXED} | {"all 16": first(REPEATS)}
-    sums = {way: np.zeros((len(questions), 5)) for way in ways}
+    sums = {way: np.zeros((len(questions), 4)) for way in ways}
     for number, question in enumerate(questions):
         dice = random.Random(f"{seed}-{number}")
         for _ in range(orders):
@@ -106,19 +97,18 @@ def replay(questions: Sequence[Question], orders: int, seed: int = 0) -> dict[st
             ballots = [Ballot(question.votes[i]) for i in order]
             whole = outcome(never, ballots).answer
             for way, pick in ways.items():
-                answer, used, started = pick(ballots)
-                share = sum(question.text[i] for i in order[:used]) / sum(question.text)
-                same = answer is not None and answer == question.right
+                picked = pick(ballots)
+                share = sum(question.text[i] for i in order[: picked.used]) / sum(question.text)
+                same = picked.answer is not None and picked.answer == question.right
                 sums[way][number] += (
                     same,
                     same - (whole is not None and whole == question.right),
-                    used,
-                    started,
+                    picked.used,
                     share,
                 )
     found = {}
     for way, values in sums.items():
-        right, against, used, started, share = (values / orders).T
+        right, against, used, share = (values / orders).T
         low, high = intervals.difference(against)
         total = np.array([sum(question.text) for question in questions])
         found[way] = {
@@ -128,7 +118,6 @@ def replay(questions: Sequence[Question], orders: int, seed: int = 0) -> dict[st
             "high": 100 * high,
             "questions_that_differ": int((against != 0).sum()),
             "samples": float(used.mean()),
-            "started": float(started.mean()),
             "text": float((share * total).sum() / total.sum()),
             "text_of_a_question": float(share.mean()),
         }
@@ -191,8 +180,9 @@ def not_kept(found: dict[str, Any]) -> list[str]:
     """What docs/STOPPING.md says of beta .95 and is not so."""
     lines = []
     for name, one in found.items():
-        row, clock = one["replay"]["beta 0.95"], one["clock"]["beta 0.95"]
-        told = {"points": abs(row["points"]), "samples": row["samples"], "text": row["text"], "time": clock["time"]}
+        row, clock = one["replay"]["beta 0.95"], one[MANY]["beta 0.95"]
+        told = {"points": abs(row["points"]), "samples": row["samples"], "text": row["text_of_a_question"]}
+        told["time"] = clock["time"]
         lines += [f"{name}: beta .95 has {what} {v:.3f}" for what, v in told.items() if v > LIMITS[what] + 1e-9]
     return lines
 
@@ -215,7 +205,7 @@ def main() -> None:
                 found[name] = {
                     "replay": replay(read(path, truth, grader), args.orders),
                     "clock": on_the_clock(Played(path, *pair), truth, grader),
-                    f"clock, {TIMES} times the questions": on_the_clock(Played(path, *pair), truth, grader, TIMES),
+                    MANY: on_the_clock(Played(path, *pair), truth, grader, TIMES),
                 }
                 _print(name, found[name])
     except UserError as problem:
@@ -232,7 +222,6 @@ def _print(name: str, one: dict[str, Any]) -> None:
             f"{100 * row['accuracy']:.1f} %",
             f"{row['points']:+.2f} ({row['low']:+.1f} - {row['high']:+.1f})",
             f"{row['samples']:.1f}",
-            f"{row['started']:.1f}",
             f"{100 * row['text_of_a_question']:.0f} %",
             f"{100 * row['text']:.0f} %",
         )
