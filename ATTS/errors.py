@@ -48,3 +48,7 @@ class UnknownCharacter(SampleError):
 
 class ServerFailed(SampleError):
     status = ExitStatus.SERVER_FAILED
+
+
+class Refused(ServerFailed):
+    """A server won't do what this sample asks for, however often: its chain is begun anew."""

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ATTS.method.chain import Chain
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
@@ -19,6 +19,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import new_session
 from ATTS.serving.limits import Limits
 from ATTS.store.records import Key
+from ATTS.store.under_way import ChainJournal, UnderWay
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Atts:
     draft: ChunkModel
     target: ChunkModel
     limits: Limits
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def sample(self, key: Key) -> Sample:
         s, question, rule = self.settings, key.question, self.rules[key]
@@ -40,9 +42,18 @@ class Atts:
             )
             told = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
             return told, published(told, rule, turns)
-        d, t = self.draft.reader(question), self.target.reader(question)
+        journal = self.under_way.chain(key)
+        d, t = _reader(self.draft, key, journal), _reader(self.target, key, journal)
+        rule = journal.rule(rule, self.rules.learns)
         chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
         return chain, atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
+
+
+def _reader(party: ChunkModel, key: Key, journal: ChainJournal) -> ModelView:
+    """The model's view of a chain that may have been begun before."""
+    made = party.reader(key.question)
+    made.model = journal.model(made.model, party.model.role)
+    return made
 
 
 @asynccontextmanager
@@ -76,7 +87,7 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     async with connected(settings, decides) as method:
         command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]
         folder, schedule = names.async_results(settings, per_question), settings.limits.schedule
-        run = Run(command, settings, asked, both, method.limits, folder, schedule, decides)
+        run = Run(command, settings, asked, both, method.limits, folder, schedule, decides, method.under_way)
         return await run.finish(method.sample)
 
 
@@ -86,9 +97,10 @@ class Alone:
 
     settings: BaselineSettings
     model: ChunkModel
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def sample(self, key: Key) -> Sample:
-        reader = self.model.reader(key.question)
+        reader = _reader(self.model, key, self.under_way.chain(key))
         chain = Chain(self.settings.answers.reader(), reader, token_budget=self.settings.samples.token_budget)
         return chain, alone(chain, reader, self.settings.samples.turns)
 
@@ -102,5 +114,6 @@ async def evaluate_alone(settings: BaselineSettings) -> Path:
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
-        run = Run("baseline", s, asked, [model], limits, names.baseline_results(s), s.limits.schedule)
-        return await run.finish(Alone(s, model).sample)
+        method, folder, schedule = Alone(s, model), names.baseline_results(s), s.limits.schedule
+        run = Run("baseline", s, asked, [model], limits, folder, schedule, under_way=method.under_way)
+        return await run.finish(method.sample)

@@ -21,6 +21,7 @@ from ATTS.serving.limits import Limits
 from ATTS.store import provenance
 from ATTS.store.records import OWED, Key, Keys, record
 from ATTS.store.result_folder import ResultStore
+from ATTS.store.under_way import UnderWay
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.llm import Extractor
 
@@ -32,7 +33,8 @@ class Run:
     """What a method runs, with servers that it is connected to. ``folder``: unless --output_dir names one.
 
     ``whole_questions``: the samples of a question need each other, so all are done again where one is missing.
-    ``only_repeat``: no others than this one of every question.
+    ``only_repeat``: no others than this one of every question. ``under_way``: of a method whose samples go on where
+    they were interrupted.
     """
 
     command: str
@@ -43,6 +45,7 @@ class Run:
     folder: Path
     schedule: Schedule = "queue"
     rules: RejectionRules | None = None
+    under_way: UnderWay | None = None
     whole_questions: bool = False
     only_repeat: int | None = None
 
@@ -56,6 +59,8 @@ class Run:
                 async with self.limits as limits:
                     owed = folder.waiting()
                     await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, limits.queue_is_empty)
+            if self.under_way:
+                self.under_way.close()
             say("grading")
             summary = await folder.sum_up()
         show(metrics.describe(summary))
@@ -120,13 +125,21 @@ class OpenFolder:
 
     def waiting(self) -> Iterable[Key]:
         """The samples owed, in the order in which they are to be run."""
-        owed = (key for key in self.keys if key.index not in self.done)
-        rules = self.run.rules
-        return rules.resume(self.store.folder, list(owed)) if rules and rules.learns else owed
+        rules, under_way = self.run.rules, self.run.under_way
+        decided: list[tuple[int, dict[str, Any]]] = []
+        if under_way is not None:
+            under_way.open(self.store.folder, self._digests, self._owed())
+            decided = under_way.decided()
+        return rules.resume(self.store.folder, list(self._owed()), decided) if rules and rules.learns else self._owed()
+
+    def _owed(self) -> Iterable[Key]:
+        return (key for key in self.keys if key.index not in self.done)
 
     async def keep(self, ended: Ended) -> None:
         """Writes a sample when it ends."""
-        reason, started = ended.reason, ended.started_at
+        reason, under_way = ended.reason, self.run.under_way
+        earlier = under_way.earlier(ended.key) if under_way else 0.0
+        started = ended.started_at - earlier
         if self._extractor and ended.status not in OWED:  # off the sample's clock
             problem = ended.key.question.problem
             try:
@@ -135,8 +148,10 @@ class OpenFolder:
                 reason = f"{error}; the answer is the one found by regex"
                 log.warning("%s", reason)
         self.run.limits.ended(ended.chain)
-        content = record(ended.key, ended.chain, ended.status, reason, ended.seconds, self._digests, started)
+        content = record(ended.key, ended.chain, ended.status, reason, ended.seconds + earlier, self._digests, started)
         await self.store.save({**content, "started_at": self._epoch + started})
+        if under_way:
+            under_way.ended(ended.key, ended.goes_on)
         self.progress.add(ended.status.value)
 
     async def sum_up(self) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ATTS.errors import ExitStatus, SampleError, UserError
+from ATTS.errors import ExitStatus, Refused, SampleError, UserError
 from ATTS.method.types import Transcript
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.queue import drain
-from ATTS.store.records import Key
+from ATTS.store.records import OWED, Key
 
 Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
 Loop = Callable[[Key], Sample]
@@ -27,6 +27,7 @@ class Ended:
     reason: str | None
     started_at: float
     seconds: float
+    goes_on: bool = False  # where it was interrupted, when the same command tries it again
 
 
 async def run_samples(
@@ -48,16 +49,17 @@ async def run_samples(
     async def work(key: Key) -> None:
         chain, ending = loop(key)
         started = clock()
-        reason = None
+        reason, goes_on = None, False
         try:
             status = await ending
         except SampleError as error:
             status, reason = error.status, str(error)
+            goes_on = status in OWED and not isinstance(error, Refused)
         except (asyncio.CancelledError, UserError) as error:
             status = ExitStatus.SERVER_FAILED if isinstance(error, UserError) else ExitStatus.CANCELLED
-            await keep(Ended(key, chain, status, str(error) or None, started, clock() - started))
+            await keep(Ended(key, chain, status, str(error) or None, started, clock() - started, goes_on=True))
             raise
-        await keep(Ended(key, chain, status, reason, started, clock() - started))
+        await keep(Ended(key, chain, status, reason, started, clock() - started, goes_on))
 
     def told(keys: Iterable[Key]) -> Iterator[Key]:
         yield from keys

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import yarl
 
-from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
+from ATTS.errors import ContextFull, Refused, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated, Usage
 from ATTS.serving import keys, replies, retry
 from ATTS.serving.load import Load, load
@@ -299,7 +299,7 @@ class SGLangModel:
                 raise Transient(f"status {response.status}: {replies.excerpt(raw)}")
             if response.status != 200:
                 told = replies.excerpt(raw)
-                raise ServerFailed(f"{self.role} server refused a request, status {response.status}: {told}")
+                raise Refused(f"{self.role} server refused a request, status {response.status}: {told}")
         return replies.body(raw)
 
     async def load(self) -> Load | None:
