@@ -13,6 +13,7 @@ from typing import Any
 from ATTS.analysis import metrics
 from ATTS.console import Progress, say, show
 from ATTS.errors import UserError
+from ATTS.runs.failures import RecentFailures
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
 from ATTS.runs.rules import RejectionRules
@@ -69,6 +70,7 @@ class Run:
                 f"{summary['owed']} of {len(folder.keys)} samples failed at the servers; the others are in"
                 f" {folder.store.folder}. The same command tries them again"
             )
+        self.settings.failures.check(summary["by_status"])
         return folder.store.folder
 
     def about(self) -> dict[str, Any]:
@@ -121,6 +123,7 @@ class OpenFolder:
         self.run, self.store, self.keys, self.done = run, store, keys, done
         self.progress = Progress(len(keys), len(done), "sample")
         self._digests, self._extractor = digests, extractor
+        self._recent = RecentFailures(run.settings.failures)
         self._epoch = time.time() - asyncio.get_running_loop().time()
 
     def waiting(self) -> Iterable[Key]:
@@ -153,6 +156,7 @@ class OpenFolder:
         if under_way:
             under_way.ended(ended.key, ended.goes_on)
         self.progress.add(ended.status.value)
+        self._recent.add(ended.status, ended.reason)
 
     async def sum_up(self) -> dict[str, Any]:
         limits, owed = self.run.limits, len(self.keys) - len(self.done)

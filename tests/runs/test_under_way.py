@@ -14,6 +14,7 @@ from ATTS.emulator.faults import Fault
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
+from ATTS.runs.failures import Failures
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
 from ATTS.store.result_folder import samples
 from ATTS.store.under_way import FOLDER
@@ -155,3 +156,37 @@ def test_a_chain_that_a_server_refuses_begins_anew_and_one_that_it_failed_goes_o
 
     asyncio.run(main())
     assert len(list((tmp_path / "out" / FOLDER).glob("*.jsonl"))) == goes_on
+
+
+@pytest.mark.parametrize(("share", "stops"), [(1.0, True), (0.2, False)])
+def test_a_run_whose_samples_mostly_fail_stops_and_says_why(
+    share: float, stops: bool, tmp_path: Path, data: Path
+) -> None:
+    says, out = Says(), tmp_path / "out"
+
+    async def main(**more: Any) -> None:
+        content = Scripted(says.write, says.scores)
+        faults = (Fault.parse(f"status,share={share},status=500"),)
+        async with Server(Served(role="draft", name="d", content=content, faults=faults, seed=1)) as one:
+            flags = {"small_model_name": "d", "small_model_url": one.url, "dataset_name": str(data), "repeats": 20}
+            limits = {"max_retries": 0, "samples_in_flight": 4, "output_dir": out, "error_window": 20}
+            await evaluate_alone(make(BaselineSettings, **flags, **limits, **more))
+
+    one_turn = {"turns": 1}
+    wanted = (
+        r"20 of the last 20 samples failed .* most often: draft server: status 500: " if stops else "of 100 samples"
+    )
+    with pytest.raises(UserError, match=wanted):
+        asyncio.run(main(**one_turn))
+    assert (len(list(out.glob("problem_*.json"))) < 30) == stops
+    if stops:
+        with pytest.raises(UserError, match="100 of 100 samples failed at the servers"):
+            asyncio.run(main(**one_turn, max_error_rate=1.0))
+
+
+def test_a_strict_run_fails_with_any_sample() -> None:
+    failures = Failures(strict=True)
+    failures.check({"answered": 3, "turn_limit": 2})
+    with pytest.raises(UserError, match="--strict: 1 context_full"):
+        failures.check({"answered": 3, "context_full": 1})
+    Failures().check({"context_full": 1})
