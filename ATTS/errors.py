@@ -57,3 +57,7 @@ class ServerFailed(SampleError):
     """A request failed for good; the sample is owed."""
 
     status = ExitStatus.SERVER_FAILED
+
+
+class Refused(ServerFailed):
+    """A server won't do what this sample asks for, however often: its chain is begun anew."""

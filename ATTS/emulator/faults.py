@@ -18,6 +18,8 @@ class Kind(StrEnum):
     NAN = "nan"  # a NaN among the log-probabilities (or a body that holds one)
     NONE = "none"  # a null among them
     SHORT = "short"  # one log-probability too few
+    OTHER = "other"  # the log-probabilities of other tokens, or ids that are none
+    EMPTY = "empty"  # an object with nothing in it
     HANG = "hang"  # no answer ever
 
 

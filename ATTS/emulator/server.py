@@ -184,7 +184,7 @@ class Server:
         finally:
             self._running.pop(reply.rid, None)
         reply.seconds = time.perf_counter() - received
-        data = json.dumps(body(reply)).encode()
+        data = json.dumps(_broken(body(reply), fault)).encode()
         if fault is not None and fault.kind is Kind.BAD_JSON:
             data = data[: len(data) // 2]
         if fault is not None and fault.kind is Kind.HALF:
@@ -244,3 +244,14 @@ class Server:
         if http.transport is not None:
             http.transport.abort()
         return response
+
+
+def _broken(body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
+    """The body as a fault leaves it."""
+    if fault is None or fault.kind not in (Kind.EMPTY, Kind.OTHER):
+        return body
+    if fault.kind is Kind.EMPTY:
+        return {}
+    for entry in body.get("meta_info", {}).get("input_token_logprobs", [])[-1:]:
+        entry[1] += 1
+    return {**body, "output_ids": [None]} if body.get("output_ids") else body

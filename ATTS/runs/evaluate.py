@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ATTS.console import say
-from ATTS.method.chain import Chain
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
@@ -22,6 +22,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
+from ATTS.store.under_way import ChainJournal, UnderWay
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Atts:
     target: ChunkModel
     limits: Limits
     confidence: Mapping[str, Confidence]  # by role, of the models that are asked
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def sample(self, key: Key) -> Sample:
         """A sample's chain and the work on it."""
@@ -45,11 +47,20 @@ class Atts:
             )
             published_chain = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
             return published_chain, published(published_chain, rule, turns)
-        d, t = self.draft.reader(question), self.target.reader(question)
+        journal = self.under_way.chain(key)
+        d, t = _reader(self.draft, key, journal), _reader(self.target, key, journal)
+        rule = journal.rule(rule, self.rules.learns)
         chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
         loop = atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
         views = [(self.confidence[role], d if role == "draft" else t) for role in s.voting.asked]
         return chain, asked(chain, loop, question, views)
+
+
+def _reader(served: ChunkModel, key: Key, journal: ChainJournal) -> ModelView:
+    """The model's view of a chain that may have been begun before."""
+    view = served.reader(key.question)
+    view.model = journal.model(view.model, served.model.role)
+    return view
 
 
 @asynccontextmanager
@@ -90,7 +101,11 @@ async def evaluate_async(settings: AsyncSettings, per_question: bool) -> Path:
     async with connected(settings, decides) as method:
         command, both = "ref_async_per_question" if per_question else "ref_async", [method.draft, method.target]
         folder, schedule = names.async_results(settings, per_question), settings.limits.schedule
-        run = Run(command, settings, questions, both, method.limits, folder, schedule, decides, voting=settings.voting)
+        run = Run(
+            *(command, settings, questions, both, method.limits, folder, schedule, decides),
+            under_way=method.under_way,
+            voting=settings.voting,
+        )
         return await run.finish(method.sample)
 
 
@@ -101,10 +116,11 @@ class Alone:
     settings: BaselineSettings
     model: ChunkModel
     confidence: Confidence | None = None
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def sample(self, key: Key) -> Sample:
         """A sample's chain and the work on it."""
-        reader = self.model.reader(key.question)
+        reader = _reader(self.model, key, self.under_way.chain(key))
         chain = Chain(self.settings.answers.reader(), reader, token_budget=self.settings.samples.token_budget)
         views = [(self.confidence, reader)] if self.confidence else []
         return chain, asked(chain, alone(chain, reader, self.settings.samples.turns), key.question, views)
@@ -120,7 +136,10 @@ async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Pat
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots, role)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
-        confidence = Confidence.of(model) if s.voting.asked else None
-        folder = names.baseline_results(s)
-        run = Run("baseline", s, questions, [model], limits, folder, s.limits.schedule, voting=s.voting)
-        return await run.finish(Alone(s, model, confidence).sample)
+        method = Alone(s, model, Confidence.of(model) if s.voting.asked else None)
+        run = Run(
+            *("baseline", s, questions, [model], limits, names.baseline_results(s), s.limits.schedule),
+            under_way=method.under_way,
+            voting=s.voting,
+        )
+        return await run.finish(method.sample)

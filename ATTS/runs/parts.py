@@ -10,6 +10,7 @@ from tyro.conf import arg
 from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, named, require, settle
 from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
+from ATTS.runs.failures import Failures
 from ATTS.serving.stall import STALL_SECONDS
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
@@ -341,4 +342,5 @@ class RunSettings(Part):
     answers: Answers = Answers()
     samples: Samples = Samples()
     requests: Requests = Requests()
+    failures: Failures = Failures()
     output: Results = Results()

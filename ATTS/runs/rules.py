@@ -1,9 +1,9 @@
 """What decides in a run: from settings, calibration array and, after an interruption, the samples that are there.
 
 Rules that learn (online, adaptive, smoothed p-values) depend on the decisions before. Each decision's
-number in the run is stored with it, so a resumed run takes in the decisions of finished samples in that
-order, and those of unfinished ones, which are done again, never happened. Only adaptive needs these as well,
-since its promise is about every decision made, in a row: they stand in a journal.
+number in the run is stored with it, so a resumed run takes in the decisions of finished samples, and of those that go
+on where they were interrupted, in that order; those of samples that begin anew never happened. Only adaptive needs
+these as well, since its promise is about every decision made, in a row: they stand in a journal.
 """
 
 from collections import Counter, defaultdict
@@ -59,17 +59,21 @@ class RejectionRules:
         """Whether a decision depends on those before it."""
         return self._memory is not None or self.budget > 0
 
-    def resume(self, folder: Path, owed: Sequence[Key]) -> list[Key]:
-        """Takes in the decisions of the samples in ``folder`` that are not owed, and says in which order
+    def resume(self, folder: Path, owed: Sequence[Key], decided: Sequence[tuple[int, HistoryEntry]] = ()) -> list[Key]:
+        """Takes in the decisions of the samples in ``folder`` that are not owed, and those of owed ones that go on
+        where they were interrupted (``decided``, each with the sample's number), and says in which order
         those that are should be served: repeat by repeat where scores are learnt on the way, since a bank
         that saw one question after another lags behind."""
         memory, again = self._memory, {key.index for key in owed}
         if self.budget:
             self._count(folder, again, {key.question.index for key in owed})
+            of = {key.index: key.question.index for key in owed}
+            for index, entry in decided:
+                self._budgets[of[index]].spent[entry["turn"]] += entry["rejected"]
         if self._journal is not None:
             self._journal.open(folder, decisions(samples(folder), again))
         elif memory is not None:
-            self._learn(memory, folder, again)
+            self._learn(memory, folder, again, [entry for _, entry in decided])
         if not isinstance(memory, Online):
             return list(owed)
         if memory.decisions:
@@ -78,11 +82,12 @@ class RejectionRules:
             say(f"the memory banks hold {held} scores again; level: {levels}")
         return round_by_round(owed)
 
-    def _learn(self, memory: Online | Draws, folder: Path, again: set[int]) -> None:
-        for entry in decisions(samples(folder), again):
+    def _learn(self, memory: Online | Draws, folder: Path, again: set[int], more: Sequence[HistoryEntry]) -> None:
+        kept = [*decisions(samples(folder), again), *more]
+        for entry in sorted(kept, key=lambda entry: int(entry["order"])):
             score = recorded(entry)
             if isinstance(memory, Online) and score is not None:
-                # What the rule said: a bound may have overruled it, of which a level doesn't hear.
+                # What the rule said: a bound may have overruled it, which a level doesn't learn.
                 memory.learn(score, entry["turn"], entry["p_value"] <= entry["level"])
             memory.decisions = entry["order"] + 1
 

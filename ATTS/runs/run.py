@@ -14,6 +14,7 @@ from ATTS.analysis import metrics
 from ATTS.analysis.grading import answered
 from ATTS.console import Progress, say, show
 from ATTS.errors import ExitStatus, UserError
+from ATTS.runs.failures import RecentFailures
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
 from ATTS.runs.rules import RejectionRules
@@ -22,9 +23,10 @@ from ATTS.runs.stopping import Said, Stopping
 from ATTS.runs.voting import Voting
 from ATTS.serving.limits import Limits
 from ATTS.store import provenance
-from ATTS.store.records import OWED, Digests, Key, Keys, Record, confidence, record
+from ATTS.store.records import OWED, Digests, HistoryEntry, Key, Keys, Record, confidence, record
 from ATTS.store.result_folder import ResultStore, samples
 from ATTS.store.summary import Clock, Summary
+from ATTS.store.under_way import UnderWay
 from ATTS.tasks.datasets import Question
 from ATTS.tasks.equivalence import Grader
 from ATTS.tasks.llm import Extractor
@@ -39,7 +41,8 @@ class Run:
     """What a method runs, with servers that it is connected to. ``folder``: unless --output_dir names one.
 
     ``whole_questions``: the samples of a question need each other, so all are done again where one is missing.
-    ``only_repeat``: no others than this one of every question.
+    ``only_repeat``: no others than this one of every question. ``under_way``: of a method whose samples go on where
+    they were interrupted.
     """
 
     command: str
@@ -50,6 +53,7 @@ class Run:
     folder: Path
     schedule: Schedule = "queue"
     rules: RejectionRules | None = None
+    under_way: UnderWay | None = None
     whole_questions: bool = False
     only_repeat: int | None = None
     voting: Voting | None = None
@@ -65,6 +69,8 @@ class Run:
                     with folder.stopping() as (owed, stop):
                         empty = limits.queue_is_empty
                         await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, empty, stop)
+            if self.under_way:
+                self.under_way.close()
             say("grading")
             summary = await folder.sum_up()
         show(metrics.describe(summary))
@@ -73,6 +79,7 @@ class Run:
                 f"{summary['owed']} of {len(folder.keys)} samples failed at the servers; the others are in"
                 f" {folder.store.folder}. The same command tries them again"
             )
+        self.settings.failures.check(summary["by_status"])
         return folder.store.folder
 
     def about(self) -> dict[str, Any]:
@@ -145,13 +152,20 @@ class OpenFolder:
         self.run, self.store, self.keys, self.done = run, store, keys, done
         self.progress = Progress(len(keys), len(done), "sample")
         self._digests, self._extractor = digests, extractor
+        self._recent = RecentFailures(run.settings.failures)
         self._epoch = time.time() - asyncio.get_running_loop().time()
 
     def waiting(self) -> Iterable[Key]:
         """The samples owed, in the order in which they are to be run."""
-        owed = (key for key in self.keys if key.index not in self.done)
-        rules = self.run.rules
-        return rules.resume(self.store.folder, list(owed)) if rules and rules.learns else owed
+        rules, under_way = self.run.rules, self.run.under_way
+        decided: list[tuple[int, HistoryEntry]] = []
+        if under_way is not None:
+            under_way.open(self.store.folder, self._digests, self._owed())
+            decided = under_way.decided()
+        return rules.resume(self.store.folder, list(self._owed()), decided) if rules and rules.learns else self._owed()
+
+    def _owed(self) -> Iterable[Key]:
+        return (key for key in self.keys if key.index not in self.done)
 
     @contextmanager
     def stopping(self) -> Iterator[tuple[Iterable[Key], Stopping | None]]:
@@ -185,7 +199,9 @@ class OpenFolder:
 
     async def keep(self, ended: Ended) -> float | None:
         """Writes a sample when it ends. Returns the confidence in its answer, if a model was asked."""
-        reason, started = ended.reason, ended.started_at
+        reason, under_way = ended.reason, self.run.under_way
+        earlier = under_way.earlier(ended.key) if under_way else 0.0
+        started = ended.started_at - earlier
         if self._extractor and ended.status not in (*OWED, ExitStatus.STOPPED):  # off the sample's clock
             problem = ended.key.question.problem
             try:
@@ -195,9 +211,12 @@ class OpenFolder:
                 log.warning("%s", reason)
         if ended.status is not ExitStatus.STOPPED:  # others are shorter than they would have been
             self.run.limits.ended(ended.chain)
-        content = record(ended.key, ended.chain, ended.status, reason, ended.seconds, self._digests, started)
+        content = record(ended.key, ended.chain, ended.status, reason, ended.seconds + earlier, self._digests, started)
         await self.store.save({**content, "started_at": self._epoch + started})
+        if under_way:
+            under_way.ended(ended.key, ended.goes_on)
         self.progress.add(ended.status.value)
+        self._recent.add(ended.status, ended.reason)
         return self._confidence(content)
 
     async def sum_up(self) -> Summary:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ATTS.errors import ExitStatus, SampleError, UserError
+from ATTS.errors import ExitStatus, Refused, SampleError, UserError
 from ATTS.method.types import Transcript
 from ATTS.runs.stopping import Said, Stopping, Unstarted
 from ATTS.serving.capacity import CapacityLimiter
@@ -30,6 +30,7 @@ class Ended:
     reason: str | None
     started_at: float
     seconds: float
+    goes_on: bool = False  # where it was interrupted, when the same command tries it again
 
 
 async def run_samples(
@@ -54,21 +55,22 @@ async def run_samples(
     async def work(key: Key) -> None:
         chain, ending = loop(key)
         started = clock()
-        reason = None
+        reason, goes_on = None, False
         try:
             with stop.under_way(key) if stop else nullcontext():
                 status = await ending
         except SampleError as error:
             status, reason = error.status, str(error)
+            goes_on = status in OWED and not isinstance(error, Refused)
         except (asyncio.CancelledError, UserError) as error:
             if stop and isinstance(error, asyncio.CancelledError) and stop.was_cancelled(key):
                 status, reason = ExitStatus.STOPPED, DECIDED
             else:
                 status = ExitStatus.SERVER_FAILED if isinstance(error, UserError) else ExitStatus.CANCELLED
-                await keep(Ended(key, chain, status, str(error) or None, started, clock() - started))
+                await keep(Ended(key, chain, status, str(error) or None, started, clock() - started, goes_on=True))
                 raise
         seconds = clock() - started
-        confidence = await keep(Ended(key, chain, status, reason, started, seconds))
+        confidence = await keep(Ended(key, chain, status, reason, started, seconds, goes_on))
         if stop:
             silent = status is ExitStatus.STOPPED or status in OWED
             said = Said(key.question.index, key.index, started + seconds, chain.answer, confidence)

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import yarl
 
-from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
+from ATTS.errors import ContextFull, Refused, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated, Usage
 from ATTS.serving import keys, replies, retry
 from ATTS.serving.load import Load, load
@@ -202,9 +202,7 @@ class SGLangModel:
         if retry.is_transient(response.status):
             raise Transient(f"status {response.status}: {replies.excerpt(raw)}")
         if response.status != 200:
-            raise ServerFailed(
-                f"{self.role} server refused a request, status {response.status}: {replies.excerpt(raw)}"
-            )
+            raise Refused(f"{self.role} server refused a request, status {response.status}: {replies.excerpt(raw)}")
         return replies.body(raw)
 
     async def _abort(self, number: str) -> None:

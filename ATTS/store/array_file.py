@@ -25,7 +25,7 @@ def parse(path: Path, raw: bytes) -> NDArray[Any]:
             array: NDArray[Any] = _pickled_dictionary(path, raw)
         else:
             array = np.load(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError, OverflowError, RecursionError, SyntaxError, TypeError) as error:
+    except Exception as error:
         raise UserError(f"{path} is not a NumPy array: {error}") from None
     if array.dtype == BY_TURN and array.ndim == 1 and (array["turn"] >= 0).all() and (array["question"] >= 0).all():
         return np.asarray(array)

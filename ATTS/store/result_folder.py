@@ -137,10 +137,7 @@ class ResultStore:
             (self.folder / SETTINGS).stat()
             await atomic.write_aside(path, _json(content), new_folder=False)
         except FileNotFoundError:
-            raise UserError(
-                f"{self.folder} was removed or moved away while the run wrote to it; move it back, or the same command"
-                " begins anew"
-            ) from None
+            raise UserError(removed(self.folder)) from None
         except OSError as error:
             raise UserError(
                 f"{path} can't be written: {error.strerror}; the samples before it are kept. Make room, or make the"
@@ -154,6 +151,13 @@ class ResultStore:
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json. Raises OSError."""
         atomic.write(self.folder / SUMMARY, _json(summary), new_folder=False)
+
+
+def removed(folder: Path) -> str:
+    """What to say of a folder that is no longer there."""
+    return (
+        f"{folder} was removed or moved away while the run wrote to it; move it back, or the same command begins anew"
+    )
 
 
 def summary(folder: Path) -> Summary | None:
