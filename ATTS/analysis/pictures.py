@@ -48,6 +48,11 @@ def label(letter: str, name: str) -> str:
     return f"{letter}  {plain if len(plain) <= 28 else plain[:25] + '...'}"
 
 
+def legend(figure: Any) -> None:
+    """Above the panel: where there is room inside takes a search, and covers what is drawn later."""
+    figure.legend(loc="outside upper left", ncols=2)
+
+
 @contextmanager
 def drawn(path: Path, width: float = 4.6, height: float = 3.0) -> Iterator[tuple[Any, Any]]:
     """A figure with one panel, in inches, written to ``path`` (.svg or .png) at the end. Raises OSError."""

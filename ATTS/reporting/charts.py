@@ -48,12 +48,8 @@ def _label(run: Run) -> str:
 
 
 def tokens(run: Run) -> float | None:
-    """The target's tokens a sample; of a run of one model, that model's."""
-    written = run.row["written_tokens"]
-    if not written or not run.row["samples"]:
-        return None
-    alone = not written["target"] and not run.row["scored"]
-    return float(written["draft" if alone else "target"] / run.row["samples"])
+    """The target's tokens a sample."""
+    return run.written["target"] / run.row["samples"] if run.written and run.row["samples"] else None
 
 
 def seconds(run: Run) -> float | None:
@@ -63,7 +59,7 @@ def seconds(run: Run) -> float | None:
 
 
 def _against_tokens(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
-    title, unit = "Accuracy against tokens", "target's tokens a sample (alone: the model's)"
+    title, unit = "Accuracy against tokens", "target's tokens a sample"
     yield from _trade(folder, runs, tokens, "tokens.svg", title, unit)
 
 
@@ -85,9 +81,7 @@ def _trade(
             panel.annotate(run.letter, (value, mean), textcoords="offset points", xytext=(6, 4))
         panel.set(xlabel=unit, ylabel="accuracy of a sample, % (95 %)")
         panel.set_xlim(left=0)
-    rows = [
-        (f"{run.letter}  {run.name}", f"{value:,.1f}", percent(run.row["mean_accuracy"])) for run, value in points
-    ]
+    rows = [(f"{run.letter}  {run.name}", f"{value:,.1f}", percent(run.row["mean_accuracy"])) for run, value in points]
     yield Chart(file, title, f"{title}: a point a run, with its interval", ("run", unit, "accuracy"), rows)
 
 
@@ -96,7 +90,7 @@ def _over_samples(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
     if not runs:
         return
     rows = []
-    with drawn(folder / "samples.svg") as (_, panel):
+    with drawn(folder / "samples.svg") as (figure, panel):
         for run in runs:
             votes, best = run.row["majority_at_k"], run.row["pass_at_k"]
             ks = sorted(map(int, votes))
@@ -107,7 +101,7 @@ def _over_samples(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
                 rows += [(f"{run.letter}  {run.name}", name, k, percent(by_k[str(k)])) for k in ks]
         panel.set(xlabel="samples of a question", ylabel="accuracy, %: vote; any (dots)")
         panel.set_xticks(sorted({int(k) for run in runs for k in run.row["majority_at_k"]}))
-        panel.legend()
+        pictures.legend(figure)
     alt = "Accuracy of the vote and of the best of k samples, a line a run"
     yield Chart("samples.svg", "Accuracy over samples", alt, ("run", "of", "samples", "accuracy"), rows)
 
@@ -117,7 +111,7 @@ def _over_turns(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
     if not runs:
         return
     rows = []
-    with drawn(folder / "turns.svg") as (_, panel):
+    with drawn(folder / "turns.svg") as (figure, panel):
         for run in runs:
             turns = [row["turns"] for row in run.turns]
             panel.plot(
@@ -127,8 +121,9 @@ def _over_turns(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
                 (f"{run.letter}  {run.name}", row["turns"], percent(row["accuracy"]), row["stopped"])
                 for row in run.turns
             ]
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set(xlabel="turns that a sample may take", ylabel="accuracy of a sample, %")
-        panel.legend()
+        pictures.legend(figure)
     alt = "Accuracy if samples had been stopped after so many turns, a line a run"
     yield Chart("turns.svg", "Accuracy over turns", alt, ("run", "turns", "accuracy", "samples that end then"), rows)
 
@@ -138,11 +133,14 @@ def _rates(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
     if not found:
         return
     cells = []
-    with drawn(folder / "rates.svg") as (_, panel):
+    with drawn(folder / "rates.svg") as (figure, panel):
         for place, (run, rows) in enumerate(found):
             shift = 0.12 * (place - (len(found) - 1) / 2)
             rate = [100 * row["rate"] for row in rows]
-            error = [[100 * (row["rate"] - row["low"]) for row in rows], [100 * (row["high"] - row["rate"]) for row in rows]]
+            error = [
+                [100 * (row["rate"] - row["low"]) for row in rows],
+                [100 * (row["high"] - row["rate"]) for row in rows],
+            ]
             look = pictures.style(run.number)
             turns = [row["turn"] + 1 + shift for row in rows]
             panel.errorbar(turns, rate, yerr=error, capsize=2, label=_label(run), **look)
@@ -158,10 +156,13 @@ def _rates(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
                 )
                 for row in rows
             ]
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set(xlabel="turn", ylabel="rejected of scored chunks, % (95 %)", ylim=(0, 100))
-        panel.legend()
+        pictures.legend(figure)
     alt = "Share of scored chunks that was rejected at each turn with its interval; dotted: the rate that was asked for"
-    yield Chart("rates.svg", "Rejection rate by turn", alt, ("run", "turn", "scored", "rejected (95 %)", "asked"), cells)
+    yield Chart(
+        "rates.svg", "Rejection rate by turn", alt, ("run", "turn", "scored", "rejected (95 %)", "asked"), cells
+    )
 
 
 def _scores(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
@@ -178,22 +179,21 @@ def _scores(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
         low, high = float(edges[0]), float(np.quantile(score, 0.995))
         edges = np.linspace(low, max(high, low + 1e-9), 41)
         file = f"scores_{run.number}.svg"
-        with drawn(folder / file) as (_, panel):
+        with drawn(folder / file) as (figure, panel):
             for name, values, colour, line in groups:
                 if len(values):
                     share = np.histogram(np.clip(values, low, edges[-1]), bins=edges)[0] / len(values)
                     panel.stairs(100 * share, edges, label=name, color=colour, linestyle=line, linewidth=1.4)
             panel.set(xlabel=f"score ({run.settings.get('score', 'mean')})", ylabel="of the chunks, %")
-            panel.legend()
+            pictures.legend(figure)
         rows = [
             (name, len(values), *(f"{value:.3g}" for value in np.quantile(values, (0.05, 0.5, 0.95))))
             for name, values, *_ in groups
             if len(values)
         ]
         title = f"Scores of {run.letter}  {run.name}"
-        alt = "How the scores of accepted and of rejected chunks are distributed, beside those of the calibration set"
-        if known is None:
-            alt = "How the scores of accepted and of rejected chunks are distributed (the calibration array is not there)"
+        beside = "(the calibration array is not there)" if known is None else "beside those of the calibration set"
+        alt = f"How the scores of accepted and of rejected chunks are distributed, {beside}"
         yield Chart(file, title, alt, ("chunks", "n", "5 %", "median", "95 %"), rows)
 
 
@@ -203,12 +203,14 @@ def _stages(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
         return
     stages = list(dict.fromkeys(stage for run in runs for stage in run.row["stages"]))
     rows = []
-    with drawn(folder / "stages.svg", height=1.4 + 0.35 * len(runs)) as (_, panel):
+    with drawn(folder / "stages.svg", height=1.4 + 0.35 * len(runs)) as (figure, panel):
         for place, run in enumerate(runs):
             left = 0.0
             for number, stage in enumerate(stages):
                 used: dict[str, Any] = run.row["stages"].get(stage, {})
-                spent = [used.get(name, 0.0) / max(1, run.row["samples"]) for name in ("serve_seconds", "queue_seconds")]
+                spent = [
+                    used.get(name, 0.0) / max(1, run.row["samples"]) for name in ("serve_seconds", "queue_seconds")
+                ]
                 for what, width, hatch, alpha in (("", spent[0], "", 1.0), (", waiting", spent[1], "////", 0.45)):
                     name = f"{stage}{what}" if place == 0 else None
                     colour = COLOURS[number % len(COLOURS)]
@@ -221,7 +223,7 @@ def _stages(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
         panel.set_yticks(range(len(runs)), [run.letter for run in runs])
         panel.invert_yaxis()
         panel.set(xlabel="seconds a sample (hatched: waiting for a free slot)")
-        panel.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.25 - 0.4 / len(runs)))
+        pictures.legend(figure)
     alt = "Seconds of a sample at the servers by stage, and waiting apart"
     yield Chart("stages.svg", "Where the time went", alt, ("run", "stage", "at the server, s", "waiting, s"), rows)
 
@@ -234,13 +236,13 @@ def _in_flight(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
         last = max(float(ends.max()) for _, ends in spans.values())
         at = np.linspace(first, last, BINS)
         rows, file = [], f"in_flight_{run.number}.svg"
-        with drawn(folder / file) as (_, panel):
+        with drawn(folder / file) as (figure, panel):
             for number, (who, (begins, ends)) in enumerate(sorted(spans.items())):
                 begun = np.searchsorted(np.sort(begins), at, side="right")
                 count = begun - np.searchsorted(np.sort(ends), at, side="right")
-                panel.plot(at - first, count, label=who, color=COLOURS[number], linestyle=LINES[number])
-                rows.append((who, f"{count.mean():.1f}", int(count.max())))
+                panel.plot(at - first, count, label=run.alone or who, color=COLOURS[number], linestyle=LINES[number])
+                rows.append((run.alone or who, f"{count.mean():.1f}", int(count.max())))
             panel.set(xlabel="seconds of the run", ylabel="requests in flight", ylim=(0, None))
-            panel.legend()
+            pictures.legend(figure)
         title = f"In flight of {run.letter}  {run.name}"
         yield Chart(file, title, "Requests at each server over time", ("server", "on the average", "most"), rows)

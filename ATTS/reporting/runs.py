@@ -1,7 +1,7 @@
 """A run as a report shows it: its row, its samples graded one by one, and its numbers in columns."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ATTS.store import calibration, result_folder
 from ATTS.store.records import Record
 from ATTS.store.summary import TurnRow
 
+ROLES = ("target", "draft", None)
 RIGHT, WRONG, UNANSWERED, STOPPED = "rwus"
 
 
@@ -41,6 +42,7 @@ class Run:
     about: dict[str, Any]
     columns: Columns
     turns: list[TurnRow]
+    alone: str | None  # of a run of one model: whether it is the target or the draft
 
     @property
     def letter(self) -> str:
@@ -49,6 +51,12 @@ class Run:
     @property
     def name(self) -> str:
         return str(self.row["run"])
+
+    @property
+    def written(self) -> dict[str, int] | None:
+        """Tokens by author. One model alone stands in the draft's place in its folder, whichever it is."""
+        written: dict[str, int] | None = self.row["written_tokens"]
+        return {"draft": 0, "target": written["draft"]} if written and self.alone == "target" else written
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,9 +81,7 @@ class Run:
         for at in np.unique(turn):
             which = turn == at
             found = interval(rejected[which], asked[which])
-            rows.append(
-                {"turn": int(at), "n": found.n, "rate": found.rate, "low": found.low, "high": found.high}
-            )
+            rows.append({"turn": int(at), "n": found.n, "rate": found.rate, "low": found.low, "high": found.high})
         return rows
 
     def calibration_scores(self) -> NDArray[np.float64] | None:
@@ -95,20 +101,34 @@ class Run:
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:
-    """Result folders and recordings, each once; a folder of result folders stands for these. Raises UserError."""
+    """Result folders and recordings, each once. A folder of result folders stands for these: the target alone first,
+    if it is there, and the draft alone."""
     found: list[Path] = []
     for path in paths:
         inside = sorted(file.parent for file in path.glob(f"*/{result_folder.SETTINGS}"))
-        found += inside if inside and not (path / result_folder.SETTINGS).is_file() else [path]
+        if not inside or (path / result_folder.SETTINGS).is_file():
+            found.append(path)
+            continue
+        about = {one: result_folder.about_of(one) for one in inside}
+        targets = {content.get("settings", {}).get("eval_model_name") for content in about.values()}
+        found += sorted(inside, key=lambda one: ROLES.index(_role(about[one], targets)))
     return list(dict.fromkeys(found))
+
+
+def _role(about: dict[str, Any], targets: Container[str | None]) -> str | None:
+    """Of a run of one model, which of the two it is, by the ``targets`` of the other runs."""
+    if about.get("command") != "baseline":
+        return None
+    return "target" if about["settings"].get("small_model_name") in targets else "draft"
 
 
 def read(paths: Sequence[Path], truth: Truth) -> list[Run]:
     """Raises UserError."""
     runs: list[Run] = []
     first_costs: dict[int, compare.Row] = {}
+    targets = {result_folder.settings(path).get("eval_model_name") for path in paths if path.is_dir()}
     for number, path in enumerate(paths):
-        run = _read(number, path, truth)
+        run = _read(number, path, truth, targets)
         costs = compare.costs(run.folder)
         if number == 0:
             first_costs = costs
@@ -121,7 +141,7 @@ def read(paths: Sequence[Path], truth: Truth) -> list[Run]:
     return runs
 
 
-def _read(number: int, path: Path, truth: Truth) -> Run:
+def _read(number: int, path: Path, truth: Truth, targets: Container[str | None]) -> Run:
     columns = Columns()
     folder = folders.load(path, *truth.given, each=columns.keep)
     graded = by_math(folder.samples, folder.references, folder.repeats)
@@ -138,7 +158,7 @@ def _read(number: int, path: Path, truth: Truth) -> Run:
     about = result_folder.about_of(path) if path.is_dir() else {}
     row["against_first"] = None
     states, endings = [_state(sample) for sample in graded], [sample.status for sample in graded]
-    return Run(number, path, folder, states, endings, row, about, columns, list(turns))
+    return Run(number, path, folder, states, endings, row, about, columns, list(turns), _role(about, targets))
 
 
 def _state(sample: Graded) -> str:
@@ -156,4 +176,7 @@ def taken_over(sample: Record) -> int:
 
 def statuses(runs: Sequence[Run]) -> list[str]:
     """All ways in which samples ended, the most frequent first."""
-    return [name for name, _ in sum((Counter(run.row["by_status"]) for run in runs), Counter()).most_common()]
+    counts: Counter[str] = Counter()
+    for run in runs:
+        counts.update(run.row["by_status"])
+    return [name for name, _ in counts.most_common()]

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -41,20 +41,16 @@ class Columns:
             self._scores(sample)
             self._spans(sample)
             self.samples += 1
-        small: dict[str, Any] = {name: sample[name] for name in (*KEPT, *KEPT_TOO) if name in sample}  # type: ignore[literal-required]
+        small = _only(sample, (*KEPT, *KEPT_TOO))
         small["question"] = self._share(sample.get("question", ""))
         if "usage" in sample:
-            small["usage"] = {
-                stage: {name: used[name] for name in USED if name in used}  # type: ignore[literal-required]
-                for stage, used in sample["usage"].items()
-            }
+            small["usage"] = {stage: _only(used, USED) for stage, used in sample["usage"].items()}
         small["full_history"] = [self._entry(entry) for entry in sample["full_history"]]
         return cast(Record, small)
 
     def _entry(self, entry: HistoryEntry) -> HistoryEntry:
-        kept = {name: entry[name] for name in ("turn", "model", "rejected", "accepted") if name in entry}  # type: ignore[literal-required]
-        key = tuple(kept.items())
-        return cast(HistoryEntry, self._shared.setdefault(key, kept))
+        kept = _only(entry, ("turn", "model", "rejected", "accepted"))
+        return cast(HistoryEntry, self._shared.setdefault(tuple(kept.items()), kept))
 
     def _share(self, text: str) -> str:
         return cast(str, self._shared.setdefault(text, text))
@@ -81,6 +77,10 @@ class Columns:
             begin = sample["started_at"] + entry["at"] + entry["queued"]
             begins.append(begin)
             ends.append(begin + entry["seconds"])
+
+
+def _only(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: content[name] for name in names if name in content}
 
 
 def shown(sample: Record) -> dict[str, Any]:

@@ -70,8 +70,8 @@ def _row(run: Run) -> dict[str, Any]:
         "accuracy": tables.within(row["mean_accuracy"], (row["low"], row["high"])),
         "mean_accuracy": row["mean_accuracy"],
         "difference": tables.difference(against["accuracy"] if against else None),
-        "target_tokens": row["written_tokens"]["target"] if row["written_tokens"] else None,
-        "draft_tokens": row["written_tokens"]["draft"] if row["written_tokens"] else None,
+        "target_tokens": run.written["target"] if run.written else None,
+        "draft_tokens": run.written["draft"] if run.written else None,
         "wall": "-" if wall is None else f"{wall:.1f}",
         "wall_seconds": wall,
         "asked": run.rate,
@@ -84,7 +84,8 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """The settings that are not the same in all runs, and each run's value."""
-    names = list(dict.fromkeys(name for run in runs for name in run.settings))
-    told = [(name, [str(run.settings.get(name, "-")) for run in runs]) for name in names]
-    return [(name, values) for name, values in told if len(set(values)) > 1]
+    """The settings that decide what results mean and are not the same in all runs, and each run's value."""
+    told = [run.about.get("decisive") or run.settings for run in runs]
+    names = [name for name in dict.fromkeys(name for one in told for name in one) if name != "questions"]
+    rows = [(name, ["-" if one.get(name) is None else str(one[name]) for one in told]) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]

@@ -1,5 +1,6 @@
 """The frontier and the certificates that folders hold, for the report's overview."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ def find(folder: Path, paths: Iterable[Path]) -> Tradeoff:
     for place in places:
         content = parsed(place / "frontier.json")
         if isinstance(content, dict) and content.get("rows"):
-            frontiers.append(_frontier(folder, f"frontier_{len(frontiers)}.svg", content))
+            with contextlib.suppress(KeyError, TypeError):  # another program's file by that name
+                frontiers.append(_frontier(folder, f"frontier_{len(frontiers)}.svg", content))
         for path in sorted(place.glob("*certificate*.json")):
             try:
                 certificates.setdefault(path.resolve(), certificate.load(path))

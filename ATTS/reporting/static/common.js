@@ -39,7 +39,7 @@ const ATTS = (() => {
   return {
     data: null,
     index(value) { this.data = value; },
-    piece(run, question, about, samples) {
+    piece([run, question, about, samples]) {
       const place = waiting.get(address(run, question));
       place.about = about;
       place.samples.push(...samples);

@@ -24,11 +24,14 @@
   const number = (value, digits = 2) => (value == null ? "-" : Number(value).toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits }));
   const seconds = (value) => `${number(value)} s`;
 
+  // The percentile from which a chunk was rejected, where it was the percentile that decided.
+  const threshold = (score, run) => (run.rate != null && score.level == null && score.p == null ? 100 * (1 - run.rate) : null);
+
   function decision(score, run) {
     const parts = [`${score.name} ${score.v == null ? "not finite" : number(score.v, 3)}`];
     if (score.pc != null) {
-      const threshold = run.rate != null && score.level == null && score.p == null ? 100 * (1 - run.rate) : null;
-      parts.push(`percentile ${number(score.pc, 1)}${threshold == null ? "" : ` (rejected from ${number(threshold, 1)})`}`);
+      const rejects = threshold(score, run);
+      parts.push(`percentile ${number(100 * score.pc, 1)}${rejects == null ? "" : ` (rejected from ${number(rejects, 1)})`}`);
     }
     if (score.p != null) parts.push(`p-value ${number(score.p, 3)}`);
     if (score.level != null) parts.push(`level ${number(score.level, 3)}`);
@@ -39,8 +42,8 @@
   // A share of 100 with the threshold, as a bar that needs no colours.
   function meter(score, run) {
     if (score.pc == null) return "";
-    const attributes = { min: 0, max: 100, value: score.pc, title: `percentile ${number(score.pc, 1)} of the calibration scores` };
-    if (run.rate != null && score.level == null && score.p == null) attributes.high = 100 * (1 - run.rate);
+    const attributes = { min: 0, max: 100, value: 100 * score.pc, title: `percentile ${number(100 * score.pc, 1)} of the calibration scores` };
+    if (threshold(score, run) != null) attributes.high = threshold(score, run);
     return make("meter", attributes);
   }
 
@@ -50,7 +53,7 @@
       make("a", { href: ATTS.link({ ...values, c: `${side}.${place}` }), title: "Link to this chunk" }, `#${place + 1}`),
       make("b", { class: "who" }, who), ` turn ${one.t + 1}`,
       one.n == null ? "" : ` · ${one.n} tokens`, one.sec == null ? "" : ` · ${seconds(one.sec)}`,
-      one.q ? ` · waited ${seconds(one.q)}` : "", one.end ? " · ended the text" : "");
+      one.q >= 0.005 ? ` · waited ${seconds(one.q)}` : "", one.end ? " · ended the text" : "");
     const parts = [head];
     if (one.x !== undefined) {
       const text = make("div", { class: "text" }, one.x);
