@@ -29,7 +29,8 @@ def write(
     ``text`` makes of a plain text the one that stands there (it gets the sample's number). ``summary``: as of a run
     that is finished.
     """
-    asked = [Question(i, text(i, f"How much is $1 + {i}$?"), str(i + 1)) for i in range(questions)]
+    texts = (text(i, f"How much is $1 + {i}$?").encode(errors="replace").decode() for i in range(questions))
+    asked = [Question(i, problem, str(i + 1)) for i, problem in enumerate(texts)]
     keys = Keys(asked, repeats)
     settings = {
         "repeats": repeats,

@@ -10,6 +10,7 @@ from typing import Any
 import hostile
 import made_run
 import pytest
+import sums
 from conftest import door
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,12 +186,15 @@ def test_names_and_settings_of_runs_are_texts_in_every_page(tmp_path: Path) -> N
         assert not re.search(r"unsafe|\*|https?:|data:", policy)
     overview = Tags()
     overview.feed((site / "index.html").read_text())
-    for text in (*names, *hostile.TEXTS[:12]):
+    for text in (*names[:13], *hostile.TEXTS[:12]):  # those without line ends, which a page joins
         assert text in overview.text
     for file in (site / "data").rglob("*.js"):
         assert not set(file.read_text()) & set("<>&")
     for drawing in (site / "pictures").glob("*.svg"):
-        assert not re.search(r"<(script|img|iframe|foreignObject)|\son\w+=", drawing.read_text())
+        tags = Tags()
+        tags.feed(drawing.read_text())
+        assert not {tag for tag, _ in tags.tags} & {"script", "img", "image", "iframe", "foreignobject", "a", "b"}
+        assert not [name for _, attributes in tags.tags for name in attributes if name.startswith("on")]
 
 
 def test_only_a_report_is_overwritten(folder: Path, tmp_path: Path) -> None:
@@ -204,9 +208,8 @@ def test_only_a_report_is_overwritten(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_runs_is_shown_with_its_frontier_and_certificate(tmp_path: Path) -> None:
-    import sums
-
-    made = sums.make(tmp_path / "runs", 40, (0.5,))
+    (made := tmp_path / "runs").mkdir()
+    sums.make(made, 40, (0.5,))
     done = door("frontier_report", str(made), "--json", cwd=tmp_path)
     (made / "frontier.json").write_text(done.stdout)
     done = door("certify", str(made), "--max_loss", "0.3", "--output", str(made / "certificate.json"), cwd=tmp_path)
