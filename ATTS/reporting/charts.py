@@ -157,6 +157,7 @@ def _rates(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
                 for row in rows
             ]
         panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.set_xlim(0.5, max(row["turn"] for _, rows in found for row in rows) + 1.5)
         panel.set(xlabel="turn", ylabel="rejected of scored chunks, % (95 %)", ylim=(0, 100))
         pictures.legend(figure)
     alt = "Share of scored chunks that was rejected at each turn with its interval; dotted: the rate that was asked for"
