@@ -12,10 +12,12 @@ from typing import Any
 
 from ATTS.analysis import metrics
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress, say
+from ATTS.console import say
 from ATTS.errors import ExitStatus, UserError
+from ATTS.flags import flat
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
+from ATTS.runs.progress import RunProgress
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
 from ATTS.runs.stopping import Said, Stopping
@@ -26,7 +28,7 @@ from ATTS.store.records import OWED, Digests, Key, Keys, Record, confidence, rec
 from ATTS.store.result_folder import ResultStore, samples
 from ATTS.store.summary import Clock, Summary
 from ATTS.tasks.datasets import Question
-from ATTS.tasks.equivalence import Grader
+from ATTS.tasks.equivalence import Grader, Verdict, compare_quickly
 from ATTS.tasks.llm import Extractor
 from ATTS.votes.labels import Labels
 
@@ -59,11 +61,10 @@ class Run:
         for model in self.models:
             model.check(self.questions)
         async with opened(self) as folder:
-            with folder.progress:
-                async with self.limits as limits:
-                    with folder.stopping() as (owed, stop):
-                        empty = limits.queue_is_empty
-                        await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, empty, stop)
+            async with folder.progress, self.limits as limits:
+                with folder.stopping() as (owed, stop):
+                    empty, watched = limits.queue_is_empty, folder.progress.watched(loop)
+                    await run_samples(owed, watched, folder.keep, limits.samples, self.schedule, empty, stop)
             say("grading")
             summary = await folder.sum_up()
         print(metrics.describe(summary))
@@ -125,7 +126,12 @@ class OpenFolder:
         extractor: Extractor | None,
     ) -> None:
         self.run, self.store, self.keys, self.done = run, store, keys, done
-        self.progress = Progress(len(keys), len(done), "sample")
+        given = flat(run.settings)
+        asked = given.get("rejection_rate") if run.rules else None
+        most_turns = given.get("turns") if given.get("on_rejection") != "resample" else None
+        self.progress = RunProgress(
+            store.folder, len(keys), len(done), run.limits, most_turns, asked, run.settings.output.quiet
+        )
         self._digests, self._extractor = digests, extractor
         self._epoch = time.time() - asyncio.get_running_loop().time()
 
@@ -179,7 +185,7 @@ class OpenFolder:
             self.run.limits.ended(ended.chain)
         content = record(ended.key, ended.chain, ended.status, reason, ended.seconds, self._digests, started)
         await self.store.save({**content, "started_at": self._epoch + started})
-        self.progress.add(ended.status.value)
+        self.progress.ended(ended.key, ended.status, _right(content))
         return self._confidence(content)
 
     async def sum_up(self) -> Summary:
@@ -200,3 +206,13 @@ class OpenFolder:
         summary: Summary = {**amount, **clock}
         self.store.save_summary(summary)
         return summary
+
+
+def _right(sample: Record) -> bool | None:
+    """Whether its answer is right; None where notation alone can't tell, or no answer was owed."""
+    if sample["exit_status"] in (*OWED, ExitStatus.STOPPED):
+        return None
+    if not answered(sample):
+        return False
+    verdict = compare_quickly(sample["reference_answer"], str(sample["final_answer"]))
+    return None if verdict is None else verdict is Verdict.EQUAL
