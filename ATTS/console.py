@@ -186,15 +186,6 @@ class Progress:
         elif time.monotonic() - self._printed >= LINE_SECONDS:
             self._line()
 
-    def under_way(self, text: str) -> None:
-        """Says ``text`` as long as nothing has ended: the first item may take minutes."""
-        if self._done > self._already:
-            return
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-        else:
-            print(f"{self._done}/{self._total} {self._unit}s: {text}", file=sys.stderr, flush=True)
-
     def _line(self) -> None:
         self._printed = time.monotonic()
         rate = (self._done - self._already) / max(self._printed - self._started, 1e-9)

@@ -1,5 +1,6 @@
 """Result folders and recordings as they are graded: samples, their references, and what is missing."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,14 +61,20 @@ class Truth(Part):
         return self.dataset_name, self.repeats, self.data_dir or datasets.default_data_dir()
 
 
-def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None) -> Folder:
+def load(
+    path: Path,
+    dataset_name: str | None,
+    repeats: int | None,
+    data_dir: Path | None,
+    each: Callable[[Record], Record] = lambda sample: sample,
+) -> Folder:
     """Reads a folder or a recording; the references are those of ``dataset_name``, else those in the samples.
 
-    Raises UserError.
+    ``each``: what is kept of a sample, so that a folder larger than the memory can be read. Raises UserError.
     """
     if not path.exists():
         raise UserError(f"{path} is neither a result folder nor a recording")
-    records = finished(result_folder.samples(path)) if path.is_dir() else read_results(path)
+    records = finished(map(each, read(path)))
     if not records:
         raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
     stored = result_folder.settings(path) if path.is_dir() else {}
@@ -97,6 +104,11 @@ def load(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
         {**sample, "question_index": number} for sample, number in zip(records, numbers, strict=True)
     ]
     return Folder(path, placed, references, assumed, expected, by_compat)
+
+
+def read(path: Path) -> Iterable[Record]:
+    """The samples of a folder, one after the other, or of a recording. Raises UserError."""
+    return result_folder.samples(path) if path.is_dir() else read_results(path)
 
 
 def _questions(

@@ -330,6 +330,9 @@ class Results(Resumable):
     output_dir: Incidental[Path | None] = None
     """Result folder; default: results/... by the naming scheme."""
 
+    quiet: Incidental[bool] = False
+    """Show nothing of how far the run has come (python -m ATTS.watch does)."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         settle(self, output_dir=self.resume or self.output_dir)

@@ -12,11 +12,13 @@ from typing import Any
 
 from ATTS.analysis import metrics
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress, say, show
+from ATTS.console import say, show
 from ATTS.errors import ExitStatus, UserError
+from ATTS.flags import flat
 from ATTS.runs.failures import RecentFailures
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
+from ATTS.runs.progress import RunProgress
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
 from ATTS.runs.stopping import Said, Stopping
@@ -28,12 +30,11 @@ from ATTS.store.result_folder import ResultStore, samples
 from ATTS.store.summary import Clock, Summary
 from ATTS.store.under_way import UnderWay
 from ATTS.tasks.datasets import Question
-from ATTS.tasks.equivalence import Grader
+from ATTS.tasks.equivalence import Grader, Verdict, compare_quickly
 from ATTS.tasks.llm import Extractor
 from ATTS.votes.labels import Labels
 
 log = logging.getLogger(__name__)
-SILENCE_SECONDS = 30.0  # between two lines while no sample has ended
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,10 @@ class Run:
         for model in self.models:
             model.check(self.questions)
         async with opened(self) as folder:
-            with folder.progress:
-                async with self.limits as limits, _told(folder.progress, limits):
-                    with folder.stopping() as (owed, stop):
-                        empty = limits.queue_is_empty
-                        await run_samples(owed, loop, folder.keep, limits.samples, self.schedule, empty, stop)
+            async with folder.progress, self.limits as limits:
+                with folder.stopping() as (owed, stop):
+                    empty, watched = limits.queue_is_empty, folder.progress.watched(loop)
+                    await run_samples(owed, watched, folder.keep, limits.samples, self.schedule, empty, stop)
             if self.under_way:
                 self.under_way.close()
             say("grading")
@@ -96,23 +96,6 @@ class Run:
             "calibration": array.provenance if array else None,
             **surroundings(self.models),
         }
-
-
-@asynccontextmanager
-async def _told(progress: Progress, limits: Limits) -> AsyncIterator[None]:
-    """Says now and then what is under way, until the first sample has ended."""
-
-    async def tell() -> None:
-        while True:
-            await asyncio.sleep(SILENCE_SECONDS)
-            progress.under_way(f"{limits.samples.inside} under way, {limits.answered} requests answered")
-
-    task = asyncio.create_task(tell())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 @asynccontextmanager
@@ -150,7 +133,12 @@ class OpenFolder:
         extractor: Extractor | None,
     ) -> None:
         self.run, self.store, self.keys, self.done = run, store, keys, done
-        self.progress = Progress(len(keys), len(done), "sample")
+        given = flat(run.settings)
+        asked = given.get("rejection_rate") if run.rules else None
+        most_turns = given.get("turns") if given.get("on_rejection") != "resample" else None
+        self.progress = RunProgress(
+            store.folder, len(keys), len(done), run.limits, most_turns, asked, run.settings.output.quiet
+        )
         self._digests, self._extractor = digests, extractor
         self._recent = RecentFailures(run.settings.failures)
         self._epoch = time.time() - asyncio.get_running_loop().time()
@@ -215,7 +203,7 @@ class OpenFolder:
         await self.store.save({**content, "started_at": self._epoch + started})
         if under_way:
             under_way.ended(ended.key, ended.goes_on)
-        self.progress.add(ended.status.value)
+        self.progress.ended(ended.key, ended.status, _right(content))
         self._recent.add(ended.status, ended.reason)
         return self._confidence(content)
 
@@ -237,3 +225,13 @@ class OpenFolder:
         summary: Summary = {**amount, **clock}
         self.store.save_summary(summary)
         return summary
+
+
+def _right(sample: Record) -> bool | None:
+    """Whether its answer is right; None where notation alone can't tell, or no answer was owed."""
+    if sample["exit_status"] in (*OWED, ExitStatus.STOPPED):
+        return None
+    if not answered(sample):
+        return False
+    verdict = compare_quickly(sample["reference_answer"], str(sample["final_answer"]))
+    return None if verdict is None else verdict is Verdict.EQUAL

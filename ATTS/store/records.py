@@ -38,7 +38,7 @@ class HistoryEntry(TypedDict, total=False):
     tokens: int  # that were written
     ended: bool  # the author ended the text by itself
     ppl: float  # the perplexity of a scored chunk; may be infinite in published samples
-    percentile: float  # of 100, among the calibration scores
+    percentile: float  # of 1: the share of calibration scores below
     rejected: bool
     order: int  # the decision's number in its run, where the rule learns on the way
     level: float  # up to which that rule rejected
