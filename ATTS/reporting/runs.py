@@ -46,10 +46,12 @@ class Run:
 
     @property
     def letter(self) -> str:
+        """What it is called in charts: A, B, ... Z, then R26."""
         return chr(ord("A") + self.number) if self.number < 26 else f"R{self.number}"
 
     @property
     def name(self) -> str:
+        """Its folder's name."""
         return str(self.row["run"])
 
     @property
@@ -60,6 +62,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Its resolved settings; empty if it doesn't say."""
         return dict(self.about.get("settings", {}))
 
     @property
@@ -70,6 +73,7 @@ class Run:
 
     @property
     def kind(self) -> str:
+        """How it was calibrated."""
         return recorded_kind(self.about)
 
     def rejected_by_turn(self) -> list[dict[str, float]]:

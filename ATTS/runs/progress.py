@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ATTS.analysis.run_status import lines
 from ATTS.errors import ExitStatus
 from ATTS.method.types import Stage, Transcript
 from ATTS.runs.samples import Loop, Sample
-from ATTS.runs.status import lines
 from ATTS.serving.limits import Limits
 from ATTS.store import progress
 from ATTS.store.progress import Status

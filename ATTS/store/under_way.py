@@ -180,6 +180,7 @@ class Recalled:
     async def generate(
         self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
     ) -> Generated:
+        """See LanguageModel."""
         place = (self._role, hash(tuple(ids)), -1)
         if known := self._journal.recall(place):
             return Generated(known["ids"], known["ended"], self._journal.usage(known["usage"]), known["stopped"])
@@ -188,6 +189,7 @@ class Recalled:
         return made
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        """See LanguageModel."""
         place = (self._role, hash(tuple(ids)), start)
         if known := self._journal.recall(place):
             return known["logprobs"], self._journal.usage(known["usage"])
@@ -198,6 +200,7 @@ class Recalled:
     async def logprobs_and_best(
         self, ids: Sequence[int], start: int
     ) -> tuple[list[float | None], list[float | None], Usage]:
+        """See TellsBest."""
         assert isinstance(self._model, TellsBest)
         place = (self._role, hash(tuple(ids)), start)
         if known := self._journal.recall(place):

@@ -50,6 +50,7 @@ class Archive:
             path.write_text("".join(whole) or json.dumps(about) + "\n", encoding="utf-8")
 
     def add(self, trial: Trial) -> None:
+        """Keeps a trial, on the disk too."""
         self.trials.append(trial)
         if self._path is not None:
             row = {"setting": trial.setting.json()} | {

@@ -63,10 +63,12 @@ class Run:
 
     @property
     def turns(self) -> int:
+        """The most turns of any sample."""
         return max(len(sample.turns) for samples in self.questions.values() for sample in samples)
 
     @property
     def repeats(self) -> int:
+        """Samples that every question has."""
         return min(map(len, self.questions.values()))
 
 

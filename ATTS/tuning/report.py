@@ -28,6 +28,7 @@ class Row:
 
     @property
     def accuracy(self) -> tuple[float, float, float]:
+        """On the held-out questions, with its 95 % interval."""
         found = intervals.of_questions(self.held_out.right)
         return found.rate, found.low, found.high
 

@@ -99,6 +99,7 @@ class Environment:
         self._pair = Deployment.parse(s.draft), Deployment.parse(s.target)
 
     def tried(self, setting: Setting, share: float = 1.0) -> Trial:
+        """A setting on a share of the searched questions."""
         questions = self.searched[: max(1, round(share * len(self.searched)))]
         score, cost = self.on(setting, questions)
         level = "time" if self._unit == "seconds" else "replay"

@@ -31,6 +31,7 @@ class Setting:
         return f"{self.run}: {self.repeats} samples, {self.turns} turns{stop}"
 
     def json(self) -> dict[str, Any]:
+        """As in the archive."""
         return {name: getattr(self, name) for name in ("run", "turns", "repeats", "stop", "threshold")}
 
 

@@ -14,6 +14,8 @@ from conftest import door
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ATTS.analysis.metrics import describe
+from ATTS.analysis.run_status import lines, span
 from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Server
 from ATTS.emulator.timing import Timing
@@ -23,7 +25,6 @@ from ATTS.method.types import Event, Stage, Usage
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.progress import RunProgress
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
-from ATTS.runs.status import lines, span
 from ATTS.serving.limits import Limits
 from ATTS.store import progress, result_folder
 from ATTS.store.progress import Status
@@ -146,3 +147,7 @@ def test_the_turns_expected_are_those_of_the_samples_whichever_have_ended(ends: 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "not known yet"), (5, "5 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_a_time_is_told_as_exactly_as_it_is_known(seconds: float | None, text: str) -> None:
     assert span(seconds).removeprefix("about ") == text
+
+
+def test_a_run_without_a_finished_sample_says_so() -> None:
+    assert describe({"samples": 0}) == "no sample is finished"  # type: ignore[typeddict-item]
