@@ -96,14 +96,15 @@ def alone(s: BlockSettings, of_target: bool) -> dict[str, Any]:
 
 def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
     """Of the folder, whose ``file`` holds the settings: other ones, but for those in ``free``, need another folder.
-    Raises UserError."""
+    What a version without a flag made is taken to be made with its default. Raises UserError."""
     s.output.output_dir.mkdir(parents=True, exist_ok=True)
     path = s.output.output_dir / file
     wanted = json.loads(json.dumps(flat(s), default=str))
     for name in (*free, *WHERE):
         wanted.pop(name)
     if path.is_file():
-        stored = json.loads(path.read_text())
+        default = {flag.name: flag.default for flag in flags(type(s))}
+        stored = json.loads(json.dumps(default, default=str)) | json.loads(path.read_text())
         changed = provenance.differences(stored, wanted)
         if changed:
             raise UserError(
