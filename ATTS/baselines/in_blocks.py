@@ -96,7 +96,7 @@ def alone(s: BlockSettings, of_target: bool) -> dict[str, Any]:
 
 def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
     """Of the folder, whose ``file`` holds the settings: other ones, but for those in ``free``, need another folder.
-    Raises UserError."""
+    What a version without a flag made is taken to be made with its default. Raises UserError."""
     s.output.output_dir.mkdir(parents=True, exist_ok=True)
     path = s.output.output_dir / file
     wanted = json.loads(json.dumps(flat(s), default=str))
@@ -106,6 +106,8 @@ def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
         stored = parsed(path)
         if not isinstance(stored, dict):
             raise UserError(f"{path} is damaged: restore it, or choose another --output_dir")
+        default = {flag.name: flag.default for flag in flags(type(s))}
+        stored = json.loads(json.dumps(default, default=str)) | stored
         changed = provenance.differences(stored, wanted)
         if changed:
             raise UserError(

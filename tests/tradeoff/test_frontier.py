@@ -103,6 +103,13 @@ def test_an_interrupted_block_is_done_again_and_more_rates_can_be_added(tmp_path
             assert [(entry["block"], entry["samples"]) for entry in again] == [(0, 30), (1, 30)]
             same = [path for path, before in kept.items() if path.read_bytes() == before]
             assert len(same) == 30  # of the block that was whole
+            path = out / "frontier_settings.json"
+            older = {name: value for name, value in json.loads(path.read_text()).items() if name != "request_timeout"}
+            path.write_text(json.dumps(older))  # of a version that didn't have this flag
+            assert await frontier(settings(one, two, tmp_path, **few, rates=(0.5, 0.9))) == more
+            path.write_text(json.dumps(older))
+            with pytest.raises(UserError, match=r"request_timeout: made with 600\.0, now 5"):
+                await frontier(settings(one, two, tmp_path, **few, request_timeout=5.0))
             with pytest.raises(UserError, match=r"temperature: made with 0\.8, now 0\.5"):
                 await frontier(settings(one, two, tmp_path, **few, temperature=0.5))
 
