@@ -86,7 +86,8 @@ class SearchSettings(Part):
 
 
 class Environment:
-    """Scores settings, each at the cheapest level that can answer: replay, and the virtual clock for seconds."""
+    """Scores settings, each at the cheapest level that can answer: replay, and the virtual clock for seconds, which has
+    an event loop of its own, so not within another one."""
 
     def __init__(self, runs: Sequence[Run], s: SearchSettings) -> None:
         """Raises UserError."""
@@ -104,6 +105,10 @@ class Environment:
         score, cost = self.on(setting, questions)
         level = "time" if self._unit == "seconds" else "replay"
         return Trial(setting, share, sum(score.right) / len(score.right), cost, level)
+
+    def reported(self, trials: Sequence[Trial]) -> list[report.Row]:
+        """Trials on the questions that were not searched on."""
+        return [report.Row(trial, *self.on(trial.setting, self.held_out)) for trial in trials]
 
     def on(self, setting: Setting, questions: Sequence[int]) -> tuple[replay.Score, float]:
         """Its score on some questions and the cost of one of these."""
@@ -145,8 +150,7 @@ async def search(s: SearchSettings) -> str:
     else:
         found = await explored(environment, SEARCHERS[s.searcher], archive, s.budget, s.trials, s.seed)
     chosen = report.best(found, s.budget)
-    on_front = [(trial, *environment.on(trial.setting, environment.held_out)) for trial in report.front(found)]
-    rows = [report.Row(*one) for one in on_front]
+    rows = await asyncio.to_thread(environment.reported, report.front(found))
     if s.picture:
         report.picture(rows, found, s.unit, s.picture)
     lines = [report.table(rows, s.unit, chosen.setting if chosen else None), ""]

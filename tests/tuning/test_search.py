@@ -215,6 +215,11 @@ def test_seconds_come_from_the_virtual_clock(runs: list[Path]) -> None:
     assert one == seconds.seconds(run, Setting("good", TURNS, 1), questions, *pair)
 
 
+def test_a_budget_of_seconds_is_kept_by_the_clock(runs: list[Path]) -> None:
+    settings = make(SearchSettings, runs=tuple(runs), unit="seconds", budget=1e-6, trials=2)
+    assert "none costs at most 1e-06 seconds a question" in asyncio.run(search.search(settings))
+
+
 def test_a_step_changes_one_thing() -> None:
     space = Space.of([("a", 4, 8), ("b", 4, 8)], vote=True)
     for setting in space.settings:
