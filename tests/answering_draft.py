@@ -47,7 +47,7 @@ class Says:
 
     def best(self, ask: Ask, own: Sequence[float | None]) -> list[float | None]:
         """All but the last two tokens are the target's own choices."""
-        return [*own[:-2], *(-0.01 for _ in own[-2:])]
+        return [*own[:-2], *(max(value or 0.0, -0.01) for value in own[-2:])]
 
 
 def with_servers(says: Says, *uses: Callable[[dict[str, Any]], Awaitable[Any]], **flags: Any) -> Any:
