@@ -133,4 +133,5 @@ def chat(reply: Reply) -> dict[str, Any]:
 
 def error(status: int, message: str) -> dict[str, Any]:
     """The body of an error."""
-    return {"error": {"message": message, "code": status, "type": HTTPStatus(status).phrase}}
+    known = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unknown"
+    return {"error": {"message": message, "code": status, "type": known}}

@@ -84,6 +84,16 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     )
 
 
+async def served_name(session: aiohttp.ClientSession, url: str, role: str) -> str:
+    """What the server calls its model. Raises UserError."""
+    with named(role, url, "SGLang"):
+        models = await get_page(session, url, "/v1/models", role)
+        try:
+            return str(models["data"][0]["id"])
+        except (KeyError, IndexError, TypeError):
+            raise ValueError("it has no /v1/models") from None
+
+
 @contextmanager
 def named(role: str, url: str, kind: str) -> Iterator[None]:
     """Failures of the first requests to a server of this ``kind``, as what to do. Raises UserError."""
