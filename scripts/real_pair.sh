@@ -29,7 +29,7 @@ common=(
     --max_problems "$QUESTIONS" --repeats "$REPEATS" --blocks "$BLOCKS" --seed "$SEED" --temperature "$TEMPERATURE"
     --token_budget "$TOKEN_BUDGET" --small_model_max_tokens "$CHUNK" --evalator_max_tokens "$CHUNK"
     --small_model_concurrency "$CONCURRENCY" --eval_model_concurrency "$CONCURRENCY"
-    --request_timeout 3600 # a target alone writes its whole text in one request
+    --request_timeout 14400 # alone, a model writes its whole text in one request
 )
 "$PYTHON" -m ATTS.compare_methods "${common[@]}" --methods "$METHODS" --rejection_rate "$REJECTION_RATE" --spe_config "$SPE_CONFIG"
 # shellcheck disable=SC2086 # lists
