@@ -40,17 +40,19 @@ class Table:
         self, environment: Environment, values: dict[Setting, tuple[Any, Any]], questions: Sequence[int]
     ) -> None:
         self.space, self._values, self._questions = environment.space, values, list(questions)
+        self._known: dict[tuple[Setting, float], Trial] = {}
 
     def tried(self, setting: Setting, share: float = 1.0) -> Trial:
-        own = self._questions[: max(1, round(share * len(self._questions)))]
-        right, cost = self._values[setting]
-        return Trial(setting, share, float(right[own].mean()), float(cost[own].mean()))
+        if (setting, share) not in self._known:
+            own = self._questions[: max(1, round(share * len(self._questions)))]
+            right, cost = self._values[setting]
+            self._known[setting, share] = Trial(setting, share, float(right[own].mean()), float(cost[own].mean()))
+        return self._known[setting, share]
 
 
-async def until_near(table: Table, name: str, budget: float | None, seed: int) -> tuple[float, bool]:
-    """Trials, those on a part of the questions counted as that part, until the best is near the best of all; and
-    whether it came there."""
-    goal = max(table.tried(setting).value(budget) for setting in table.space.settings) - NEAR
+async def until_near(table: Table, name: str, budget: float | None, seed: int, goal: float) -> tuple[float, bool]:
+    """Trials, those on a part of the questions counted as that part, until the best has at least the value ``goal``;
+    and whether it came there."""
     trials: list[Trial] = []
     while sum(trial.share for trial in trials) < MOST:
         chosen = await SEARCHERS[name](table.space, trials, budget, random.Random(f"{seed}-{len(trials)}"))
@@ -69,12 +71,16 @@ def measured(environment: Environment, seeds: int, names: Sequence[str]) -> list
         score, _ = environment.on(setting, questions)
         values[setting] = np.array(score.right), np.array(score.draft_tokens) + np.array(score.target_tokens)
     rows = []
+    halves = [random.Random(f"half-{seed}").sample(range(len(questions)), len(questions) // 2) for seed in range(seeds)]
+    tables = [Table(environment, values, half) for half in halves]
+    everything = [[table.tried(setting) for setting in environment.space.settings] for table in tables]
     for budget in BUDGETS:
+        goals = [max(trial.value(budget) for trial in trials) - NEAR for trials in everything]
         for name in names:
-            found = []
-            for seed in range(seeds):
-                half = random.Random(f"half-{seed}").sample(range(len(questions)), len(questions) // 2)
-                found.append(asyncio.run(until_near(Table(environment, values, half), name, budget, seed)))
+            found = [
+                asyncio.run(until_near(table, name, budget, seed, goal))
+                for seed, (table, goal) in enumerate(zip(tables, goals, strict=True))
+            ]
             took = [trials for trials, _ in found]
             low, middle, high = np.percentile(took, (5, 50, 95)).tolist()
             there = sum(near for _, near in found) / seeds
