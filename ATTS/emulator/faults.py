@@ -20,6 +20,7 @@ class Kind(StrEnum):
     SHORT = "short"  # one log-probability too few
     OTHER = "other"  # the log-probabilities of other tokens, or ids that are none
     EMPTY = "empty"  # an object with nothing in it
+    DRIP = "drip"  # a byte of it every `seconds`
     HANG = "hang"  # no answer ever
 
 
