@@ -3,8 +3,8 @@
     python scripts/figures/silence.py
 
 A server that accepts and never answers, one that answers a byte a second, and one whose process is stopped (SIGSTOP),
-(the last in the middle of a run), with --stall_timeout 5 and one retry: when is it named, when does the run end, and does
-the same command finish it? Then SIGINT with 512 requests in flight: when has the server none left, when is the process
+each in the middle of a run with --stall_timeout 5 and one retry: when is it named, when does the run end, and does the
+same command finish it? Then SIGINT with 512 requests in flight: when has the server none left, when is the process
 gone, and is every file whole?
 """
 
@@ -27,7 +27,7 @@ from ATTS.runs.evaluate import evaluate_alone
 from ATTS.runs.settings import BaselineSettings
 
 STALL, IN_FLIGHT = 5.0, 512
-KINDS = {"never answers": "hang,share=1", "a byte a second": "drip,share=1,seconds=1", "stopped": ""}
+KINDS = {"never answers": "hang,since=400", "a byte a second": "drip,since=400,seconds=1", "stopped": ""}
 
 
 def silent(fault: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def silent(fault: str) -> dict[str, Any]:
                 count.signal(signal.SIGSTOP)
             quiet, before, named, ended = time.monotonic(), -1, 0.0, 0
             while not ended:
-                if count.value != before:
+                if not named and count.value != before:
                     quiet, before = time.monotonic(), count.value
                 if not named and "no sign of life" in (folder / "log").read_text():
                     named = time.monotonic() - quiet
