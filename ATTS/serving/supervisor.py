@@ -131,7 +131,7 @@ def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
         _check_port(server)
         if server.is_open and not server.key:
             print(
-                f"warning: the {server.role} server listens on {server.host} without a key: whoever reaches it can use it;"
+                f"warning: the {server.role} server listens on {server.host} without a key, for whoever reaches it:"
                 f" set {server.key_variable}",
                 file=sys.stderr,
                 flush=True,
