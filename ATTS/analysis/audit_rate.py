@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.analysis import metrics
+from ATTS.analysis import audit_picture, metrics
 from ATTS.analysis.grading import finished
 from ATTS.analysis.intervals import interval
 from ATTS.errors import UserError
@@ -290,6 +290,9 @@ class AuditSettings(Part):
     seed: int = 0
     """Draws for smoothed p-values."""
 
+    picture: Path | None = None
+    """Draw the rates by turn and by question into this file (.svg, .png, .pdf)."""
+
     json: bool = False
     """Print JSON."""
 
@@ -329,4 +332,6 @@ async def audited(settings: AuditSettings) -> str:
         except ValueError as error:
             raise UserError(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
     result = report(kind, rate, decided, rejected)
+    if settings.picture:
+        audit_picture.draw(result, settings.picture)
     return json.dumps(result, indent=1) if settings.json else text(result)
