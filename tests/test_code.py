@@ -50,7 +50,7 @@ def test_every_file_and_module_that_the_pages_name_exists() -> None:
 
 ROOMS = [  # each imports only those before it, and itself
     *("errors", "flags", "console", "demo", "method", "tasks", "votes", "serving", "store", "published"),
-    *("analysis", "runs", "api", "baselines", "tradeoff", "reporting", "emulator", "simulation"),
+    *("analysis", "progress", "runs", "api", "baselines", "tradeoff", "reporting", "emulator", "simulation"),
 ]
 
 

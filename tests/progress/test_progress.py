@@ -19,11 +19,11 @@ from ATTS.emulator.timing import Timing
 from ATTS.errors import ExitStatus
 from ATTS.flags import make
 from ATTS.method.types import Event, Stage, Usage
+from ATTS.progress.counts import RunProgress
+from ATTS.progress.status import lines, span
 from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_async
-from ATTS.runs.progress import RunProgress
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
-from ATTS.runs.status import lines, span
 from ATTS.serving.limits import Limits
 from ATTS.store import progress, result_folder
 from ATTS.store.progress import Status
