@@ -56,12 +56,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: the samples of each question. ``alone``: one model wrote everything, as "draft" or "target"."""
+    """A finished run: the samples of each question. ``alone``: one model wrote everything, the "draft" or the "target".
+    ``models``: the names of the one that writes first and of the one that helps, where they are told."""
 
     name: str
     path: Path
     questions: Mapping[int, Sequence[Sample]]
     alone: str | None
+    models: tuple[str | None, str | None] = (None, None)
 
     @property
     def turns(self) -> int:
@@ -106,10 +108,15 @@ def read(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
         groups[one.question].append(Sample(vote, _turns(sample, per_token), told(sample, by) if by else None))
     settings = result_folder.settings(path) if path.is_dir() else {}
     by_target = any(t.target is not None for samples in groups.values() for s in samples for t in s.turns)
-    alone = None if by_target or "eval_model_name" in settings else "draft"
-    if alone and "target" in Path(str(settings.get("small_model_name", ""))).name:
-        alone = "target"
-    return Run(path.name.split(".")[0], path, dict(sorted(groups.items())), alone)
+    models = settings.get("small_model_name"), settings.get("eval_model_name")
+    alone = None if by_target or models[1] else "draft"
+    return Run(path.name.split(".")[0], path, dict(sorted(groups.items())), alone, models)
+
+
+def with_roles(runs: Sequence[Run]) -> list[Run]:
+    """Says which runs are of the target alone: its name is that of the model that helps in another run."""
+    targets = {run.models[1] for run in runs} - {None}
+    return [replace(run, alone="target") if run.alone and run.models[0] in targets else run for run in runs]
 
 
 def _characters(samples: Sequence[Record], limit: int = 500) -> float:

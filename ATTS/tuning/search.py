@@ -98,6 +98,7 @@ class Environment:
 
     def __init__(self, runs: Sequence[Run], s: SearchSettings) -> None:
         """Raises UserError."""
+        runs = replay.with_roles(runs)
         self.runs = {run.name: run for run in runs}
         if len(self.runs) < len(runs):
             raise UserError("two of the runs have the same name: rename one of the folders")

@@ -105,6 +105,17 @@ def test_a_run_is_read_with_its_tokens_and_votes(runs: list[Path]) -> None:
         assert not {"2", "2.0"} <= votes  # they mean the same
 
 
+def test_the_target_alone_costs_what_the_target_costs(runs: list[Path]) -> None:
+    """It is known by its name, which another run has as the model that helps."""
+    both = found(runs)
+    questions = {number: [Sample(RIGHT, (Turn(10, None),))] * REPEATS for number in both[0].questions}
+    alone = [Run(name, Path(name), questions, "draft", (name, None)) for name in ("d", "t")]
+    prices = make(SearchSettings, runs=tuple(runs), unit="price", prices=(1.0, 5.0))
+    environment = Environment([*both, *alone], prices)
+    costs = [environment.tried(Setting(name, 1, 1)).cost for name in ("d", "t")]
+    assert costs == pytest.approx([10 * 1e-6, 50 * 1e-6])
+
+
 def test_a_run_that_left_samples_out_is_refused(tmp_path: Path) -> None:
     path = folder(tmp_path / "stopped", 0.9) / "problem_0003.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"exit_status": "stopped"}))
