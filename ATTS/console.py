@@ -31,7 +31,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e
 
 def run(settings: type[Settings], description: str | None, command: Callable[[Settings], Awaitable[object]]) -> None:
     """Parses, runs ``command`` and ends the process: 0, 2 for a UserError, 130 when interrupted."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_interrupts()
     print_anything()
     warnings = Once()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[warnings])
@@ -77,13 +77,22 @@ def _interruptible() -> Iterator[None]:
         stopping.set()
         loop.call_soon_threadsafe(task.cancel)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    both = (signal.SIGINT, signal.SIGTERM)
+    heeded = [number for number in both if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:
         if not stopping.is_set():
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def heed_interrupts() -> None:
+    """Ctrl-C raises KeyboardInterrupt from here on (ATTS/__init__.py), unless the shell has it ignored, as for a command
+    in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def unwritable(error: OSError) -> str:

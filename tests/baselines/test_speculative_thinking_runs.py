@@ -83,7 +83,8 @@ def test_a_configuration_at_fault_is_named_with_its_field(
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
-    for text, message in (("a: [", "is not YAML"), ("3", "holds no fields")):
+    odd = ["a: [", "a: !!python/object/apply:os.abort []", "[" * 10_000, "a: &a [x]\nb: *a", "a: \x00"]
+    for text, message in (*((text, "is not YAML") for text in odd), ("3", "holds no fields")):
         (tmp_path / "bad.yml").write_text(text)
         with pytest.raises(UserError, match=message):
             config_file.load(tmp_path / "bad.yml")
