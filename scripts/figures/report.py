@@ -69,7 +69,9 @@ def opened(site: Path) -> dict[str, float] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--samples", type=int, nargs="+", default=[3400, 34000])
-    parser.add_argument("--folder", type=Path, help="where the folders are made (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, help="where the folders are made, or were before (default: a temporary one)"
+    )
     given = parser.parse_args()
     print("| samples | folder | report | written in | most memory | overview opens in | questions | transcript |")
     print("|---|---|---|---|---|---|---|---|")
@@ -77,7 +79,8 @@ def main() -> None:
         place = given.folder or Path(temporary)
         for samples in given.samples:
             folder, site = place / f"run_{samples}", place / f"report_{samples}"
-            made_run.write(folder, samples // REPEATS, REPEATS, TURNS, WORDS)
+            if not (folder / "summary.json").exists():
+                made_run.write(folder, samples // REPEATS, REPEATS, TURNS, WORDS)
             seconds, memory = build(folder, site)
             times = opened(site)
             cells = [f"{value:.2f} s" for value in times.values()] if times else ["-"] * 3
