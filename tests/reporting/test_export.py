@@ -75,5 +75,5 @@ def test_the_front_door_writes_beside_the_reader(folder: Path, tmp_path: Path) -
     done = door("export", str(folder), "--to", "parquet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["one.parquet"]
-    with pytest.raises(UserError, match="a log of Inspect ends in|needs Inspect"):
+    with pytest.raises(UserError, match=r"a log of Inspect ends in|needs Inspect"):
         exported(folder, "inspect", tmp_path / "log.txt")
