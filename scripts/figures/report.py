@@ -27,7 +27,7 @@ def size(folder: Path) -> float:
 def build(folder: Path, site: Path) -> tuple[float, float]:
     """Seconds of the command, and the most memory that it had, in MB."""
     before = time.monotonic()
-    command = [sys.executable, "-m", "ATTS.report", str(folder), "--output", str(site)]
+    command = list(map(str, (sys.executable, "-m", "ATTS.report", folder, "--output", site)))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as it:  # noqa: S603
         _, status, used = os.wait4(it.pid, 0)
         it.returncode = os.waitstatus_to_exitcode(status)
