@@ -73,9 +73,8 @@ def main() -> None:
         "--folder", type=Path, help="where the folders are made, or were before (default: a temporary one)"
     )
     given = parser.parse_args()
-    print(
-        "| samples | folder | report | written in | of a core | most memory | overview opens in | questions | transcript |"
-    )
+    columns = ("samples", "folder", "report", "written in", "of a core", "most memory")
+    print(f"| {' | '.join((*columns, 'overview opens in', 'questions', 'transcript'))} |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         place = given.folder or Path(temporary)
@@ -91,6 +90,7 @@ def main() -> None:
                 f"{size(folder):.0f} MB",
                 f"{size(site):.0f} MB",
                 f"{seconds:.1f} s",
+                f"{busy:.1f} s",
                 f"{memory:.0f} MB",
             )
             print(f"| {' | '.join((*row, *cells))} |", flush=True)
