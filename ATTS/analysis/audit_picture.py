@@ -8,7 +8,7 @@ from ATTS.analysis import pictures
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """``result``: as :func:`ATTS.analysis.audit_rate.report` returns it. Raises OSError."""
+    """``result``: as :func:`ATTS.analysis.rates.report` returns it. Raises OSError."""
     panels = (("turn", "by_turn", 1), ("questions, by their rate", "by_question", 0))
     with pictures.drawn(path, 10, 4, columns=2, sharey=True) as (figure, axes):
         for panel, (label, name, first) in zip(axes, panels, strict=True):

@@ -12,7 +12,7 @@ from ATTS.analysis import folders, pictures
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
-from ATTS.analysis.tables import in_picture, markdown, percent
+from ATTS.analysis.tables import markdown, percent
 from ATTS.errors import ExitStatus
 from ATTS.flags import Part
 from ATTS.method.types import Stage

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ATTS.console import printable
-
 COLUMNS = (
     "run",
     "accuracy of a sample (95 %)",
@@ -34,11 +32,6 @@ def cell(value: object) -> str:
     for found, shown in (("|", "\\|"), ("<", "&lt;"), ("](", "]\\(")):
         text = text.replace(found, shown)
     return text
-
-
-def in_picture(name: str) -> str:
-    """A name in a picture, where dollars would begin a formula."""
-    return printable(name).replace("$", r"\$")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

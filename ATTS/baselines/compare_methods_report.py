@@ -10,7 +10,7 @@ import numpy as np
 from ATTS.analysis import compare, pictures
 from ATTS.analysis.by_role import grades, kinds, tokens
 from ATTS.analysis.intervals import of_questions
-from ATTS.analysis.tables import difference, in_picture, markdown, percent, within
+from ATTS.analysis.tables import difference, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
 from ATTS.store.blocks import CALIBRATION, BlockEntry
