@@ -89,8 +89,8 @@ def _interruptible() -> Iterator[None]:
 
 
 def heed_interrupts() -> None:
-    """Ctrl-C raises KeyboardInterrupt from here on (ATTS/__init__.py), unless the shell has it ignored, as for a command
-    in the background."""
+    """Ctrl-C raises KeyboardInterrupt from here on (ATTS/__init__.py), unless the shell has it ignored, as for a
+    command in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

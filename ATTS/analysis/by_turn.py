@@ -91,7 +91,7 @@ def picture(runs: Mapping[str, Sequence[TurnRow]], path: Path) -> None:
         for number, (name, rows) in enumerate(runs.items()):
             look = pictures.style(number)
             turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
-            left.plot(turns, accuracy, label=in_picture(name), **look)
+            left.plot(turns, accuracy, label=printable(name), **look)
             tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
             if len(tokens) == len(rows):
                 middle.plot(tokens, accuracy, **look)

@@ -168,7 +168,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 mean, low, high = (100 * (row["accuracy"][name] or 0) for name in ("mean", "low", "high"))
                 errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
                 look = pictures.style(number) | {"linestyle": "none", "markersize": 6}
-                axes.errorbar([x], [mean], yerr=errors, capsize=3, label=in_picture(row["method"]), **look)
+                axes.errorbar([x], [mean], yerr=errors, capsize=3, label=printable(row["method"]), **look)
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
         panels[0].set_ylabel("accuracy a sample, % (95 %)")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from ATTS.analysis import pictures
-from ATTS.analysis.tables import in_picture, markdown, percent
+from ATTS.analysis.tables import markdown, percent
 from ATTS.flags import Part, Range
 from ATTS.store import atomic
 from ATTS.tradeoff import curves, operating_points
@@ -163,7 +163,7 @@ def _trade(axes: Any, report: Report, costs: Sequence[float | None], tokens: boo
         d = row.difference or Mean(0.0, 0.0, 0.0)
         look = pictures.style(number) | {"linestyle": "none", "markersize": 6}
         errors = [[100 * (d.mean - d.low)], [100 * (d.high - d.mean)]]
-        axes.errorbar([cost], [100 * d.mean], yerr=errors, capsize=3, label=in_picture(row.run), **look)
+        axes.errorbar([cost], [100 * d.mean], yerr=errors, capsize=3, label=printable(row.run), **look)
         if row.front_tokens if tokens else row.front_seconds:
             on_front.append((cost, 100 * d.mean))
     axes.plot(*zip(*sorted(on_front), strict=True), color="grey", linewidth=0.8, zorder=0)
