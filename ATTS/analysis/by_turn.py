@@ -13,6 +13,7 @@ from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
 from ATTS.analysis.tables import markdown, percent
+from ATTS.console import printable
 from ATTS.errors import ExitStatus
 from ATTS.flags import Part
 from ATTS.method.types import Stage

@@ -11,6 +11,7 @@ from ATTS.analysis import compare, pictures
 from ATTS.analysis.by_role import grades, kinds, tokens
 from ATTS.analysis.intervals import of_questions
 from ATTS.analysis.tables import difference, markdown, percent, within
+from ATTS.console import printable
 from ATTS.method.types import Stage
 from ATTS.store import atomic
 from ATTS.store.blocks import CALIBRATION, BlockEntry

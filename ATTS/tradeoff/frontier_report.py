@@ -11,6 +11,7 @@ import tyro
 
 from ATTS.analysis import pictures
 from ATTS.analysis.tables import markdown, percent
+from ATTS.console import printable
 from ATTS.flags import Part, Range
 from ATTS.store import atomic
 from ATTS.tradeoff import curves, operating_points
