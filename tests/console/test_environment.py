@@ -95,7 +95,8 @@ def test_an_interrupt_ends_grading_at_once_and_leaves_no_process(tmp_path: Path)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.splitlines() == ["interrupted; what is finished is kept, and the same command goes on from there"]
+    (line,) = told.splitlines()
+    assert line.startswith("interrupted; what is finished is kept")
     assert not any(one.is_running() for one in below)
 
 

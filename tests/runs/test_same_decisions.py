@@ -41,7 +41,8 @@ def told(folder: Path) -> list[Any]:
 def test_decisions_do_not_depend_on_how_much_is_in_flight(kind: str, tmp_path: Path) -> None:
     """One sample, 16, 256, all limits adaptive, and with drafts written ahead."""
     own, turns = kind == "per_question", 3 if kind == "per_turn" else 1
-    flags = asking(tmp_path, 20)
+    questions = 40 if kind == "per_turn" else 10
+    flags = asking(tmp_path, questions)
     runs = {"1": {"samples_in_flight": 1}, "16": {"samples_in_flight": 16}, "256": {"samples_in_flight": 256}}
     runs |= {"adaptive": {}, "ahead": {"samples_in_flight": 64, "optimistic": True}}  # type: ignore[dict-item]
     rule = {} if kind == "marginal" else {"calibration": kind}
@@ -53,7 +54,7 @@ def test_decisions_do_not_depend_on_how_much_is_in_flight(kind: str, tmp_path: P
     made = {"turns": turns, "sample_size": 4 if kind == "per_question" else 2}
     with_servers(Says(), making(own, **made), *map(running, runs), **flags)  # type: ignore[arg-type]
     right = told(tmp_path / "1")
-    assert len(right) == 40
+    assert len(right) == 2 * questions
     assert any(entry["rejected"] for _, _, history in right for entry in history)
     for name in runs:
         assert told(tmp_path / name) == right, name
