@@ -6,13 +6,13 @@ from pathlib import Path
 
 def commands() -> dict[str, str]:
     """Name and first sentence of each command: the modules of this folder that can be run."""
-    found = {}
+    listed = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         text = path.read_text(encoding="utf-8")
         if "__main__" in text:
             doc = ast.get_docstring(ast.parse(text)) or ""
-            found[path.stem] = doc.partition("\n")[0]
-    return found
+            listed[path.stem] = doc.partition("\n")[0]
+    return listed
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python -m ATTS.certify results/frontier --max_loss 0.02 --confidence 0.9
 """
 
 from ATTS import console
-from ATTS.analysis.certify import CertifySettings, certify
+from ATTS.tradeoff.certify import CertifySettings, certify
 
 if __name__ == "__main__":
     console.run(CertifySettings, __doc__, certify)

@@ -1,15 +1,20 @@
 """What all front doors share: progress, errors for people, Ctrl-C."""
 
 import asyncio
+import errno
 import gc
 import io
 import logging
 import os
+import re
 import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tqdm import tqdm
 
@@ -17,19 +22,23 @@ from ATTS.errors import UserError
 from ATTS.flags import Settings, parse
 
 BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# Set when the command is to end, for work that no cancellation reaches: threads, and what holds the event loop.
+STOPPING: ContextVar[threading.Event | None] = ContextVar("stopping", default=None)
+# Control characters but tab and line feed, and what turns the direction of a text or breaks its line.
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def run(settings: type[Settings], description: str | None, command: Callable[[Settings], Awaitable[object]]) -> None:
     """Parses, runs ``command`` and ends the process: 0, 2 for a UserError, 130 when interrupted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print_anything()
     warnings = Once()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[warnings])
 
     async def main(chosen: Settings) -> object:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await command(chosen)
+        with _interruptible():
+            return await command(chosen)
 
     try:
         chosen = parse(settings, description)
@@ -37,7 +46,7 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
         with asyncio.Runner(loop_factory=event_loop) as runner:
             result = runner.run(main(chosen))
         warnings.close()
-        print(result, flush=True)
+        show(result)
     except UserError as problem:
         warnings.close()
         sys.exit(fail(problem))
@@ -45,12 +54,54 @@ def run(settings: type[Settings], description: str | None, command: Callable[[Se
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(UNREAD)
     except OSError as error:
-        sys.exit(
-            fail(UserError(f"{error.filename or 'the output'} can't be read or written: {error.strerror or error}"))
-        )
+        sys.exit(fail(UserError(unwritable(error))))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print(KEPT, file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+KEPT = "interrupted; what is finished is kept. Rerun the same command to resume"
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM cancel the task that is in the block; once more, and the process ends at once."""
+    task, loop, stopping = asyncio.current_task(), asyncio.get_running_loop(), threading.Event()
+    assert task is not None
+    STOPPING.set(stopping)
+
+    def interrupt(*_: object) -> None:
+        if stopping.is_set():
+            os.write(sys.stderr.fileno(), f"{KEPT}\n".encode())
+            os._exit(INTERRUPTED)
+        stopping.set()
+        loop.call_soon_threadsafe(task.cancel)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if not stopping.is_set():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def unwritable(error: OSError) -> str:
+    """What to say of a file that can't be read or written."""
+    told = f"{error.filename or 'the output'} can't be read or written: {error.strerror or error}"
+    if error.errno in NO_ROOM:
+        told += "; what is finished is kept. Make room and rerun the same command to resume"
+    return told
+
+
+def printable(text: object) -> str:
+    """A text as it may reach a terminal: control characters, which models and data sets can write, are spelled out."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def show(text: object) -> None:
+    """A command's result, on its output."""
+    print(printable(text), flush=True)
 
 
 def print_anything() -> None:
@@ -79,7 +130,8 @@ def relieve_collector() -> None:
 
 
 def fail(problem: UserError) -> int:
-    print(f"error: {problem}", file=sys.stderr)
+    """Prints the error for people; returns the exit status."""
+    print(f"error: {printable(problem)}", file=sys.stderr)
     return BAD_INPUT
 
 
@@ -88,7 +140,7 @@ LINE_SECONDS = 10.0
 
 def say(text: str) -> None:
     """A line beside the bar."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 class Once(logging.Handler):
@@ -99,12 +151,14 @@ class Once(logging.Handler):
         self._counts: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record unless one with the same text was printed."""
         text = self.format(record)
         self._counts[text] += 1
         if self._counts[text] == 1:
             say(text)
 
     def close(self) -> None:
+        """Says how often each repeated text came."""
         for text, count in self._counts.items():
             if count > 1:
                 say(f"{text} ({count} times)")
@@ -123,6 +177,7 @@ class Progress:
         self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if sys.stderr.isatty() else None
 
     def add(self, status: str) -> None:
+        """One more is done, with this outcome."""
         self._done += 1
         self._counts[status] += 1
         if self._bar is not None:
@@ -130,15 +185,6 @@ class Progress:
             self._bar.update()
         elif time.monotonic() - self._printed >= LINE_SECONDS:
             self._line()
-
-    def under_way(self, text: str) -> None:
-        """Says ``text`` as long as nothing has ended: the first item may take minutes."""
-        if self._done > self._already:
-            return
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-        else:
-            print(f"{self._done}/{self._total} {self._unit}s: {text}", file=sys.stderr, flush=True)
 
     def _line(self) -> None:
         self._printed = time.monotonic()

@@ -21,6 +21,7 @@ class ExitStatus(StrEnum):
     UNKNOWN_CHARACTER = "unknown_character"  # a model wrote a character that another one's tokens can't write
     SERVER_FAILED = "server_failed"  # a request failed for good
     CANCELLED = "cancelled"  # the run was stopped while the sample was under way
+    STOPPED = "stopped"  # its question was decided by other samples before it ended, or before it began (--stop)
     # Of the baselines:
     BUDGET_SPENT = "token_budget"  # the tokens that a sample may have are used up, be there an answer or not
     REPEATED = "repeated"  # the last two steps are the same
@@ -35,16 +36,28 @@ class SampleError(Exception):
 
 
 class ScoreFailed(SampleError):
+    """A chunk could not be scored; nothing stands in for its score."""
+
     status = ExitStatus.SCORE_FAILED
 
 
 class ContextFull(SampleError):
+    """The chain does not fit the model's context."""
+
     status = ExitStatus.CONTEXT_FULL
 
 
 class UnknownCharacter(SampleError):
+    """The tokenizer has no token for a character of the text."""
+
     status = ExitStatus.UNKNOWN_CHARACTER
 
 
 class ServerFailed(SampleError):
+    """A request failed for good; the sample is owed."""
+
     status = ExitStatus.SERVER_FAILED
+
+
+class Refused(ServerFailed):
+    """A server won't do what this sample asks for, however often: its chain is begun anew."""

@@ -41,6 +41,7 @@ class Range(NamedTuple):
     open_high: bool = False
 
     def holds(self, value: float) -> bool:
+        """Whether a value lies in it."""
         above = self.low < value if self.open_low else self.low <= value
         return above and (value < self.high if self.open_high else value <= self.high)
 
@@ -70,16 +71,17 @@ class Flag(NamedTuple):
 
     @property
     def is_part(self) -> bool:
+        """Whether its value is a group of flags."""
         return is_dataclass(self.type)
 
 
 def _declared(kind: type) -> tuple[Flag, ...]:
     """The fields of a settings class or part."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
+    flags = []
     for own in fields(kind):
         marks = getattr(hints[own.name], "__metadata__", ())
-        found.append(
+        flags.append(
             Flag(
                 field=own.name,
                 name=next((mark.name for mark in marks if hasattr(mark, "name")), own.name),
@@ -90,7 +92,7 @@ def _declared(kind: type) -> tuple[Flag, ...]:
                 range=next((mark for mark in marks if isinstance(mark, Range)), None),
             )
         )
-    return tuple(found)
+    return tuple(flags)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -124,11 +126,11 @@ def named(kind: type, field: str) -> str:
 
 def flat(settings: "Part") -> dict[str, Any]:
     """Values by the names of their flags."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for flag in (flag for flag in _declared(type(settings)) if flag.stored):
         value = getattr(settings, flag.field)
-        found |= flat(value) if flag.is_part else {flag.name: value}
-    return found
+        values |= flat(value) if flag.is_part else {flag.name: value}
+    return values
 
 
 def make(kind: type[Settings], **given: Any) -> Settings:
@@ -158,6 +160,7 @@ def settle(part: object, **values: object) -> None:
 
 
 def require(condition: bool, message: str) -> None:
+    """Raises ValueError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(message)
 
@@ -173,7 +176,7 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
     if folder and any(flag.name == "resume" for flag in flags(kind)):
         kind = getattr(kind, "stored_as", kind)
         stored = of_folder(kind, folder)
-    made: Settings = tyro.cli(
+    settings: Settings = tyro.cli(
         kind,
         default=stored,
         description=(description or "").strip().split("\n\n")[0],
@@ -181,12 +184,12 @@ def parse(kind: type[Settings], description: str | None) -> Settings:
         use_underscores=True,
     )
     if stored is not None:
-        before, now = flat(stored), flat(made)
+        before, now = flat(stored), flat(settings)
         decisive = (flag.name for flag in flags(kind) if flag.stored and not flag.incidental)
         changed = [f"--{name}" for name in decisive if before[name] != now[name]]
         if changed:
-            raise UserError(f"--resume {folder} goes on with the settings of that run: leave out {', '.join(changed)}")
-    return made
+            raise UserError(f"--resume {folder} uses the settings of that run: leave out {', '.join(changed)}")
+    return settings
 
 
 def _folder_to_resume(words: Sequence[str]) -> Path | None:
@@ -206,7 +209,7 @@ def of_folder(kind: type[Settings], folder: Path) -> Settings:
         settings = dict(about["settings"])
     except OSError as error:
         raise UserError(f"--resume: {path} can't be read ({error.strerror}), so {folder} is no run to resume") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"--resume: {path} is damaged ({error}); give the flags of the run instead") from None
     try:
         return make(kind, **settings)

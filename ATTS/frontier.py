@@ -4,7 +4,7 @@ bash scripts/frontier.sh    # starts the servers and calls this
 """
 
 from ATTS import console
-from ATTS.baselines.frontier import FrontierSettings, frontier
+from ATTS.tradeoff.frontier import FrontierSettings, frontier
 
 if __name__ == "__main__":
     console.run(FrontierSettings, __doc__, frontier)

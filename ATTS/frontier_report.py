@@ -4,7 +4,7 @@ python -m ATTS.frontier_report results/frontier --margin 0.02 --picture frontier
 """
 
 from ATTS import console
-from ATTS.analysis.frontier_report import FrontierReportSettings, show
+from ATTS.tradeoff.frontier_report import FrontierReportSettings, show
 
 if __name__ == "__main__":
     console.run(FrontierReportSettings, __doc__, show)

@@ -6,7 +6,7 @@ python -m ATTS.ref_conformal --small_model_name demo-draft --eval_model_name dem
 from functools import partial
 
 from ATTS import console
-from ATTS.runs.calibrate import calibrate
+from ATTS.calibration.calibrate import calibrate
 from ATTS.runs.settings import ConformalSettings
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ python -m ATTS.ref_conformal_per_question --small_model_name demo-draft --eval_m
 from functools import partial
 
 from ATTS import console
-from ATTS.runs.calibrate import calibrate
+from ATTS.calibration.calibrate import calibrate
 from ATTS.runs.settings import ConformalSettings
 
 if __name__ == "__main__":

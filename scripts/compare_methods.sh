@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run ATTS and every baseline on the same servers, questions, sampling, limits and grader, and print one
-# table: OUT/comparison.md, .json and .png. Interrupted, the same command goes on. The demo pair on CPU:
+# table: OUT/comparison.md, .json and .png. Rerun the same command to resume. The demo pair on CPU:
 #   bash scripts/compare_methods.sh
 # A pair on GPUs:
 #   CONFIG=configs/compare_gpu.sh bash scripts/compare_methods.sh

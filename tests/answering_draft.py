@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.flags import make
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.settings import ConformalSettings
 
 PAIR = {"small_model_name": "d", "eval_model_name": "t"}
@@ -46,8 +46,8 @@ class Says:
         return [-random.Random(ask.text).random()] * (len(ask.ids) - start)
 
     def best(self, ask: Ask, own: Sequence[float | None]) -> list[float | None]:
-        """All but the last two tokens are the target's own choices."""
-        return [*own[:-2], *(-0.01 for _ in own[-2:])]
+        """All but the last two tokens are the target's own choices, and those where they are likelier than -0.01."""
+        return [*own[:-2], *(max(-0.01, value) for value in own[-2:] if value is not None)]
 
 
 def with_servers(says: Says, *uses: Callable[[dict[str, Any]], Awaitable[Any]], **flags: Any) -> Any:

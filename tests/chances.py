@@ -8,8 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ATTS.store.records import Digests
 from ATTS.tasks.datasets import Question
 
+NO_DIGESTS: Digests = {"settings_digest": None, "calibration_digest": None}
 PAIR = {"small_model_name": "d", "eval_model_name": "t"}
 QUESTIONS = [Question(i, f"question {i}", str(i), group="even" if i % 2 == 0 else "odd") for i in range(5)]
 

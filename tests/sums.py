@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.flags import make as with_flags
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 

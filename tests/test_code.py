@@ -3,8 +3,10 @@
 import ast
 import os
 import re
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,8 +50,9 @@ def test_every_file_and_module_that_the_pages_name_exists() -> None:
 
 
 ROOMS = [  # each imports only those before it, and itself
-    *("errors", "flags", "console", "demo", "method", "tasks", "serving", "store", "published"),
-    *("analysis", "runs", "baselines", "emulator", "simulation"),
+    *("errors", "flags", "console", "demo", "method", "tasks", "votes", "serving", "store", "published"),
+    *("analysis", "runs", "calibration", "diagnosis", "api", "baselines", "tradeoff", "reporting"),
+    *("emulator", "simulation", "tuning"),
 ]
 
 
@@ -75,6 +78,42 @@ def test_a_room_imports_only_the_rooms_before_it() -> None:
         for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
             wrong += [(str(path.relative_to(ROOT)), other) for other in imported(path) - set(ROOMS[: number + 1])]
     assert wrong == []
+
+
+def code_lines(path: Path) -> int:
+    """Lines that are no blank, comment or docstring."""
+    text = path.read_text()
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            documented |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") and n not in documented for n, line in lines)
+
+
+def test_rooms_and_files_stay_small() -> None:
+    """A room that outgrows this wants to be two, a file too; method/ is the paper and no more."""
+    files = [path for path in (ROOT / "ATTS").rglob("*.py") if path.name != "__init__.py"]
+    assert [path for path in files if len(path.read_text().splitlines()) > 350] == []
+    assert statistics.median(len(path.read_text().splitlines()) for path in files) <= 100
+    for room in ROOMS:
+        lines = sum(map(code_lines, (ROOT / "ATTS" / room).rglob("*.py")))
+        assert lines <= (900 if room == "method" else 2000), room
+
+
+def test_every_public_definition_is_documented() -> None:
+    def missing(node: ast.AST, name: str) -> Iterator[str]:
+        for child in getattr(node, "body", []):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and child.name[0] != "_":
+                if not ast.get_docstring(child) and "setter" not in ast.dump(ast.List(child.decorator_list)):
+                    yield f"{name}.{child.name}"
+                if isinstance(child, ast.ClassDef):
+                    yield from missing(child, f"{name}.{child.name}")
+
+    files = (ROOT / "ATTS").rglob("*.py")
+    assert [one for path in files for one in missing(ast.parse(path.read_text()), str(path.relative_to(ROOT)))] == []
 
 
 def test_a_command_is_short_and_listed() -> None:

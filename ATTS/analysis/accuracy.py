@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Any
 
 from ATTS.analysis import intervals
+from ATTS.errors import ExitStatus
+from ATTS.store.summary import Accuracy, QuestionRow
 from ATTS.tasks.equivalence import Verdict
 
 
@@ -27,35 +28,42 @@ class Graded:
 
     @property
     def right(self) -> bool:
+        """Whether it counts as right; undecided ones don't."""
         return self.verdict is Verdict.EQUAL
 
 
-def accuracy(graded: Sequence[Graded], repeats: int) -> dict[str, Any]:
+def accuracy(graded: Sequence[Graded], repeats: int) -> Accuracy:
     """Everything about right and wrong. A sample without an answer is wrong, and so is an undecided one.
 
-    A question with fewer than k samples counts in pass@k and majority@k with those it has.
+    A question with fewer than k samples counts in pass@k and majority@k with those it has. Samples that a decision
+    stopped count nowhere; where there are any, the mean is that of the questions' means, since hard ones have more.
     """
+    everything = graded
+    graded = [sample for sample in graded if sample.status != ExitStatus.STOPPED]
     groups: dict[int, list[Graded]] = {}
     for sample in graded:
         groups.setdefault(sample.question, []).append(sample)
     questions = [groups[number] for number in sorted(groups)]
-    mean = intervals.interval([s.right for s in graded], [s.question for s in graded])
+    if len(graded) < len(everything):
+        mean = intervals.of_questions([sum(s.right for s in group) / len(group) for group in questions])
+    else:
+        mean = intervals.interval([s.right for s in graded], [s.question for s in graded])
     passed = {str(k): intervals.of_questions([_passes(group, k) for group in questions]) for k in ks(repeats)}
     voted = {str(k): intervals.of_questions([_majority(group, k) for group in questions]) for k in ks(repeats)}
-    values = {"pass_at_k": passed, "majority_at_k": voted}
     return {
         "questions": len(questions),
         "mean_accuracy": mean.rate if questions else None,
         "low": mean.low if questions else None,
         "high": mean.high if questions else None,
-        **{name: {k: found.rate if questions else None for k, found in by_k.items()} for name, by_k in values.items()},
+        "pass_at_k": {k: share.rate if questions else None for k, share in passed.items()},
+        "majority_at_k": {k: share.rate if questions else None for k, share in voted.items()},
         "intervals": {
-            name: {k: [found.low, found.high] if questions else None for k, found in by_k.items()}
-            for name, by_k in values.items()
+            name: {k: [share.low, share.high] if questions else None for k, share in by_k.items()}
+            for name, by_k in (("pass_at_k", passed), ("majority_at_k", voted))
         },
         "undecided": sum(s.verdict is Verdict.UNDECIDED for s in graded),
         "unanswered": sum(s.answer is None for s in graded),
-        "accuracy_by_status": _by_status(graded),
+        "accuracy_by_status": _by_status(everything),
         "per_question": [_question(group) for group in questions],
     }
 
@@ -104,7 +112,7 @@ def _majority(group: Sequence[Graded], k: int) -> float:
     return majority_at_k(right, list(others.values()), len(group) - right - others.total(), k)
 
 
-def _question(group: Sequence[Graded]) -> dict[str, Any]:
+def _question(group: Sequence[Graded]) -> QuestionRow:
     """A question's row: its answers as they were written, the most frequent first."""
     right = sum(s.right for s in group)
     return {
@@ -120,9 +128,12 @@ def _question(group: Sequence[Graded]) -> dict[str, Any]:
     }
 
 
-def _by_status(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
-    """By the reason for which samples stopped."""
+def _by_status(graded: Sequence[Graded]) -> dict[str, dict[str, float | None]]:
+    """By the reason for which samples stopped; None for those that a decision stopped."""
     groups: dict[str, list[bool]] = {}
     for sample in graded:
         groups.setdefault(sample.status, []).append(sample.right)
-    return {status: {"samples": len(g), "accuracy": sum(g) / len(g)} for status, g in sorted(groups.items())}
+    return {
+        status: {"samples": len(g), "accuracy": None if status == ExitStatus.STOPPED else sum(g) / len(g)}
+        for status, g in sorted(groups.items())
+    }

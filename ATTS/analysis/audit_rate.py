@@ -7,70 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ATTS.analysis import metrics
-from ATTS.analysis.grading import finished
-from ATTS.analysis.intervals import interval
+from ATTS.analysis import rates, run_decisions
+from ATTS.analysis.run_decisions import Decisions, Rejected
 from ATTS.errors import UserError
 from ATTS.flags import Part, Positive, Share, require
 from ATTS.method.conformal import GAMMA, CalibrationSet, Form, Online, PerTurn, RejectionRule
 from ATTS.method.conformal.decision import Draws
-from ATTS.method.score import MEAN, recorded
-from ATTS.method.types import Stage
+from ATTS.method.score import MEAN
 from ATTS.store import calibration
 from ATTS.store.calibration import CalibrationArray
-from ATTS.store.recording import read_results
 from ATTS.store.records import Record
-from ATTS.store.result_folder import about_of, samples
 
 Kind = Literal["marginal", "per_question", "per_turn", "grouped", "online", "adaptive"]
-Rejected = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """The scored chunks of a run, a column each, in the order in which they were decided.
-
-    A published run, which doesn't tell that order, is taken sample by sample, as its files are numbered.
-    """
-
-    question: NDArray[np.int_]
-    sample: NDArray[np.int_]
-    turn: NDArray[np.int_]
-    score: NDArray[np.float64]
-    rejected: Rejected
-    group: NDArray[np.str_]
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    def take(self, which: NDArray[Any]) -> "Decisions":
-        """Some of them, or all in another order."""
-        return Decisions(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
-
-
-def decisions(found: Sequence[Record], repeats: int) -> Decisions:
-    """Raises UserError if there are none, or scores that are not finite."""
-    rows = []
-    for sample in found:
-        index = sample["problem_index"]
-        question = sample.get("question_index", index // repeats)
-        scored = [entry for entry in sample["full_history"] if entry["model"] == Stage.SCORE.value]
-        for entry, rejected in zip(scored, metrics.rejections(sample["full_history"]), strict=True):
-            decided_by = recorded(entry)
-            if decided_by is None:
-                continue
-            order = entry.get("order")
-            rows.append((order, index, question, entry["turn"], decided_by, rejected, sample.get("group", "")))
-    if not rows:
-        raise UserError("these samples record no score")
-    numbered = all(row[0] is not None for row in rows)
-    rows.sort(key=lambda row: (row[0] if numbered else 0, row[1], row[3]))
-    _, index_, question_, turn, score, rejected_, group = zip(*rows, strict=True)
-    if not np.isfinite(score).all():
-        raise UserError(f"{int((~np.isfinite(score)).sum())} of {len(rows)} recorded scores are not finite")
-    return Decisions(*map(np.array, (question_, index_, turn, score, rejected_, group)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +35,7 @@ class Rule:
 
 
 def again(
-    rule: Rule, made: Decisions, array: CalibrationArray | None = None, rows: Mapping[int, int] | None = None
+    rule: Rule, decisions: Decisions, array: CalibrationArray | None = None, rows: Mapping[int, int] | None = None
 ) -> Rejected:
     """What ``rule`` would have decided on each chunk.
 
@@ -96,21 +45,21 @@ def again(
     write is not in a record. Raises ValueError if the scores can't support the rate.
     """
     if rule.kind in ("online", "adaptive"):
-        return _decide(_bank(rule, array), made)
-    if rule.kind == "grouped" and not made.group.any():
+        return _decide(_bank(rule, array), decisions)
+    if rule.kind == "grouped" and not decisions.group.any():
         raise ValueError("its samples tell no group")
     draws = Draws(rule.seed) if rule.form == "smoothed" else None
-    rejected = np.zeros(len(made), dtype=bool)
+    rejected = np.zeros(len(decisions), dtype=bool)
     if rule.kind == "per_question":
-        units = made.sample if array is None else made.question
+        units = decisions.sample if array is None else decisions.question
     elif array is None:
-        units = made.question
+        units = decisions.question
     else:
-        units = np.unique(made.group, return_inverse=True)[1]
+        units = np.unique(decisions.group, return_inverse=True)[1]
     for unit in np.unique(units):
         own = units == unit
-        chunks = made.take(own)
-        judge = _fitted(rule, chunks, array, rows, draws) if array else _cross_fitted(rule, made, own, draws)
+        chunks = decisions.take(own)
+        judge = _fitted(rule, chunks, array, rows, draws) if array else _cross_fitted(rule, decisions, own, draws)
         rejected[own] = _decide(judge, chunks)
     return rejected
 
@@ -122,26 +71,26 @@ def _bank(rule: Rule, array: CalibrationArray | None) -> Online:
     return bank
 
 
-def _cross_fitted(rule: Rule, made: Decisions, own: Rejected, draws: Draws | None) -> RejectionRule:
+def _cross_fitted(rule: Rule, decisions: Decisions, own: Rejected, draws: Draws | None) -> RejectionRule:
     """The judge of the chunks ``own``, from chunks that are not among them."""
     first = int(np.flatnonzero(own)[0])
     like = ~own
     if rule.kind == "per_turn":
-        others = made.take(like)
+        others = decisions.take(like)
         return by_turn(others, rule.rate, rule.form, draws)
-    like &= made.turn == 0
+    like &= decisions.turn == 0
     if rule.kind == "per_question":
-        like &= made.question == made.question[first]
+        like &= decisions.question == decisions.question[first]
     if rule.kind == "grouped":
-        like &= made.group == made.group[first]
-    return CalibrationSet(made.score[like], rule.rate, rule.form, draws)
+        like &= decisions.group == decisions.group[first]
+    return CalibrationSet(decisions.score[like], rule.rate, rule.form, draws)
 
 
-def by_turn(made: Decisions, rate: float, form: Form = "published", draws: Draws | None = None) -> PerTurn:
+def by_turn(decisions: Decisions, rate: float, form: Form = "published", draws: Draws | None = None) -> PerTurn:
     """Sets of the scores of these chunks."""
-    turns = [int(turn) for turn in np.unique(made.turn)]
-    scores = {turn: made.score[made.turn == turn] for turn in turns}
-    return PerTurn(scores, rate, form, draws, {turn: made.question[made.turn == turn] for turn in turns})
+    turns = [int(turn) for turn in np.unique(decisions.turn)]
+    scores = {turn: decisions.score[decisions.turn == turn] for turn in turns}
+    return PerTurn(scores, rate, form, draws, {turn: decisions.question[decisions.turn == turn] for turn in turns})
 
 
 def _fitted(
@@ -165,60 +114,9 @@ def _fitted(
     return CalibrationSet(scores, rule.rate, rule.form, draws)
 
 
-def _decide(judge: RejectionRule, made: Decisions) -> Rejected:
-    pairs = zip(made.score.tolist(), made.turn.tolist(), strict=True)
+def _decide(judge: RejectionRule, decisions: Decisions) -> Rejected:
+    pairs = zip(decisions.score.tolist(), decisions.turn.tolist(), strict=True)
     return np.array([judge(score, turn).rejected for score, turn in pairs], dtype=bool)
-
-
-def report(calibration: str, nominal: float, made: Decisions, rejected: Rejected) -> dict[str, Any]:
-    """Rates with 95 % intervals: overall and by turn over questions, within a question over its samples."""
-    turns = [{"turn": int(t), **_figures(rejected, made.question, made.turn == t)} for t in np.unique(made.turn)]
-    by_question = [
-        {"question": int(q), **_figures(rejected, made.sample, made.question == q)} for q in np.unique(made.question)
-    ]
-    overall = _figures(rejected, made.question, np.ones(len(made), dtype=bool))
-    return {"calibration": calibration, "nominal": nominal, **overall, "by_turn": turns, "by_question": by_question}
-
-
-def _figures(rejected: Rejected, clusters: NDArray[np.int_], which: Rejected) -> dict[str, float]:
-    found = interval(rejected[which], clusters[which])
-    return {"n": found.n, "rate": found.rate, "low": found.low, "high": found.high}
-
-
-def text(result: dict[str, Any]) -> str:
-    """The report as markdown."""
-    rates = [row["rate"] for row in result["by_question"]]
-    low, middle, high = np.quantile(rates, (0.05, 0.5, 0.95))
-    lines = [
-        f"calibration {result['calibration']}: {result['n']} decisions, asked {result['nominal']:.3f}, realised"
-        f" {_range(result)} (95 %, over {len(rates)} questions)",
-        f"rate of a question: 5th percentile {low:.2f}, median {middle:.2f}, 95th {high:.2f}",
-        "",
-        "| turn | decisions | rejected (95 %) |",
-        "|---|---|---|",
-        *(f"| {row['turn']} | {row['n']} | {_range(row)} |" for row in result["by_turn"]),
-    ]
-    return "\n".join(lines)
-
-
-def _range(row: dict[str, Any]) -> str:
-    return f"{row['rate']:.3f} ({row['low']:.3f} - {row['high']:.3f})"
-
-
-def read(path: Path, repeats: int | None) -> tuple[list[Record], dict[str, Any], int]:
-    """Finished samples of a result folder or a recording, its settings.json ({} if there is none) and the
-    repeats of a question. Raises UserError."""
-    about: dict[str, Any] = {}
-    if path.is_file():
-        found = read_results(path)
-    elif path.is_dir():
-        found = finished(samples(path))
-        about = about_of(path)
-    else:
-        raise UserError(f"{path} is neither a result folder nor a recording")
-    if not found:
-        raise UserError(f"{path} holds no finished samples (problem_XXXX.json)")
-    return found, about, repeats or about.get("settings", {}).get("repeats", 16)
 
 
 def recorded_kind(about: Mapping[str, Any]) -> str:
@@ -236,23 +134,23 @@ def recorded_kind(about: Mapping[str, Any]) -> str:
 def same_score(path: Path, array: CalibrationArray, about: Mapping[str, Any]) -> None:
     """Raises UserError if an array's chunks were scored in another way than the run's."""
     settings = about.get("settings", {})
-    made = _named(array.score.name, array.score_window)
+    scored = _named(array.score.name, array.score_window)
     decided = _named(settings.get("score", MEAN.name), settings.get("score_window"))
-    if made != decided:
-        raise UserError(f"{path} holds scores of {made}; this run was decided by {decided}")
+    if scored != decided:
+        raise UserError(f"{path} holds scores of {scored}; this run was decided by {decided}")
 
 
 def _named(score: str, window: int | None) -> str:
     return f"--score {score}" + (f" --score_window {window}" if window else "")
 
 
-def rows_of(array: CalibrationArray, found: Sequence[Record]) -> dict[int, int] | None:
+def rows_of(array: CalibrationArray, samples: Sequence[Record]) -> dict[int, int] | None:
     """Which row of a per-question array belongs to which question, by content; None if one doesn't tell."""
     ids = (array.provenance or {}).get("question_ids")
-    if not ids or any("question_id" not in sample for sample in found):
+    if not ids or any("question_id" not in sample for sample in samples):
         return None
     number = {name: row for row, name in enumerate(ids)}
-    rows = {sample["question_index"]: number.get(sample["question_id"]) for sample in found}
+    rows = {sample["question_index"]: number.get(sample["question_id"]) for sample in samples}
     return {question: row for question, row in rows.items() if row is not None}
 
 
@@ -281,7 +179,7 @@ class AuditSettings(Part):
     """online, adaptive: how far a level moves after a decision; default 1/19. 0: not at all."""
 
     bank_window: Positive[int | None] = None
-    """online, adaptive: compare with the newest so many scores of the turn; default: all."""
+    """online, adaptive: compare with the newest N scores of the turn; default: all."""
 
     seed: int = 0
     """Draws for smoothed p-values."""
@@ -304,11 +202,12 @@ class AuditSettings(Part):
 
 
 async def audited(settings: AuditSettings) -> str:
-    found, about, repeats = read(settings.input_dir, settings.repeats)
+    """The audit of a run as text or JSON. Raises UserError."""
+    records, about, repeats = run_decisions.read(settings.input_dir, settings.repeats)
     rate = settings.rejection_rate
     if rate is None:
         rate = about.get("settings", {}).get("rejection_rate", 0.4)
-    decided = decisions(found, repeats)
+    decided = run_decisions.decisions(records, repeats)
     kind, rejected = recorded_kind(about), decided.rejected
     if settings.calibration:
         kind = settings.calibration
@@ -319,10 +218,10 @@ async def audited(settings: AuditSettings) -> str:
             per_question = None if kind == "adaptive" else kind == "per_question"
             array = calibration.load(settings.ppl_array_path, per_question, kind == "per_turn")
             same_score(settings.ppl_array_path, array, about)
-            rows = rows_of(array, found)
+            rows = rows_of(array, records)
         try:
             rejected = again(rule, decided, array, rows)
         except ValueError as error:
             raise UserError(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
-    result = report(kind, rate, decided, rejected)
-    return json.dumps(result, indent=1) if settings.json else text(result)
+    result = rates.report(kind, rate, decided, rejected)
+    return json.dumps(result, indent=1) if settings.json else rates.text(result)

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import tyro
 
@@ -12,30 +12,21 @@ from ATTS.analysis import folders
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
-from ATTS.analysis.tables import markdown, percent
+from ATTS.analysis.tables import in_picture, markdown, percent
+from ATTS.errors import ExitStatus
 from ATTS.flags import Part
 from ATTS.method.types import Stage
 from ATTS.store import result_folder
 from ATTS.store.records import Record
+from ATTS.store.summary import TurnRow
 from ATTS.tasks.answers import INVALID, find_answer
 
 AUTHORS = {stage.value: stage.author for stage in Stage}
 
 
-class Row(TypedDict):
-    """What a run with ``--turns`` that number comes to. ``stopped``, ``answered`` and ``right`` count the samples
-    that stopped after exactly so many turns; the others are means a sample. None where samples don't tell."""
-
-    turns: int
-    stopped: int
-    answered: int
-    right: int
-    accuracy: float
-    tokens: dict[str, float] | None  # by author
-    seconds: float | None  # at the servers
-
-
-def of_run(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None, again: bool) -> list[Row]:
+def of_run(
+    path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None, again: bool
+) -> list[TurnRow]:
     """Of a finished run's summary; where that says nothing by turn or another grading is wanted, and of published
     folders and recordings, from the samples. ``again``: with answers read anew. Raises UserError."""
     if (path / result_folder.SETTINGS).is_file():
@@ -43,21 +34,23 @@ def of_run(path: Path, dataset_name: str | None, repeats: int | None, data_dir: 
         if rows and not dataset_name and not again:
             return list(rows)
     folder = folders.load(path, dataset_name, repeats, data_dir)
-    found = folder.samples
+    pairs = zip(folder.samples, folder.references, strict=True)
+    kept = [(sample, ref) for sample, ref in pairs if sample.get("exit_status") != ExitStatus.STOPPED]
+    samples, references = [sample for sample, _ in kept], [ref for _, ref in kept]
     if again:
-        found = [{**s, "final_answer": find_answer(chain(s, folder.by_compat), True) or INVALID} for s in found]
-    return by_turn(found, [sample.right for sample in by_math(found, folder.references, folder.repeats)])
+        samples = [{**s, "final_answer": find_answer(chain(s, folder.by_compat), True) or INVALID} for s in samples]
+    return by_turn(samples, [sample.right for sample in by_math(samples, references, folder.repeats)])
 
 
-def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
-    """One row for each number of turns. Means are what all samples would have come to with so many, those still
+def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:
+    """One row for each number of turns. Means are what all samples would have reached with that many, those still
     under way being wrong; published samples tell neither tokens nor seconds."""
-    entries = [entry for sample in found for entry in sample["full_history"]]
+    entries = [entry for sample in samples for entry in sample["full_history"]]
     tell = all("seconds" in entry for entry in entries)
-    last = [max((entry["turn"] for entry in sample["full_history"]), default=0) for sample in found]
+    last = [max((entry["turn"] for entry in sample["full_history"]), default=0) for sample in samples]
     tokens: dict[str, float] = {"draft": 0, "target": 0}
     seconds, so_far = 0.0, 0
-    rows: list[Row] = []
+    rows: list[TurnRow] = []
     for turn in range(max(last, default=-1) + 1):
         stopped = [number for number, final in enumerate(last) if final == turn]
         so_far += sum(right[number] for number in stopped)
@@ -69,19 +62,19 @@ def by_turn(found: Sequence[Record], right: Sequence[bool]) -> list[Row]:
             {
                 "turns": turn + 1,
                 "stopped": len(stopped),
-                "answered": sum(answered(found[number]) for number in stopped),
+                "answered": sum(answered(samples[number]) for number in stopped),
                 "right": sum(right[number] for number in stopped),
-                "accuracy": so_far / len(found),
-                "tokens": {who: count / len(found) for who, count in tokens.items()} if tell else None,
-                "seconds": seconds / len(found) if tell else None,
+                "accuracy": so_far / len(samples),
+                "tokens": {who: count / len(samples) for who, count in tokens.items()} if tell else None,
+                "seconds": seconds / len(samples) if tell else None,
             }
         )
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[TurnRow]) -> str:
     """Markdown."""
-    accuracy = "accuracy with --turns so many"
+    accuracy = "accuracy with --turns N"
     columns = ("turns", "stopped", "of them right", accuracy, "tokens: draft", "target", "seconds")
     lines = []
     for row in rows:
@@ -92,7 +85,7 @@ def table(rows: Sequence[Row]) -> str:
     return markdown(columns, lines)
 
 
-def picture(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
+def picture(runs: Mapping[str, Sequence[TurnRow]], path: Path) -> None:
     """Accuracy against turns and against tokens, and how many samples stop when; one line a run."""
     import matplotlib
 
@@ -102,7 +95,7 @@ def picture(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
     for name, rows in runs.items():
         turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
-        left.plot(turns, accuracy, marker=".", label=name)
+        left.plot(turns, accuracy, marker=".", label=in_picture(name))
         tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
         if len(tokens) == len(rows):
             middle.plot(tokens, accuracy, marker=".")
@@ -137,9 +130,10 @@ class ByTurnSettings(Part):
 
 
 async def show(settings: ByTurnSettings) -> str:
-    found = {path.name: of_run(path, *settings.truth.given, settings.read_again) for path in settings.runs}
+    """The tables by turn as text or JSON; writes the picture if asked. Raises UserError."""
+    rows_by_run = {path.name: of_run(path, *settings.truth.given, settings.read_again) for path in settings.runs}
     if settings.picture:
-        picture(found, settings.picture)
+        picture(rows_by_run, settings.picture)
     if settings.json:
-        return json.dumps(found, indent=1)
-    return "\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in found.items())
+        return json.dumps(rows_by_run, indent=1)
+    return "\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in rows_by_run.items())

@@ -28,7 +28,7 @@ def rows(
     runs = [_run(path, dataset_name, repeats, data_dir) for path in paths]
     first, first_costs = runs[0]
     return [
-        {**summary, "against_first": None if i == 0 else _against(first, first_costs, summary, costs)}
+        {**summary, "against_first": None if i == 0 else against(first, first_costs, summary, costs)}
         for i, (summary, costs) in enumerate(runs)
     ]
 
@@ -37,27 +37,31 @@ def _run(
     path: Path, dataset_name: str | None, repeats: int | None, data_dir: Path | None
 ) -> tuple[Row, Mapping[int, Row]]:
     """A finished run's summary and, by question, its mean seconds and tokens a sample."""
-    stored: Row = (
-        result_folder.read_summary(path)
-        if result_folder.settings(path) or not path.is_dir()
-        else result_folder.summary(path)
-    )
+    own = bool(result_folder.settings(path)) or not path.is_dir()
+    stored: Row = {**(result_folder.read_summary(path) if own else result_folder.summary(path) or {})}
     folder = folders.load(path, dataset_name, repeats, data_dir)
-    summary: Row = {"run": path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
-    summary |= metrics.work(folder.samples) | stored
+    summary = summarised(folder, stored)
     if "per_question" not in stored or "intervals" not in stored or dataset_name:
         summary |= accuracy(by_math(folder.samples, folder.references, folder.repeats), folder.repeats)
+    return summary, costs(folder)
+
+
+def summarised(folder: Folder, stored: Row) -> Row:
+    """A run's row but for its accuracy, unless ``stored``, its summary, tells that."""
+    summary: Row = {"run": folder.path.resolve().name, "samples": len(folder.samples), "missing": folder.missing}
+    summary |= metrics.work(folder.samples) | stored
     summary["sample_seconds"] = _seconds(folder.samples)
-    return summary, _costs(folder)
+    return summary
 
 
 def _seconds(samples: Sequence[Record]) -> float | None:
     """The mean time of a sample; None where one doesn't tell it."""
-    told = [sample["duration_seconds"] for sample in samples if "duration_seconds" in sample]
-    return float(np.mean(told)) if len(told) == len(samples) else None
+    seconds = [sample["duration_seconds"] for sample in samples if "duration_seconds" in sample]
+    return float(np.mean(seconds)) if len(seconds) == len(samples) else None
 
 
-def _costs(folder: Folder) -> dict[int, Row]:
+def costs(folder: Folder) -> dict[int, Row]:
+    """By question: its text, and its mean seconds and tokens a sample."""
     groups: dict[int, list[Record]] = defaultdict(list)
     for sample in folder.samples:
         groups[question_of(sample, folder.repeats)].append(sample)
@@ -75,7 +79,7 @@ def _tokens(sample: Record) -> int:
     return sum(stage["written_tokens"] for stage in sample["usage"].values())
 
 
-def _against(a: Row, a_costs: Mapping[int, Row], b: Row, b_costs: Mapping[int, Row]) -> Row:
+def against(a: Row, a_costs: Mapping[int, Row], b: Row, b_costs: Mapping[int, Row]) -> Row:
     """What run ``b`` differs in from run ``a``, on the questions that both have."""
     right = [{q["question_index"]: q["accuracy"] for q in run["per_question"]} for run in (a, b)]
     shared = sorted(right[0].keys() & right[1].keys() & a_costs.keys() & b_costs.keys())
@@ -128,5 +132,6 @@ class CompareSettings(Part):
 
 
 async def compare(settings: CompareSettings) -> str:
+    """The comparison as a table or JSON. Raises UserError."""
     table_rows = rows(settings.runs, *settings.truth.given)
     return json.dumps(table_rows, indent=1) if settings.json else tables.table(table_rows)

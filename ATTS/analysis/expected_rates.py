@@ -70,13 +70,13 @@ def others(
     """
     from scipy import stats
 
-    found = threshold(scores, rate, form)
-    n, k = len(found.rejected), len(np.unique(np.asarray(clusters)))
-    effective = worth(found.rejected.round(), clusters)
+    rule = threshold(scores, rate, form)
+    n, k = len(rule.rejected), len(np.unique(np.asarray(clusters)))
+    effective = worth(rule.rejected.round(), clusters)
     correlation = min(1.0, (n / effective - 1) / (n / k - 1)) if n > k else 1.0
     if k > 1:
         effective *= float(stats.norm.ppf(0.975) / stats.t.ppf(0.975, k - 1)) ** 2
-    mean = _inside(found.expected, n)
+    mean = _inside(rule.expected, n)
     spread = mean * (1 - mean)
     variance = spread / (effective + 2)
     if questions:
@@ -100,13 +100,13 @@ def same(
     5.9), one more question of p = 1/2 added. One score a question says nothing about its p: then 1/4
     stands for p (1 - p), which is the most it can be.
     """
-    found = threshold(scores, rate, form)
+    rule = threshold(scores, rate, form)
     labels = np.asarray(clusters)
-    n = len(found.rejected)
+    n = len(rule.rejected)
     which = np.unique(labels) if evaluated is None else np.unique(evaluated)
-    own = [found.rejected[labels == question] for question in which]
+    own = [rule.rejected[labels == question] for question in which]
     shares = np.array([chunks.mean() for chunks in own])
-    mean = _inside(float(shares.mean()) + found.expected - float(found.rejected.mean()), n)
+    mean = _inside(float(shares.mean()) + rule.expected - float(rule.rejected.mean()), n)
     unexplained = [float(chunks.var(ddof=1)) for chunks in own if len(chunks) > 1]
     within = (sum(unexplained) + 0.25) / (len(unexplained) + 1) if unexplained else 0.25
     size = 1 / float(np.mean([1 / len(chunks) for chunks in own]))

@@ -4,15 +4,17 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from ATTS.analysis.accuracy import Graded
 from ATTS.errors import ExitStatus
 from ATTS.serving.queue import drain
 from ATTS.store.records import OWED, Record
+from ATTS.store.summary import Judged
 from ATTS.tasks import notation
 from ATTS.tasks.answers import INVALID
 from ATTS.tasks.equivalence import Grader, Verdict
+from ATTS.tasks.judge import JudgeCost
 
 JudgeName = Literal["math", "llm", "both"]
 MOST_VOTED = 40  # different answers of one question that are compared with each other; its rarest are not
@@ -21,19 +23,31 @@ MOST_VOTED = 40  # different answers of one question that are compared with each
 class ModelJudge(Protocol):
     """A language model that compares answers (tasks/judge.py)."""
 
-    async def matches(self, question: str, reference: str, answer: str) -> Verdict: ...
+    async def matches(self, question: str, reference: str, answer: str) -> Verdict:
+        """Whether an answer means the same as the reference."""
+        ...
 
-    async def any_matches(self, reference: str, answers: Sequence[str]) -> Verdict: ...
+    async def any_matches(self, reference: str, answers: Sequence[str]) -> Verdict:
+        """Whether any of the answers means the same as the reference."""
+        ...
 
-    def cost(self) -> dict[str, object]: ...
+    def cost(self) -> JudgeCost:
+        """What was asked so far and what it cost."""
+        ...
 
 
-def finished(found: Iterable[Record]) -> list[Record]:
+def finished(samples: Iterable[Record]) -> list[Record]:
     """The samples that ended by themselves."""
-    return [s for s in found if s.get("exit_status", ExitStatus.ANSWERED) not in OWED]
+    return [s for s in samples if s.get("exit_status", ExitStatus.ANSWERED) not in OWED]
+
+
+def ran(found: Iterable[Record]) -> list[Record]:
+    """Those that no decision of their question stopped."""
+    return [s for s in found if s.get("exit_status") != ExitStatus.STOPPED]
 
 
 def answered(sample: Record) -> bool:
+    """Whether a sample has an answer."""
     return sample["final_answer"] not in (None, "", INVALID)
 
 
@@ -48,10 +62,10 @@ def question_of(sample: Record, repeats: int) -> int:
     return int(sample.get("question_index", sample["problem_index"] // repeats))
 
 
-def by_math(found: Sequence[Record], references: Sequence[str], repeats: int) -> list[Graded]:
+def by_math(samples: Sequence[Record], references: Sequence[str], repeats: int) -> list[Graded]:
     """Grading by notation and algebra."""
-    answers = [str(s["final_answer"]) if answered(s) else None for s in found]
-    questions = [question_of(sample, repeats) for sample in found]
+    answers = [str(s["final_answer"]) if answered(s) else None for s in samples]
+    questions = [question_of(sample, repeats) for sample in samples]
     with Grader() as grader:
         pairs = [(ref, answer) for ref, answer in zip(references, answers, strict=True) if answer is not None]
         verdicts = dict(zip(pairs, grader.compare(pairs), strict=True))
@@ -69,7 +83,7 @@ def by_math(found: Sequence[Record], references: Sequence[str], repeats: int) ->
             status=status(sample),
             reference=ref,
         )
-        for sample, question, ref, answer in zip(found, questions, references, answers, strict=True)
+        for sample, question, ref, answer in zip(samples, questions, references, answers, strict=True)
     ]
 
 
@@ -86,7 +100,9 @@ def _votes(wrong: dict[int, Counter[str]], grader: Grader) -> dict[tuple[int, st
         forms = spelled[question]
         for answer in answers:
             form = _form(answer)
-            votes[question, answer] = next((first for first in forms if (first, form) in same), form)
+            # Only those before it: another question may have had the same two the other way round.
+            before = forms[: forms.index(form)] if form in forms else forms
+            votes[question, answer] = next((first for first in before if (first, form) in same), form)
     return votes
 
 
@@ -96,14 +112,14 @@ def _form(answer: str) -> str:
 
 async def by_llm(
     graded: Sequence[Graded], problems: Sequence[str], judge: ModelJudge, everywhere: bool, concurrency: int
-) -> tuple[list[Graded], dict[str, Any]]:
+) -> tuple[list[Graded], Judged]:
     """The same samples with a language model's verdicts, and a report of what it said.
 
     ``everywhere``: it decides on all answers; else only where algebra says different or undecided. It is
     asked the published question too, whether any of a question's answers is right (else only where algebra
     found none). Every different answer of a question is asked about once. Raises UserError.
     """
-    asked = {
+    pairs = {
         (s.question, str(s.answer)): (problem, s)
         for s, problem in zip(graded, problems, strict=True)
         if s.answer is not None and (everywhere or not s.right)
@@ -121,7 +137,7 @@ async def by_llm(
     any_right = len(sure)
 
     async def ask(item: tuple[int, str]) -> None:
-        problem, sample = asked[item]
+        problem, sample = pairs[item]
         verdicts[item] = await judge.matches(problem, sample.reference, item[1])
 
     async def ask_any(number: int) -> None:
@@ -130,9 +146,9 @@ async def by_llm(
             verdict = await judge.any_matches(groups[number][0].reference, anyone[number])
             any_right += verdict is Verdict.EQUAL
 
-    await drain(asked, ask, concurrency)
+    await drain(pairs, ask, concurrency)
     await drain(anyone, ask_any, concurrency)
-    report = {
+    report: Judged = {
         **judge.cost(),
         "any_of_all": any_right / len(groups) if groups else None,
         "disagreements": [
@@ -144,7 +160,7 @@ async def by_llm(
                 "llm": verdicts[question, answer].value,
                 "samples": sum(s.question == question and s.answer == answer for s in graded),
             }
-            for (question, answer), (_, sample) in asked.items()
+            for (question, answer), (_, sample) in pairs.items()
             if verdicts[question, answer] is not sample.verdict and verdicts[question, answer] is not Verdict.UNDECIDED
         ],
     }

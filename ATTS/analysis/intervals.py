@@ -79,13 +79,13 @@ def interval(values: ArrayLike, clusters: ArrayLike, confidence: float = 0.95) -
     k = len(np.unique(np.asarray(clusters)))
     if not len(x):
         return Interval(0, 0, math.nan, math.nan, math.nan, math.nan)
-    rate, found = float(np.clip(x.mean(), 0, 1)), _worth(x, clusters)
+    rate, effective = float(np.clip(x.mean(), 0, 1)), _worth(x, clusters)
     low, high = 0.0, 1.0
     if k > 1:
         upper = (1 + confidence) / 2
-        sure = found.estimate * float(stats.t.ppf(upper, found.degrees) / stats.t.ppf(upper, k - 1)) ** 2
-        low, high = clopper_pearson(rate, max(found.least, sure), confidence)
-    return Interval(len(x), k, rate, low, high, len(x) / found.estimate)
+        sure = effective.estimate * float(stats.t.ppf(upper, effective.degrees) / stats.t.ppf(upper, k - 1)) ** 2
+        low, high = clopper_pearson(rate, max(effective.least, sure), confidence)
+    return Interval(len(x), k, rate, low, high, len(x) / effective.estimate)
 
 
 def of_questions(values: ArrayLike, confidence: float = 0.95) -> Interval:

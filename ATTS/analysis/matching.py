@@ -23,7 +23,7 @@ def matched(
     for question in questions:
         by_id.setdefault(question.id, []).append(question)
         by_text.setdefault(_words(question.problem), []).append(question)
-    told = []
+    numbers = []
     for sample in samples:
         index, text = sample["problem_index"], _words(sample.get("question"))
         place = sample.get("question_index", index // repeats)
@@ -33,8 +33,8 @@ def matched(
             known = by_text.get(text, there) if text else [q for q in questions if q.index == place]
         if not known:
             raise UserError(_stranger(f"sample {index} of {folder}", text, place, name, len(questions), repeats))
-        told.append(_one(known, place, f"sample {index} of {folder}", name))
-    return told
+        numbers.append(_one(known, place, f"sample {index} of {folder}", name))
+    return numbers
 
 
 def _one(known: Sequence[Question], place: int, sample: str, name: str) -> Question:

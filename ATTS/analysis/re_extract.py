@@ -4,18 +4,18 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 from ATTS.analysis import compute_accuracy, folders, metrics, tables
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Folder, Truth
 from ATTS.analysis.grading import answered
-from ATTS.console import Progress
-from ATTS.errors import UserError
+from ATTS.console import Progress, show
+from ATTS.errors import ExitStatus, UserError
 from ATTS.serving.queue import drain
 from ATTS.store import atomic, result_folder
 from ATTS.store.records import Record
@@ -25,7 +25,7 @@ from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import INVALID, FindAnswer
 from ATTS.tasks.llm import Extractor, NoReply
 
-RUNTIME = "final_answer_runtime"
+RUNTIME: Final = "final_answer_runtime"
 
 
 @dataclass
@@ -52,6 +52,10 @@ async def read_again(
 
     async def work(sample: Record) -> None:
         index = sample["problem_index"]
+        if sample.get("exit_status") == ExitStatus.STOPPED:  # what it holds is a part of a chain
+            done[index] = sample
+            progress.add("as it was")
+            return
         before = INVALID if sample["final_answer"] is None else sample["final_answer"]
         text = chain(sample, folder.by_compat)
         answer = find(text, True) or INVALID
@@ -72,7 +76,7 @@ async def read_again(
             changes.changed.append((index, before, answer))
         if not dry_run and any(sample.get(name) != value for name, value in news.items()):
             await _rewrite(where[index], news)
-        done[index] = {**sample, **news}
+        done[index] = cast(Record, {**sample, **news})
         progress.add("changed" if answer != before else "as it was")
 
     with _alone(folder.path), Progress(len(folder.samples), 0, "sample") as progress:
@@ -82,7 +86,7 @@ async def read_again(
     return changes
 
 
-async def _rewrite(path: Path, news: Record) -> None:
+async def _rewrite(path: Path, news: Mapping[str, Any]) -> None:
     """Changes what a file says of ``news`` and nothing else, whatever it holds. Published ones may hold Infinity."""
     content = {**parsed(path), **news}
     try:
@@ -101,6 +105,7 @@ def _alone(folder: Path) -> Iterator[None]:
     handle = os.open(lock, os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        atomic.sweep(folder)
         yield
     except BlockingIOError:
         raise UserError(f"a run is writing to {folder}; wait for its end") from None
@@ -147,6 +152,7 @@ class ReExtractSettings(compute_accuracy.JudgeSettings):
 
 
 async def re_extract(settings: ReExtractSettings) -> str:
+    """Reads a folder's answers again; returns what changed, as text or JSON. Raises UserError."""
     folder = folders.load(settings.input_dir, *settings.truth.given)
     async with AsyncExitStack() as stack:
         judge = await stack.enter_async_context(compute_accuracy.judge(settings))
@@ -163,9 +169,9 @@ async def re_extract(settings: ReExtractSettings) -> str:
     counts = {"samples": len(folder.samples), "missing": folder.missing, "changed": len(changes.changed)}
     result: dict[str, Any] = {**counts, **graded, **metrics.work(changes.folder.samples)}
     if extractor:
-        result["extraction"] = extractor.endpoint.cost()
+        result["extraction"] = extractor.endpoint.cost
     if changes.failed:
-        print(tables.accuracy(result, per_question=False))
+        show(tables.accuracy(result, per_question=False))
         raise UserError(
             f"{len(changes.failed)} of {len(folder.samples)} samples keep their answers, because the model gave none"
             f" ({changes.failed[0]}); the same command tries them again"

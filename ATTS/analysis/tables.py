@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ATTS.console import printable
+
 COLUMNS = (
     "run",
     "accuracy of a sample (95 %)",
@@ -21,9 +23,22 @@ COLUMNS = (
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table. Cells are shown as ``str`` makes them."""
+    """A table. Cells are shown as ``str`` makes them, on one line and without what Markdown or HTML would act on."""
     lines: list[Sequence[object]] = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(cell, cells))} |" for cells in lines)
+
+
+def cell(value: object) -> str:
+    """A cell's text: it ends no cell, opens no tag and makes no link, whoever wrote it."""
+    text = " ".join(str(value).split())
+    for found, shown in (("|", "\\|"), ("<", "&lt;"), ("](", "]\\(")):
+        text = text.replace(found, shown)
+    return text
+
+
+def in_picture(name: str) -> str:
+    """A name in a picture, where dollars would begin a formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -134,7 +149,7 @@ def _question(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _cell(value: object) -> str:
-    text = " ".join(str(value).split()).replace("|", "\\|")
+    text = " ".join(str(value).split())
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
 from ATTS.errors import UserError
 from ATTS.flags import Part
+from ATTS.store.records import Record
 from ATTS.store.result_folder import samples
 
 matplotlib.use("Agg")  # no display
@@ -24,7 +24,7 @@ MOST_ROWS = 200  # samples in a timeline
 LABELS = {"questions": "questions, one sample each", "samples": "samples of a question", "turns": "turns of a sample"}
 
 
-def timeline(samples: Sequence[dict[str, Any]], path: Path) -> None:
+def timeline(samples: Sequence[Record], path: Path) -> None:
     """Who did what when: a row a sample, in order of starting; light: waiting for a slot."""
     begun = sorted(samples, key=lambda sample: sample["started_at"])[:MOST_ROWS]
     first = begun[0]["started_at"]
@@ -33,9 +33,9 @@ def timeline(samples: Sequence[dict[str, Any]], path: Path) -> None:
     for row, sample in enumerate(begun):
         start = sample["started_at"] - first
         for entry in sample["full_history"]:
-            asked = start + entry["at"]
-            bars.setdefault((entry["model"], 0.25), []).append((asked, entry["queued"], row))
-            bars.setdefault((entry["model"], 1.0), []).append((asked + entry["queued"], entry["seconds"], row))
+            sent = start + entry["at"]
+            bars.setdefault((entry["model"], 0.25), []).append((sent, entry["queued"], row))
+            bars.setdefault((entry["model"], 1.0), []).append((sent + entry["queued"], entry["seconds"], row))
         for gone in sample["discarded"]:
             bars.setdefault(("discarded", 1.0), []).append((start + gone["at"], gone["seconds"], row))
     for (model, alpha), spans in bars.items():
@@ -72,14 +72,14 @@ async def draw(settings: TimelineSettings) -> Path:
     """Returns the picture's path. Raises UserError."""
     # matplotlib takes a second that no mistyped flag should cost
 
-    found = [sample for sample in samples(settings.output_dir) if "started_at" in sample]
-    if not found:
+    timed = [sample for sample in samples(settings.output_dir) if "started_at" in sample]
+    if not timed:
         raise UserError(
             f"{settings.output_dir} holds no samples that tell their times; run ref_async or baseline first"
         )
     path = settings.picture or settings.output_dir / "timeline.png"
     try:
-        timeline(found, path)
+        timeline(timed, path)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error}") from None
     return path

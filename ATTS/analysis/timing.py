@@ -13,22 +13,22 @@ the time covered by any of its requests is taken away.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ATTS.method.types import Stage
 from ATTS.store.records import Record
+from ATTS.store.summary import Timing
 
 
-def timing(found: Sequence[Record]) -> dict[str, Any] | None:
+def timing(samples: Sequence[Record]) -> Timing | None:
     """Seconds by stage and by model, serving apart from queueing, and r. None for samples that don't say."""
-    asked = [[entry for entry in sample["full_history"] if "at" in entry] for sample in found]
-    if not any(asked):
+    requests = [[entry for entry in sample["full_history"] if "at" in entry] for sample in samples]
+    if not any(requests):
         return None
     stages: dict[str, dict[str, float]] = {}
     models = {"draft": 0.0, "target": 0.0}
     covered_seconds = waited = 0.0
-    discarded = {"chunks": 0, "seconds": 0.0, "finished_tokens": 0}
-    for sample, entries in zip(found, asked, strict=True):
+    discarded: dict[str, float] = {"chunks": 0, "seconds": 0.0, "finished_tokens": 0}
+    for sample, entries in zip(samples, requests, strict=True):
         spans = []
         for entry in entries:
             stage = Stage(entry["model"])

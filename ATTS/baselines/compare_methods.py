@@ -74,11 +74,11 @@ class Rates:
     handed_over: float
 
 
-def realised(found: Iterable[Record]) -> Rates | None:
+def realised(samples: Iterable[Record]) -> Rates | None:
     """Of finished samples of ATTS; None if nothing was decided in them."""
     rejected: list[bool] = []
     handed_over: list[bool] = []
-    for sample in found:
+    for sample in samples:
         history = sample["full_history"]
         rejected += rejections(history)
         continued = {entry["turn"] for entry in history if entry["model"] == Stage.CONTINUE.value}
@@ -91,18 +91,18 @@ def realised(found: Iterable[Record]) -> Rates | None:
 
 def _rates(s: MethodsSettings, atts_is_done: bool, block: Block) -> Rates:
     """At which the controls take over: those of ATTS in the same block, else the one that it was asked for."""
-    asked = Rates(s.comparison.rejection_rate, s.comparison.rejection_rate)
+    nominal = Rates(s.comparison.rejection_rate, s.comparison.rejection_rate)
     if not atts_is_done:
-        return asked
-    found = (sample for sample in samples(s.output.output_dir / "atts") if sample["problem_index"] in block.indices)
-    return realised(found) or asked
+        return nominal
+    own = (sample for sample in samples(s.output.output_dir / "atts") if sample["problem_index"] in block.indices)
+    return realised(own) or nominal
 
 
 async def _run(method: str, s: MethodsSettings, last: int, rates: Rates) -> Path:
     """The first ``last`` questions, of which all but the newest block are done already."""
     folder = s.output.output_dir / method
     common: dict[str, Any] = {"max_problems": last, "output_dir": folder}
-    # Every turn writes something, so the budget ends a sample before so many turns do.
+    # Every turn writes something, so the budget ends a sample before this number of turns does.
     loop = {**common, "turns": s.plan.token_budget}
     control = {**loop, "force": True}  # its rate is another one in every block
     if method in ("draft", "target", DECODING):

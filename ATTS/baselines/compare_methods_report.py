@@ -3,29 +3,29 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ATTS.analysis import compare
 from ATTS.analysis.by_role import grades, kinds, tokens
 from ATTS.analysis.intervals import of_questions
-from ATTS.analysis.tables import difference, markdown, percent, within
+from ATTS.analysis.tables import difference, in_picture, markdown, percent, within
 from ATTS.method.types import Stage
 from ATTS.store import atomic
-from ATTS.store.blocks import CALIBRATION, Entry
+from ATTS.store.blocks import CALIBRATION, BlockEntry
 from ATTS.store.records import Record
 from ATTS.store.result_folder import SUMMARY, samples
 
 COLUMNS = (
     *("method", "accuracy of a sample (95 %)", "difference (95 %)", "any of k (95 %)", "majority of k (95 %)"),
     *("wall s", "samples/s", "tokens/s"),
-    *("s a sample p50", "p95", "draft tokens", "target tokens", "thrown away", "graded or scored", "handed over"),
+    *("s a sample p50", "p95", "draft tokens", "target tokens", "discarded", "graded or scored", "handed over"),
     *("most in flight",),
 )
 
 
-def write(folder: Path, blocks: Sequence[Entry], order: Sequence[str], settings: Mapping[str, Any]) -> str:
+def write(folder: Path, blocks: Sequence[BlockEntry], order: Sequence[str], settings: Mapping[str, Any]) -> str:
     """Writes comparison.md, comparison.json and comparison.png; returns the table. Differences are to the first
     of the methods, question by question."""
     methods = [name for name in order if any(block["method"] == name for block in blocks)]
@@ -38,65 +38,65 @@ def write(folder: Path, blocks: Sequence[Entry], order: Sequence[str], settings:
         for block in blocks
         if block["method"].startswith(CALIBRATION)
     }
-    told = {
+    report = {
         "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
         "calibration_seconds": calibration,
         "methods": rows,
     }
-    atomic.write(folder / "comparison.json", json.dumps(told, indent=1).encode() + b"\n")
+    atomic.write(folder / "comparison.json", json.dumps(report, indent=1).encode() + b"\n")
     text = table(rows)
     atomic.write(folder / "comparison.md", text.encode() + b"\n")
     picture(rows, folder / "comparison.png")
     return text
 
 
-def row(name: str, folder: Path, blocks: Sequence[Entry]) -> dict[str, Any]:
+def row(name: str, folder: Path, blocks: Sequence[BlockEntry]) -> dict[str, Any]:
     """One method. Its clock is the sum of its blocks."""
-    found = list(samples(folder))
+    records = list(samples(folder))
     summary = json.loads((folder / SUMMARY).read_text())
     questions = summary["per_question"]
     k = max(question["samples"] for question in questions)
     passed = _with_interval([question["right"] > 0 for question in questions])
     majority = _with_interval([question["majority"] for question in questions])
     seconds = sum(block["wall_seconds"] for block in blocks)
-    written = tokens(found)
-    turns = [taken for sample in found for taken in handed_over(sample)]
+    written = tokens(records)
+    turns = [taken for sample in records for taken in handed_over(sample)]
     return {
         "method": name,
-        "samples": len(found),
+        "samples": len(records),
         "questions": len(questions),
         "k": k,
         "accuracy": {name: summary[key] for name, key in (("mean", "mean_accuracy"), ("low", "low"), ("high", "high"))},
         "pass_at_k": passed,
         "majority_at_k": majority,
         "wall_seconds": seconds,
-        "samples_per_second": len(found) / seconds,
+        "samples_per_second": len(records) / seconds,
         "tokens_per_second": sum(written["kept"].values()) / seconds,
         "latency_seconds": {
-            f"p{q}": float(np.quantile([sample["duration_seconds"] for sample in found], q / 100)) for q in (50, 95)
+            f"p{q}": float(np.quantile([sample["duration_seconds"] for sample in records], q / 100)) for q in (50, 95)
         },
         "tokens": written,
-        "requests": _by_stage(found, "requests"),
-        "seconds_by_role": _by_stage(found, "serve_seconds"),  # at the servers
+        "requests": _by_stage(records, "requests"),
+        "seconds_by_role": _by_stage(records, "serve_seconds"),  # at the servers
         "takeover_rate": sum(turns) / len(turns) if turns else None,
-        "most_in_flight": most_in_flight(found),
+        "most_in_flight": most_in_flight(records),
         "by_status": summary["by_status"],
-        "grades": grades(found),
-        "takeovers_by_kind": kinds(found),
+        "grades": grades(records),
+        "takeovers_by_kind": kinds(records),
     }
 
 
 def _with_interval(values: Sequence[float]) -> dict[str, float | None]:
-    found = of_questions(values)
-    return {"mean": found.rate, "low": found.low, "high": found.high}
+    interval = of_questions(values)
+    return {"mean": interval.rate, "low": interval.low, "high": interval.high}
 
 
-def _by_stage(found: Sequence[Record], what: str) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for sample in found:
+def _by_stage(samples: Sequence[Record], what: Literal["requests", "serve_seconds"]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for sample in samples:
         for stage, used in sample["usage"].items():
-            told[stage] = told.get(stage, 0) + used[what]
-    return told
+            total[stage] = total.get(stage, 0) + used[what]
+    return total
 
 
 def handed_over(sample: Record) -> list[bool]:
@@ -106,10 +106,10 @@ def handed_over(sample: Record) -> list[bool]:
     return [(turn, Stage.CONTINUE) in kept for turn in written]
 
 
-def most_in_flight(found: Sequence[Record]) -> int:
+def most_in_flight(samples: Sequence[Record]) -> int:
     """Most samples under way at once."""
-    changes = [(s["started_at"], 1) for s in found]
-    changes += [(s["started_at"] + s["duration_seconds"], -1) for s in found]
+    changes = [(s["started_at"], 1) for s in samples]
+    changes += [(s["started_at"] + s["duration_seconds"], -1) for s in samples]
     most = now = 0
     for _, change in sorted(changes):
         now += change
@@ -122,37 +122,37 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(COLUMNS, map(_cells, rows))
 
 
-def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
-    kept, lost, asked = told["tokens"]["kept"], told["tokens"]["discarded"], told["requests"]
-    alone = told["method"] in ("draft", "target", "speculative_decoding")
-    author = "draft" if told["method"] == "draft" else "target"
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    kept, lost, requests = row["tokens"]["kept"], row["tokens"]["discarded"], row["requests"]
+    alone = row["method"] in ("draft", "target", "speculative_decoding")
+    author = "draft" if row["method"] == "draft" else "target"
     if alone:  # the model of a run alone stands in the draft's place in its records
         kept = {"draft": 0, "target": 0} | {author: kept["draft"]}
     return (
-        told["method"],
-        _within(told["accuracy"]),
-        difference(told["difference"]),
-        *(_within(told[name]) for name in ("pass_at_k", "majority_at_k")),
-        f"{told['wall_seconds']:.1f}",
-        f"{told['samples_per_second']:.3g}",
-        f"{told['tokens_per_second']:,.0f}",
-        *(f"{told['latency_seconds'][name]:.2f}" for name in ("p50", "p95")),
+        row["method"],
+        _within(row["accuracy"]),
+        difference(row["difference"]),
+        *(_within(row[name]) for name in ("pass_at_k", "majority_at_k")),
+        f"{row['wall_seconds']:.1f}",
+        f"{row['samples_per_second']:.3g}",
+        f"{row['tokens_per_second']:,.0f}",
+        *(f"{row['latency_seconds'][name]:.2f}" for name in ("p50", "p95")),
         *(f"{kept[name]:,}" for name in ("draft", "target")),
         f"{sum(lost.values()):,}",
-        f"{asked.get('grade', 0) + asked.get('score', 0):,}",
-        "-" if alone else percent(told["takeover_rate"]),
-        str(told["most_in_flight"]),
+        f"{requests.get('grade', 0) + requests.get('score', 0):,}",
+        "-" if alone else percent(row["takeover_rate"]),
+        str(row["most_in_flight"]),
     )
 
 
-def _within(told: Mapping[str, float | None]) -> str:
-    return within(told["mean"], (told["low"], told["high"]))
+def _within(mean: Mapping[str, float | None]) -> str:
+    return within(mean["mean"], (mean["low"], mean["high"]))
 
 
-def target_tokens(told: Mapping[str, Any]) -> int:
+def target_tokens(row: Mapping[str, Any]) -> int:
     """All that the target wrote, kept or not."""
-    kept, lost = told["tokens"]["kept"], told["tokens"]["discarded"]
-    if told["method"] in ("target", "speculative_decoding"):
+    kept, lost = row["tokens"]["kept"], row["tokens"]["discarded"]
+    if row["method"] in ("target", "speculative_decoding"):
         return int(kept["draft"])
     return int(kept["target"] + lost["target"])
 
@@ -162,14 +162,14 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
-    seconds = [float(told["wall_seconds"]) for told in rows]
-    of_target = [float(target_tokens(told)) for told in rows]
+    seconds = [float(row["wall_seconds"]) for row in rows]
+    of_target = [float(target_tokens(row)) for row in rows]
     labels = ("wall seconds", "tokens that the target wrote")
     for axes, label, places in zip(figure.subplots(1, 2, sharey=True), labels, (seconds, of_target), strict=True):
-        for told, x in zip(rows, places, strict=True):
-            mean, low, high = (100 * (told["accuracy"][name] or 0) for name in ("mean", "low", "high"))
+        for row, x in zip(rows, places, strict=True):
+            mean, low, high = (100 * (row["accuracy"][name] or 0) for name in ("mean", "low", "high"))
             errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=told["method"])
+            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=in_picture(row["method"]))
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)

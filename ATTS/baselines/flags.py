@@ -27,7 +27,7 @@ class SyncBudget(Budget):
     """How many samples are taken over, and how they are scored."""
 
     takeover_budget: NotNegative[int] = 5
-    """Of a question's live samples, so many with the highest perplexity are taken over at every turn."""
+    """At every turn the target takes over this many of a question's live samples: those with the highest perplexity."""
 
     use_chat_template: bool = False
     """Score a chunk behind the target's chat template rather than behind the raw question."""
@@ -37,7 +37,7 @@ class AsyncBudget(Budget):
     """How many samples are taken over."""
 
     takeover_budget: NotNegative[int] = 10
-    """Of a question's samples, so many are drawn for every turn and taken over if they are still live."""
+    """For every turn this many of a question's samples are drawn; the target takes over those that are still live."""
 
 
 class _FixedBudgetSettings(parts.RunSettings):
@@ -75,13 +75,13 @@ class SpecReasonData(parts.Data):
     """Only this question of the data set, by its number (aime 2024: from 60 on, as published)."""
 
     def __post_init__(self) -> None:
-        asked = self.dataset_name
+        given = self.dataset_name
         require(self.aime_year in (2024, 2025), "--aime_year must be 2024 or 2025")
-        name = f"aime{self.aime_year % 100}" if asked == "aime" else SPEC_REASON_NAMES.get(asked, asked)
+        name = f"aime{self.aime_year % 100}" if given == "aime" else SPEC_REASON_NAMES.get(given, given)
         if name != f"aime{self.aime_year % 100}":
-            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {asked}")
+            require(self.aime_year == 2024, f"--aime_year {self.aime_year} is for --dataset_name aime, not {given}")
         settle(self, dataset_name=name)
-        if asked == "aime" and name == "aime24" and self.problem_id is not None:
+        if given == "aime" and name == "aime24" and self.problem_id is not None:
             require(self.problem_id >= AIME_2024_FIRST, f"aime 2024 is numbered from {AIME_2024_FIRST} on")
             settle(self, problem_id=self.problem_id - AIME_2024_FIRST)
         super().__post_init__()
@@ -117,7 +117,7 @@ class Steps(Part):
     """Most tokens of a sample, counted over the steps that are kept."""
 
     first_n_steps_base_model: NotNegative[int] = 0
-    """So many first steps are written by the target, unasked and ungraded."""
+    """The target writes this many first steps, without a grade."""
 
     step_max_tokens: Positive[int] = 512
     """Most tokens of one step."""
@@ -162,7 +162,7 @@ class Writing(Part):
     """Most tokens of a sample, prompt included."""
 
     top_k: int = 50
-    """Both models sample from so many tokens; 0 = all."""
+    """Both models sample from the N likeliest tokens; 0 = all."""
 
     compat: Literal["published"] | None = None
     """published: with the flaws of the published code that change what is written (docs/baselines.md)."""

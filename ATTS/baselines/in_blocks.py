@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.baselines.method_settings import BlockSettings
+from ATTS.calibration.calibrate import calibrate
 from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.flags import Settings, flags, flat, make
-from ATTS.runs import questions
-from ATTS.runs.calibrate import calibrate
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.settings import ConformalSettings
 from ATTS.store import atomic, blocks, provenance
 from ATTS.store.blocks import CALIBRATION, BlockLog
-from ATTS.store.result_folder import SUMMARY
+from ATTS.store.result_folder import SUMMARY, parsed
 
 WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force")
 
@@ -42,10 +42,10 @@ async def run_in_blocks(
 ) -> None:
     """Every name of ``order``, which tells the runs of a block, in every block in which it hasn't run. ``run`` does the
     questions up to the block's last, of which all before the block are done. Raises UserError."""
-    asked = questions.to_evaluate(s.data)
-    size = -(-len(asked) // s.plan.blocks)
+    questions = to_evaluate(s.data)
+    size = -(-len(questions) // s.plan.blocks)
     for number in range(s.plan.blocks):
-        own = asked[number * size : (number + 1) * size]
+        own = questions[number * size : (number + 1) * size]
         indices = {question.index * s.plan.repeats + repeat for question in own for repeat in range(s.plan.repeats)}
         block = Block(number, number * size + len(own), indices)
         for name in order(number):
@@ -61,11 +61,11 @@ async def run_in_blocks(
 
 async def calibrate_once(s: BlockSettings, log: BlockLog, name: str, **more: Any) -> None:
     """The array of a run, on questions of their own where the data set has some; its time stands in the log."""
-    asked, _ = s.calibrated
+    count, _ = s.calibrated
     started = time.perf_counter()
-    await calibrate(settings_of(ConformalSettings, s, **{"max_problems": asked, **more}), per_question=False)
+    await calibrate(settings_of(ConformalSettings, s, **{"max_problems": count, **more}), per_question=False)
     if not log.has(CALIBRATION + name, 0):
-        log.add(CALIBRATION + name, 0, time.perf_counter() - started, asked * s.plan.sample_size)
+        log.add(CALIBRATION + name, 0, time.perf_counter() - started, count * s.plan.sample_size)
 
 
 def settings_of(kind: type[Settings], s: BlockSettings, **more: Any) -> Settings:
@@ -96,20 +96,24 @@ def alone(s: BlockSettings, of_target: bool) -> dict[str, Any]:
 
 def open_log(s: BlockSettings, file: str, free: Sequence[str]) -> BlockLog:
     """Of the folder, whose ``file`` holds the settings: other ones, but for those in ``free``, need another folder.
-    Raises UserError."""
+    What a version without a flag made is taken to be made with its default. Raises UserError."""
     s.output.output_dir.mkdir(parents=True, exist_ok=True)
     path = s.output.output_dir / file
-    told = json.loads(json.dumps(flat(s), default=str))
+    wanted = json.loads(json.dumps(flat(s), default=str))
     for name in (*free, *WHERE):
-        told.pop(name)
+        wanted.pop(name)
     if path.is_file():
-        made = json.loads(path.read_text())
-        changed = provenance.differences(made, told)
+        stored = parsed(path)
+        if not isinstance(stored, dict):
+            raise UserError(f"{path} is damaged: restore it, or choose another --output_dir")
+        default = {flag.name: flag.default for flag in flags(type(s))}
+        stored = json.loads(json.dumps(default, default=str)) | stored
+        changed = provenance.differences(stored, wanted)
         if changed:
             raise UserError(
                 f"{s.output.output_dir} holds another comparison:\n  "
                 + "\n  ".join(changed)
                 + "\nchoose another --output_dir"
             )
-    atomic.write(path, json.dumps(told, indent=1).encode() + b"\n")
+    atomic.write(path, json.dumps(wanted, indent=1).encode() + b"\n")
     return BlockLog(s.output.output_dir / blocks.FILE)

@@ -25,7 +25,7 @@ class Plan(Part):
     """Samples of every question."""
 
     blocks: Positive[int] = 4
-    """The questions are worked on in so many parts."""
+    """The questions are split into this many blocks."""
 
     temperature: float = 0.8
     """Sampling temperature of both models in every run."""
@@ -120,6 +120,7 @@ class Comparison(Part):
 
     @property
     def chosen(self) -> list[str]:
+        """The names of the methods asked for, in the order of the table."""
         return [name.strip() for name in self.methods.split(",") if name.strip()]
 
 

@@ -14,20 +14,26 @@ LOW, HIGH = 10, 99  # every running value has two digits
 
 @dataclass(frozen=True)
 class Event:
+    """What happens to an amount in one month."""
+
     month: str
     amount: int
     verb: str
 
     @property
     def phrase(self) -> str:
+        """The event in words."""
         return f"{self.month} {self.amount} {self.verb}"
 
     def apply(self, value: int) -> int:
+        """The amount after it."""
         return value + self.amount if self.verb in GAINS else value - self.amount
 
 
 @dataclass(frozen=True)
 class Problem:
+    """A question about an amount after several events."""
+
     name: str
     thing: str
     start: int
@@ -35,6 +41,7 @@ class Problem:
 
     @property
     def question(self) -> str:
+        """Its text."""
         diary = "\n".join(f"{event.phrase}." for event in self.events)
         return f"{self.name} has {self.start} {self.thing}.\n{diary}\nHow many {self.thing} does {self.name} have?"
 
@@ -48,6 +55,7 @@ class Problem:
 
     @property
     def answer(self) -> str:
+        """The amount at the end."""
         return str(self.values[-1])
 
 

@@ -58,15 +58,19 @@ class Scripted(Content):
     finder: Callable[[Ask, Sequence[float | None]], Sequence[float | None]] | None = None
 
     def write(self, ask: Ask) -> Written:
+        """See Content."""
         return self.writer(ask)
 
     def logprobs(self, ask: Ask, start: int) -> Sequence[float | None]:
+        """See Content."""
         return self.scorer(ask, start)
 
     def likely(self, ask: Ask) -> Mapping[str, float]:
+        """See Content."""
         return Content.likely(self, ask) if self.teller is None else self.teller(ask)
 
     def best(self, ask: Ask, own: Sequence[float | None]) -> Sequence[float | None]:
+        """See Content."""
         return Content.best(self, ask, own) if self.finder is None else self.finder(ask, own)
 
 
@@ -83,6 +87,7 @@ class RandomText(Content):
         self._mean_tokens, self._answers, self._surprise = mean_tokens, answers, surprise
 
     def write(self, ask: Ask) -> Written:
+        """See Content."""
         length = max(1, round(self._random.expovariate(1 / self._mean_tokens)))
         text = "".join(self._random.choices("0123456789", k=ask.max_new_tokens if ask.ignore_eos else length))
         if ask.ignore_eos:
@@ -92,8 +97,10 @@ class RandomText(Content):
         return Written(text + " ")
 
     def logprobs(self, ask: Ask, start: int) -> list[float | None]:
+        """See Content."""
         level = self._random.expovariate(1 / self._surprise)
         return [-level for _ in ask.ids[start:]]
 
     def best(self, ask: Ask, own: Sequence[float | None]) -> list[float | None]:  # noqa: ARG002
+        """See Content."""
         return [None if value is None else value * self._random.random() for value in own]

@@ -19,7 +19,7 @@ GAUGES = {
     "num_running_reqs": "Requests running.",
     "num_queue_reqs": "Requests queueing.",
     "token_usage": "Share of the memory that running requests hold.",
-    "num_retracted_reqs": "Requests thrown out for want of memory.",
+    "num_retracted_reqs": "Requests retracted because memory ran out.",
 }
 
 

@@ -62,6 +62,7 @@ class Spent:
 
     @property
     def busy_seconds(self) -> float:
+        """Seconds with any request running."""
         return self.decode_seconds + self.prefill_seconds
 
 
@@ -125,6 +126,7 @@ class Engine:
         )
 
     async def stop(self) -> None:
+        """Ends the engine's task."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

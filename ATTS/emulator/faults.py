@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
+    """What goes wrong with a request."""
+
     DELAY = "delay"  # the answer comes `seconds` late
     STATUS = "status"  # an error status instead of an answer
     RESET = "reset"  # the connection is reset
@@ -16,6 +18,8 @@ class Kind(StrEnum):
     NAN = "nan"  # a NaN among the log-probabilities (or a body that holds one)
     NONE = "none"  # a null among them
     SHORT = "short"  # one log-probability too few
+    OTHER = "other"  # the log-probabilities of other tokens, or ids that are none
+    EMPTY = "empty"  # an object with nothing in it
     HANG = "hang"  # no answer ever
 
 

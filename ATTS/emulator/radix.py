@@ -88,6 +88,7 @@ class RadixCache:
         return node
 
     def unpin(self, node: Node) -> None:
+        """A request behind this prefix has ended; it may be evicted."""
         at: Node | None = node
         while at is not None:
             at.pins -= 1

@@ -53,6 +53,7 @@ class Recorded(Content):
         self._by_length = sorted(self._chains, key=len, reverse=True)
 
     def write(self, ask: Ask) -> Written:
+        """See Content: the recorded text."""
         moment = self._moment(ask)
         said = {self._draft: moment.drafts, self._target: moment.continuations}[ask.role]
         if not said:
@@ -60,6 +61,7 @@ class Recorded(Content):
         return Written(_next(said), "length")
 
     def logprobs(self, ask: Ask, start: int) -> list[float | None]:
+        """See Content: equal values that give the recorded score. Raises LookupError."""
         scores = self._moment(ask).scores
         if not scores:
             raise LookupError("the recording has no score here")

@@ -37,9 +37,9 @@ class Reply:
         """Takes in what the content says, cut at a stop string or at ``most`` tokens."""
         text, finish = written.text, written.finish
         matched: str | None = None
-        found = [(text.find(stop), stop) for stop in self.request.stop if stop in text]
-        if found:
-            at, matched = min(found)
+        stops = [(text.find(stop), stop) for stop in self.request.stop if stop in text]
+        if stops:
+            at, matched = min(stops)
             text, finish = text[: at + len(matched)], "stop"
         ids = tokenizer.encode(text)
         if finish is None:
@@ -75,12 +75,12 @@ class Reply:
     def tell_likely(self, likely: Mapping[str, float], tokenizer: ModelTokenizer) -> None:
         """Takes in the probabilities of the next token: for ``token_ids_logprob`` and ``top_logprobs_num``."""
         known = {tokenizer.encode(text)[0]: math.log(p) if p else NEVER for text, p in likely.items()}
-        asked = self.request
-        if asked.token_ids:
-            entries = [[known.get(token, NEVER), token, None] for token in asked.token_ids]
+        request = self.request
+        if request.token_ids:
+            entries = [[known.get(token, NEVER), token, None] for token in request.token_ids]
             self.likely["output_token_ids_logprobs"] = [entries]
-        if asked.top:
-            likeliest = sorted(known.items(), key=lambda item: -item[1])[: asked.top]
+        if request.top:
+            likeliest = sorted(known.items(), key=lambda item: -item[1])[: request.top]
             self.likely["output_top_logprobs"] = [[[value, token, None] for token, value in likeliest]]
 
 
@@ -133,4 +133,5 @@ def chat(reply: Reply) -> dict[str, Any]:
 
 def error(status: int, message: str) -> dict[str, Any]:
     """The body of an error."""
-    return {"error": {"message": message, "code": status, "type": HTTPStatus(status).phrase}}
+    known = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unknown"
+    return {"error": {"message": message, "code": status, "type": known}}

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -52,6 +53,8 @@ class Server:
         self._engine = Engine(served.timing)
         self._plan = Plan(served.faults, served.seed)
         self._numbers = itertools.count()
+        self._running: dict[str, asyncio.Task[Any] | None] = {}  # handlers, by the number of their request
+        self.aborts: list[str] = []  # numbers of the requests that clients asked to abort
         self._runner: web.AppRunner | None = None
         self._deaths: set[asyncio.Task[None]] = set()
         self.url = ""
@@ -66,7 +69,7 @@ class Server:
             "/v1/models": self._models,
             "/metrics": self._metrics,
         }
-        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat}
+        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/abort_request": self._abort}
         if self.served.release.has_server_info:
             gets |= {"/model_info": self._model_info, "/server_info": self._server_info}
             posts |= {"/tokenize": self._tokenize, "/v1/tokenize": self._tokenize}
@@ -155,6 +158,15 @@ class Server:
         request = requests.chat(body, self.tokenizer, self.served.release, self.served.context_length)
         return await self._serve(http, request, replies.chat)
 
+    async def _abort(self, http: web.Request) -> web.Response:
+        body = requests.parse_json(await http.read(), self.served.release)
+        number = str(body.get("rid", ""))
+        self.aborts.append(number)
+        task = self._running.pop(number, None)
+        if task is not None:
+            task.cancel()
+        return web.Response()
+
     async def _serve(self, http: web.Request, request: Request, body: replies.Format) -> web.StreamResponse:
         fault = self._plan.next()
         if fault is not None:
@@ -162,13 +174,17 @@ class Server:
         reply = self._say(request)
         if fault is not None and request.return_logprob:
             reply.spoil(fault.kind)
-        asked = time.perf_counter()
+        received = time.perf_counter()
         job = Job(list(request.ids), max(0, request.start), list(reply.ids))
-        with self.counters.request(reply):
-            await self._engine.run(job)
-            reply.cached = job.cached
-        reply.seconds = time.perf_counter() - asked
-        data = json.dumps(body(reply)).encode()
+        self._running[reply.rid] = asyncio.current_task()
+        try:
+            with self.counters.request(reply):
+                await self._engine.run(job)
+                reply.cached = job.cached
+        finally:
+            self._running.pop(reply.rid, None)
+        reply.seconds = time.perf_counter() - received
+        data = json.dumps(_broken(body(reply), fault)).encode()
         if fault is not None and fault.kind is Kind.BAD_JSON:
             data = data[: len(data) // 2]
         if fault is not None and fault.kind is Kind.HALF:
@@ -228,3 +244,14 @@ class Server:
         if http.transport is not None:
             http.transport.abort()
         return response
+
+
+def _broken(body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
+    """The body as a fault leaves it."""
+    if fault is None or fault.kind not in (Kind.EMPTY, Kind.OTHER):
+        return body
+    if fault.kind is Kind.EMPTY:
+        return {}
+    for entry in body.get("meta_info", {}).get("input_token_logprobs", [])[-1:]:
+        entry[1] += 1
+    return {**body, "output_ids": [None]} if body.get("output_ids") else body

@@ -39,6 +39,7 @@ class Timing:
             raise ValueError("max_running and kv_tokens must not be negative")
 
     def step(self, running: int, context: float) -> float:
+        """Seconds of a decoding step of ``running`` requests with ``context`` tokens in all."""
         per_token = self.step_seconds_per_kilotoken * context / 1000
         memory = self.step_seconds + self.step_seconds_per_request * running + per_token
         return max(memory, self.compute_seconds + self.compute_seconds_per_request * running)

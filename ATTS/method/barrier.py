@@ -42,7 +42,7 @@ class Barrier:
             await opened
 
     def leave(self, member: int) -> None:
-        """``member`` has ended, whatever way; nobody waits for it any more."""
+        """``member`` has ended in any way; nobody waits for it any more."""
         if member in self._steps:
             self._move(self._steps.pop(member), None)
             self._open()

@@ -29,6 +29,7 @@ class CacheStats:
     cached: int = 0  # and of that, what it had kept
 
     def count(self, known: int, cached: int) -> None:
+        """One more request: the server had seen ``known`` tokens of its prompt before and had ``cached`` of them."""
         self.known += known
         self.cached += min(known, cached)
 
@@ -54,6 +55,7 @@ class ModelView:
     _seen: dict[bool, int] = field(default_factory=dict)  # tokens sent so far, behind each prompt
 
     def append(self, ids: Sequence[int]) -> None:
+        """Adds a text in the tokens of this model."""
         self.ids.extend(ids)
         self.newest = len(ids)
 

@@ -10,7 +10,7 @@ class Prefetch:
     """The draft's next chunk of one chain: begun early, or written when it is asked for.
 
     What it writes behind is the chain as it stands when it is begun, so it is the same chunk as
-    without it: taken if the chain is still the same, thrown away if the target goes on instead.
+    without it: used if the chain is still the same, discarded if the target continues instead.
     """
 
     def __init__(self, draft: ModelView, discarded: list[Discarded]) -> None:
@@ -18,9 +18,10 @@ class Prefetch:
         self._task: asyncio.Task[Generated] | None = None
         self._turn = 0
         self._began = 0.0
-        self._discarded = discarded  # what is thrown away is noted here
+        self._discarded = discarded  # discarded chunks are recorded here
 
     def begin(self, turn: int) -> None:
+        """Starts drafting the next chunk while the last one is scored."""
         self._turn, self._began = turn, asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._draft.write())
 

@@ -28,6 +28,7 @@ class Replayed:
     async def generate(
         self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
     ) -> Generated:
+        """See LanguageModel."""
         if self._replies:
             reply = self._replies.popleft()
             return Generated(reply["ids"], reply["ended"], Usage())
@@ -36,10 +37,12 @@ class Replayed:
         return written
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        """See LanguageModel."""
         return await self._model.logprobs(ids, start)
 
     async def logprobs_and_best(
         self, ids: Sequence[int], start: int
     ) -> tuple[list[float | None], list[float | None], Usage]:
+        """See TellsBest."""
         assert isinstance(self._model, TellsBest)
         return await self._model.logprobs_and_best(ids, start)

@@ -14,13 +14,14 @@ OnRejection = Literal["continue", "resample"]
 class Ruling(Enum):
     """What becomes of a drafted chunk."""
 
-    ACCEPT = "accept"  # it stays, and the draft goes on
+    ACCEPT = "accept"  # it stays, and the draft continues
     CONTINUE = "continue"  # it stays, and the target writes behind it, as in the paper
     REPLACE = "replace"  # it goes, and the target writes in its place
     REDRAFT = "redraft"  # it goes, and the draft writes again in its place
 
     @property
     def discards(self) -> bool:
+        """Whether the rejected chunk leaves the text."""
         return self in (Ruling.REPLACE, Ruling.REDRAFT)
 
 
@@ -39,7 +40,7 @@ class TakeOver(Protocol):
         ...
 
     def leave(self) -> None:
-        """The sample has ended, whatever way."""
+        """The sample has ended in any way."""
         return
 
 
@@ -54,7 +55,7 @@ class RejectionPolicy:
     score_answers: bool = False
 
     def ruling(self, rejected: int) -> Ruling:
-        """On a rejected chunk; so many of its turn are rejected by now."""
+        """On a rejected chunk, the ``rejected``-th of its turn."""
         if self.on_rejection == "continue":
             return Ruling.CONTINUE
         return Ruling.REDRAFT if rejected < self.draft_attempts else Ruling.REPLACE
@@ -73,9 +74,11 @@ class ByScore(TakeOver):
         self._rejected = 0  # chunks of this turn
 
     async def begin(self, turn: int) -> None:  # noqa: ARG002
+        """See TakeOver."""
         self._rejected = 0
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
+        """See TakeOver: scores the chunk and asks the rule."""
         if drafted.final and chain.answer is None:
             return Ruling.CONTINUE
         if not (await chain.score(target, turn, self._rule)).rejected:

@@ -58,9 +58,13 @@ class TellsBest(LanguageModel, Protocol):
 class Tokenizer(Protocol):
     """Text to token ids and back; ``decode(encode(text)) == text``."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without begin-of-text."""
+        ...
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, end tokens left out."""
+        ...
 
 
 class Stage(StrEnum):
@@ -74,6 +78,7 @@ class Stage(StrEnum):
     DRAFT_DISCARDED = "small_discarded"  # the draft wrote what was not kept
     TARGET_DISCARDED = "eval_discarded"  # and the target
     INSERT = "inserted"  # a fixed text that nobody wrote
+    CONFIDENCE = "confidence"  # a model says whether the answer is right (--confidence)
 
     @property
     def discarded(self) -> bool:
@@ -121,11 +126,13 @@ class Discarded:
 
 
 class Transcript(Protocol):
-    """What a loop leaves behind of one sample, whatever way it came to its end."""
+    """What a loop leaves behind of one sample, however it ended."""
 
     history: list[Event]
     discarded: list[Discarded]
     answer: str | None
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """The chain: everything written that stays, joined."""
+        ...

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ATTS.errors import ServerFailed
 from ATTS.method.conformal import RejectionRule
 from ATTS.method.prompts import SYSTEM
 from ATTS.method.types import Discarded, Event, Stage, Usage
 from ATTS.serving.client import SGLangModel
+from ATTS.serving.replies import Body
 from ATTS.serving.tokenizer import ModelTokenizer
 
 JOINT = "\n\n"
@@ -47,6 +47,7 @@ class PublishedChain:
 
     @property
     def text(self) -> str:
+        """The chain so far."""
         return JOINT.join(self.texts)
 
     async def draft(self, turn: int) -> bool:
@@ -56,6 +57,7 @@ class PublishedChain:
         return await self._write(self._draft, system, turn, Stage.DRAFT)
 
     async def take_over(self, turn: int) -> None:
+        """Has the target continue. Raises SampleError."""
         await self._write(self._target, [], turn, Stage.CONTINUE)
 
     async def score(self, turn: int, judge: RejectionRule) -> bool:
@@ -67,14 +69,14 @@ class PublishedChain:
             "return_logprob": True,
             "logprob_start_len": start,
         }
-        reply, usage = await self._target.model.post("/generate", body)
-        ppl = _perplexity((reply.get("meta_info") or {}).get("input_token_logprobs") or [])
+        ppl, usage = await self._target.model.post("/generate", body, _perplexity)
         verdict = judge(ppl, turn)
         event = Event(turn, Stage.SCORE, usage, ppl=ppl, percentile=verdict.percentile, rejected=verdict.rejected)
         self.history.append(event)
         return verdict.rejected
 
     def find_answer(self) -> bool:
+        """Looks for an answer in the chain, as published."""
         self.answer = self._find_answer(self.text, False)
         return self.answer is not None
 
@@ -113,15 +115,18 @@ async def _chat(author: Author, messages: list[dict[str, str]]) -> tuple[str, bo
     }
     if messages[-1]["role"] == "assistant" and not author.model.info.continues_always:
         body["continue_final_message"] = True
-    reply, usage = await author.model.post("/v1/chat/completions", body)
-    try:
-        choice = reply["choices"][0]
-        return str(choice["message"]["content"] or ""), choice["finish_reason"] == "stop", usage
-    except (KeyError, IndexError, TypeError) as error:
-        raise ServerFailed(f"the {author.model.role} server's chat reply lacks {error}") from None
+    (text, ended), usage = await author.model.post("/v1/chat/completions", body, _said)
+    return text, ended, usage
 
 
-def _perplexity(entries: Sequence[Sequence[Any]]) -> float:
+def _said(reply: Body) -> tuple[str, bool]:
+    """A chat reply's text, and whether the model ended it."""
+    choice = reply["choices"][0]
+    return str(choice["message"]["content"] or ""), choice["finish_reason"] == "stop"
+
+
+def _perplexity(reply: Body) -> float:
     """Of all entries but the first, which SGLang leaves empty; 0, which is always accepted, if there are none."""
-    values = [entry[0] for entry in entries[1:] if entry[0] is not None]
+    entries = (reply.get("meta_info") or {}).get("input_token_logprobs") or []
+    values = [float(entry[0]) for entry in entries[1:] if entry[0] is not None]
     return math.exp(-sum(values) / len(values)) if values else 0.0

@@ -11,24 +11,25 @@ from ATTS.analysis.tables import percent
 from ATTS.console import say
 from ATTS.method.conformal import Form, PerTurn, forms
 from ATTS.runs.settings import AsyncSettings
-from ATTS.store.calibration import CalibrationArray, Scores
+from ATTS.store.array_file import Scores
+from ATTS.store.calibration import CalibrationArray
 from ATTS.tasks.datasets import Question
 
 TOO_WIDE = 0.1  # half of a 95 % interval
 
 
 def first_chunks(
-    settings: AsyncSettings, array: CalibrationArray, asked: Sequence[Question], group: str | None = None
+    settings: AsyncSettings, array: CalibrationArray, questions: Sequence[Question], group: str | None = None
 ) -> None:
     """Of a marginal array's scores, or of those of a group of questions."""
     rows = array.clusters(settings.rule.sample_size)
     ids = (array.provenance or {}).get("question_ids")
     if group is None:
-        _say(settings, array.scores, rows, ids, asked, "the first chunks")
+        _say(settings, array.scores, rows, ids, questions, "the first chunks")
         return
     own = array.groups == group
-    asked = [question for question in asked if question.group == group]
-    _say(settings, array.scores[own], rows[own], ids, asked, f"the first chunks in group {group!r}")
+    questions = [question for question in questions if question.group == group]
+    _say(settings, array.scores[own], rows[own], ids, questions, f"the first chunks in group {group!r}")
 
 
 def later_turns(settings: AsyncSettings) -> None:
@@ -40,17 +41,19 @@ def later_turns(settings: AsyncSettings) -> None:
         )
 
 
-def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, asked: Sequence[Question]) -> None:
+def by_turn(settings: AsyncSettings, array: CalibrationArray, judge: PerTurn, evaluated: Sequence[Question]) -> None:
+    """Says before a run what its first turns may come to, and which turns share scores."""
     assert array.turns is not None
     assert array.questions is not None
     first = array.turns == 0
     ids = (array.provenance or {}).get("question_ids")
-    _say(settings, array.scores[first], array.questions[first], ids, asked, "the first chunks")
+    _say(settings, array.scores[first], array.questions[first], ids, evaluated, "the first chunks")
     shared = len(judge.of(judge.own))
     say(f"the first {judge.own} turns have a calibration set each, later ones share one of {shared} scores")
 
 
 def of_a_question(settings: AsyncSettings, n: int) -> None:
+    """Says before a run what rate ``n`` scores of a question give, and how far one question may be from it."""
     form = settings.rule.p_value or "published"
     low, high = question_interval(n, settings.scoring.rejection_rate, form)
     if form == "smoothed":
@@ -76,7 +79,7 @@ def _say(
     scores: Scores,
     rows: NDArray[np.int_],
     ids: Sequence[str] | None,
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     what: str,
 ) -> None:
     """``rows`` says to which question a score belongs, ``ids`` which question that is, by content."""
@@ -89,23 +92,23 @@ def _say(
         say(f"of {what} {'none' if rate == 0 else 'all'} will be rejected: at this rate scores decide nothing")
         return
     number = {name: row for row, name in enumerate(ids or ())}
-    own = {number[question.id] for question in asked if question.id in number} & set(rows.tolist())
-    count, calibrated = len(asked), len(np.unique(rows))
+    own = {number[question.id] for question in questions if question.id in number} & set(rows.tolist())
+    count, calibrated = len(questions), len(np.unique(rows))
     foreign = count - len(own)
     parts = []
     if own:
         parts.append((len(own), expected_rates.same(scores, rows, rate, form, repeats, sorted(own))))
     if foreign:
         parts.append((foreign, expected_rates.others(scores, rows, rate, form, foreign, repeats)))
-    made = expected_rates.mixed(parts)
-    low, high = made.interval(count * repeats)
+    expected = expected_rates.mixed(parts)
+    low, high = expected.interval(count * repeats)
     which = f"{count} other such questions" if foreign == count else f"these {count} questions"
     if own and foreign:
         which += f", {len(own)} of them calibrated on,"
     say(
-        f"{len(scores)} calibration scores of {calibrated} questions, worth {made.worth:.0f} independent ones: of"
+        f"{len(scores)} calibration scores of {calibrated} questions, worth {expected.worth:.0f} independent ones: of"
         f" {what} of {which} {percent(low)} to {percent(high)} will be rejected (95 %;"
-        f" {percent(made.mean)} expected)"
+        f" {percent(expected.mean)} expected)"
     )
     if ids is None:
         bounds = expected_rates.same(scores, rows, rate, form, repeats).interval(calibrated * repeats)

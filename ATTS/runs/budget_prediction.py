@@ -8,9 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from ATTS.analysis import audit_rate, intervals
+from ATTS.analysis import intervals, run_decisions
 from ATTS.analysis.tables import markdown, percent
 from ATTS.errors import UserError
 from ATTS.flags import require, settle
@@ -46,6 +46,7 @@ class BudgetRule(Rule):
 
     @property
     def granted(self) -> int:
+        """The take-overs a question may have at each turn."""
         return self.takeover_budget
 
 
@@ -58,6 +59,7 @@ class BudgetSettings(AsyncSettings):
     def __post_init__(self) -> None:
         budget = self.rule.takeover_budget
         require(self.rule.budget in (None, budget), "--budget is called --takeover_budget here")
+        require(self.voting.stop == "none", "budget prediction counts all samples of a question: leave --stop out")
         settle(self, rule=replace(self.rule, budget=budget))
         super().__post_init__()
 
@@ -79,18 +81,50 @@ async def predict(settings: BudgetSettings, per_question: bool) -> str:
     return f"{text(result)}\n{folder / BUDGET}"
 
 
-def report(folder: Path, budget: int) -> dict[str, Any]:
+class BudgetRow(TypedDict):
+    """A question's rejections; ``low`` and ``high`` are what exchangeable scores give in 95 of 100 runs."""
+
+    question: int
+    scored: int
+    asked: float
+    expected: float
+    realised: int
+    low: int
+    high: int
+
+
+class BudgetReport(TypedDict):
+    """What a budget came to, as in ``budget.json``. Counts are of scored chunks, over all questions."""
+
+    budget: int
+    repeats: int
+    percentile_threshold: float
+    calibration_scores: int
+    questions: int
+    scored: int
+    asked: float
+    expected: float
+    realised: int
+    rate: float
+    low: float
+    high: float
+    questions_inside: int
+    mean_accuracy: float | None
+    by_question: list[BudgetRow]
+
+
+def report(folder: Path, budget: int) -> BudgetReport:
     """Of a finished run. ``asked`` is budget / repeats of the scored chunks; ``expected`` what the ranks of so
     many exchangeable scores come to; the interval of a question's count is its exact one (beta-binomial),
     that of the whole is over questions, of what such questions come to."""
-    found, about, repeats = audit_rate.read(folder, None)
-    made = audit_rate.decisions(found, repeats)
+    samples, about, repeats = run_decisions.read(folder, None)
+    decided = run_decisions.decisions(samples, repeats)
     rate = about["settings"]["rejection_rate"]
-    scores, of_question = _scores(about, found)
+    scores, of_question = _scores(about, samples)
     interval = functools.cache(lambda n, m: forms.realised_interval(n, forms.threshold(n, rate, "published"), m))
-    rows = []
-    for question in sorted(set(made.question.tolist())):
-        own = made.question == question
+    rows: list[BudgetRow] = []
+    for question in sorted(set(decided.question.tolist())):
+        own = decided.question == question
         scored = int(own.sum())
         n = of_question.get(question, scores)
         low, high = (round(scored * share) for share in interval(n, scored))
@@ -100,19 +134,22 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
                 "scored": scored,
                 "asked": scored * budget / repeats,
                 "expected": scored * forms.expected_rate(n, forms.threshold(n, rate, "published")),
-                "realised": int(made.rejected[own].sum()),
+                "realised": int(decided.rejected[own].sum()),
                 "low": low,
                 "high": high,
             }
         )
-    overall = intervals.interval(made.rejected, made.question)
+    overall = intervals.interval(decided.rejected, decided.question)
     return {
         "budget": budget,
         "repeats": repeats,
         "percentile_threshold": 1 - rate,
         "calibration_scores": scores,
         "questions": len(rows),
-        **{name: sum(row[name] for row in rows) for name in ("scored", "asked", "expected", "realised")},
+        "scored": sum(row["scored"] for row in rows),
+        "asked": sum(row["asked"] for row in rows),
+        "expected": sum(row["expected"] for row in rows),
+        "realised": sum(row["realised"] for row in rows),
         "rate": overall.rate,
         "low": overall.low,
         "high": overall.high,
@@ -122,13 +159,19 @@ def report(folder: Path, budget: int) -> dict[str, Any]:
     }
 
 
-def _scores(about: dict[str, Any], found: Sequence[Record]) -> tuple[int, dict[int, int]]:
+def _scores(about: dict[str, Any], samples: Sequence[Record]) -> tuple[int, dict[int, int]]:
     """Calibration scores behind a decision: of all questions, or of one; and of those questions that have others."""
-    made = about["calibration"] or {}
+    calibrated = about["calibration"] or {}
     fewer: dict[int, int] = {}
-    if len(made.get("shape", ())) == 2 and COUNTS in made:
-        compared = dict(zip(made["question_ids"], calibration.compared(made[COUNTS], made["shape"][1]), strict=True))
-        fewer = {sample["question_index"]: compared.get(sample["question_id"], 0) for sample in found}
+    if len(calibrated.get("shape", ())) == 2 and COUNTS in calibrated:
+        compared = dict(
+            zip(
+                calibrated["question_ids"],
+                calibration.compared(calibrated[COUNTS], calibrated["shape"][1]),
+                strict=True,
+            )
+        )
+        fewer = {sample["question_index"]: compared.get(sample["question_id"], 0) for sample in samples}
     return _usual(about), fewer
 
 
@@ -142,12 +185,13 @@ def _usual(about: dict[str, Any]) -> int:
     return int(calibration.load(path, None).scores.shape[-1])
 
 
-def text(result: dict[str, Any]) -> str:
-    whole = {bound: round(result[bound] * result["scored"]) for bound in ("low", "high")}
+def text(result: BudgetReport) -> str:
+    """The report as markdown."""
+    whole = {"low": round(result["low"] * result["scored"]), "high": round(result["high"] * result["scored"])}
     rows = []
-    for row in [*result["by_question"], {**result, **whole, "question": "all"}]:
+    for name, row in [*((str(row["question"]), row) for row in result["by_question"]), ("all", {**result, **whole})]:
         asked, expected, bounds = f"{row['asked']:.1f}", f"{row['expected']:.1f}", f"{row['low']} - {row['high']}"
-        rows.append((row["question"], row["scored"], asked, expected, row["realised"], bounds))
+        rows.append((name, row["scored"], asked, expected, row["realised"], bounds))
     columns = ("question", "scored", "asked", "expected", "realised", "95 % if exchangeable")
     return (
         f"{markdown(columns, rows)}\n\n"

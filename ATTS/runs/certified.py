@@ -26,55 +26,55 @@ def applied(settings: AsyncSettings, per_question: bool) -> tuple[AsyncSettings,
     path = settings.rule.certificate
     if path is None:
         return settings, None
-    made = certificate.load(path)
-    if per_question != (made.command == "ref_async_per_question"):
-        raise UserError(f"{path} is for python -m ATTS.{made.command}")
+    promised = certificate.load(path)
+    if per_question != (promised.command == "ref_async_per_question"):
+        raise UserError(f"{path} is for python -m ATTS.{promised.command}")
     given = provenance.resolved(settings)
-    known = {name: value for name, value in made.settings.items() if name in given and name not in OWN}
+    known = {name: value for name, value in promised.settings.items() if name in given and name not in OWN}
     if known.get("budget") is not None:  # a part of the repeats
-        known["repeats"] = made.settings["repeats"]
+        known["repeats"] = promised.settings["repeats"]
     plain = provenance.resolved(make(AsyncSettings, **{name: given[name] for name in REQUIRED}))
     for name, value in known.items():
         if given[name] != value and (name in REQUIRED or given[name] != plain[name]):
             raise UserError(f"--{name} {given[name]} contradicts {path}, which is for {value}: leave it out")
     array = settings.scoring.ppl_array_path
-    if array is None and _kind(made) not in ("per_question", "random"):
-        array = _array(made, known)
+    if array is None and _kind(promised) not in ("per_question", "random"):
+        array = _array(promised, known)
     try:
-        return make(AsyncSettings, **flat(settings) | known | {"ppl_array_path": array}), made
+        return make(AsyncSettings, **flat(settings) | known | {"ppl_array_path": array}), promised
     except ValueError as error:
         raise UserError(f"{path} does not go with the other flags: {error}") from None
 
 
-def _kind(made: Certificate) -> str:
-    return str(made.settings["kind"])
+def _kind(certificate: Certificate) -> str:
+    return str(certificate.settings["kind"])
 
 
-def _array(made: Certificate, known: dict[str, Any]) -> Path:
+def _array(certificate: Certificate, known: dict[str, Any]) -> Path:
     """Where the certified runs had their array: by default, under the name of their own data set."""
-    if made.calibration["path"]:
-        return Path(made.calibration["path"])
-    own = {name: made.settings[name] for name in ("dataset_name", "sample_size")}
+    if certificate.calibration["path"]:
+        return Path(certificate.calibration["path"])
+    own = {name: certificate.settings[name] for name in ("dataset_name", "sample_size")}
     return names.calibration_array(make(AsyncSettings, **known | own), per_question=False)
 
 
 def check(
-    settings: AsyncSettings, made: Certificate, asked: Sequence[Question], array: CalibrationArray | None
+    settings: AsyncSettings, promised: Certificate, questions: Sequence[Question], array: CalibrationArray | None
 ) -> None:
     """Says the promise. Raises UserError for questions that it rests on, and for another array."""
-    known = set(made.question_ids)
-    if array is not None and _kind(made) != "per_question":
-        if array.digest != made.calibration["digest"]:
+    known = set(promised.question_ids)
+    if array is not None and _kind(promised) != "per_question":
+        if array.digest != promised.calibration["digest"]:
             raise UserError(
                 f"{settings.scoring.ppl_array_path} is not the calibration array of {settings.rule.certificate} (digest"
-                f" {array.digest}, there {made.calibration['digest']}): name that one with --ppl_array_path"
+                f" {array.digest}, there {promised.calibration['digest']}): name that one with --ppl_array_path"
             )
         known |= set((array.provenance or {}).get("question_ids", ()))
-    again = [question.index for question in asked if question.id in known]
+    again = [question.index for question in questions if question.id in known]
     if again:
         more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
         raise UserError(
             f"{settings.rule.certificate} rests on questions {', '.join(map(str, again[:SHOWN]))}{more} of"
             f" {settings.data.dataset_name}, so it promises nothing about them: leave them out"
         )
-    say(f"{settings.rule.certificate}: {made.promise}")
+    say(f"{settings.rule.certificate}: {promised.promise}")

@@ -16,7 +16,8 @@ from ATTS.errors import UserError
 from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs.parts import Draft, Requests, Target
-from ATTS.serving.client import SGLangModel, Slots, inspect, tokenized
+from ATTS.serving.client import SGLangModel, Slots
+from ATTS.serving.server_info import inspect, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 from ATTS.tasks.datasets import Question
 
@@ -25,7 +26,9 @@ class ServedModel(Protocol):
     """A model of a run, whatever part it plays."""
 
     @property
-    def model(self) -> SGLangModel: ...
+    def model(self) -> SGLangModel:
+        """The client of its server."""
+        ...
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raises UserError for a question that the model has no room for."""
@@ -40,9 +43,10 @@ class StepModel:
     prompt: Callable[[Question], int]
     room: int  # tokens that must be free behind it
 
-    def check(self, asked: Sequence[Question]) -> None:
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises UserError for a question that the model's tokenizer can't write."""
         context = self.model.info.context_length
-        for question in asked:
+        for question in questions:
             if context is not None and self.prompt(question) + self.room >= context:
                 raise UserError(
                     f"question {question.index} has a prompt of {self.prompt(question)} tokens, which leaves no room"
@@ -86,12 +90,12 @@ class ChunkModel:
 
 
 @lru_cache(maxsize=256)  # the repeats of a question come together
-def _prompts(party: ChunkModel, question: Question) -> tuple[list[int], list[int]]:
+def _prompts(served: ChunkModel, question: Question) -> tuple[list[int], list[int]]:
     """Token ids before the chain when the model writes and when it scores."""
-    writing = party.tokenizer.prompt(question.prompt, party.system)
-    if party.scores_with_template is None or party.scores_with_template:
+    writing = served.tokenizer.prompt(question.prompt, served.system)
+    if served.scores_with_template is None or served.scores_with_template:
         return writing, writing
-    return writing, party.tokenizer.plain_prompt(question.prompt + "\n")
+    return writing, served.tokenizer.plain_prompt(question.prompt + "\n")
 
 
 async def draft(
@@ -130,7 +134,10 @@ async def connect(
 ) -> tuple[SGLangModel, ModelTokenizer]:
     """A model and its tokenizer. Raises UserError."""
     info = await inspect(session, url, role, name)
-    model = SGLangModel(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit)
+    model = SGLangModel(
+        *(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit),
+        stall=requests.stall_timeout,
+    )
     return model, await _tokenizer(session, model, name)
 
 
@@ -161,17 +168,17 @@ async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: s
 LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")
 
 
-def surroundings(parties: Sequence[ServedModel]) -> dict[str, Any]:
+def surroundings(models: Sequence[ServedModel]) -> dict[str, Any]:
     """Versions, servers and date."""
     versions = {"ATTS": __version__, "python": platform.python_version()}
     versions |= {library: importlib.metadata.version(library) for library in LIBRARIES}
     servers = {
-        party.model.role: {
-            "url": party.model.url,
-            "model_path": party.model.info.model_path,
-            "sglang": party.model.info.version,
-            "context_length": party.model.info.context_length,
+        served.model.role: {
+            "url": served.model.url,
+            "model_path": served.model.info.model_path,
+            "sglang": served.model.info.version,
+            "context_length": served.model.info.context_length,
         }
-        for party in parties
+        for served in models
     }
     return {"versions": versions, "servers": servers, "date": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.runs.voting import Voting
 
 # The short names of the published files; any other model goes by the last part of its own name.
 SHORT = {
@@ -19,6 +20,7 @@ SHORT = {
 
 
 def short(model: str) -> str:
+    """A model's part of a file name: its short name, or the last part of its path."""
     return SHORT.get(model, model.rstrip("/").rpartition("/")[2])
 
 
@@ -44,6 +46,7 @@ def calibration_array(settings: ConformalSettings | AsyncSettings, per_question:
 
 
 def async_results(settings: AsyncSettings, per_question: bool) -> Path:
+    """The result folder of ref_async."""
     s = settings
     name = (
         f"{short(s.draft.name)}_{short(s.target.name)}_{dataset(s.data.dataset_name)}"
@@ -54,16 +57,29 @@ def async_results(settings: AsyncSettings, per_question: bool) -> Path:
     variant = ("_random" if s.rule.takeover == "random" else "") + (f"_{s.scoring.compat}" if s.scoring.compat else "")
     if s.rule.calibration not in (None, "marginal", "per_question"):
         variant += f"_{s.rule.calibration}"
-    return Path("results") / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}"
+    return (
+        Path("results")
+        / f"{name}{_mode(settings, per_question)}{variant}{_score(settings)}{_replacing(settings)}{_stop(s.voting)}"
+    )
 
 
 def baseline_results(settings: BaselineSettings) -> Path:
+    """The result folder of baseline."""
     s = settings
     name = (
         f"{short(s.draft.name)}_{dataset(s.data.dataset_name)}_sm{s.draft.max_tokens}_t{s.samples.turns}"
-        f"_smt{s.draft.temperature:g}_smc{s.limits.draft}"
+        f"_smt{s.draft.temperature:g}_smc{s.limits.draft}{_stop(s.voting)}"
     )
     return Path("results") / name
+
+
+def _stop(voting: Voting) -> str:
+    """Nothing where all samples are run."""
+    return (
+        ""
+        if voting.stop == "none"
+        else f"_{voting.stop}{'' if voting.stop_threshold is None else f'{voting.stop_threshold:g}'}"
+    )
 
 
 def _score(settings: ConformalSettings | AsyncSettings) -> str:

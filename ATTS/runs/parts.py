@@ -10,6 +10,8 @@ from tyro.conf import arg
 from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, named, require, settle
 from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
+from ATTS.runs.failures import Failures
+from ATTS.serving.stall import STALL_SECONDS
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import FindAnswer
@@ -26,7 +28,7 @@ class Data(Part):
     """aime24, aime25, amc23 (or amc), math500, math500_easy, olympiad, gpqa, s1, gsm8k, demo, or a .jsonl file."""
 
     max_problems: NotNegative[Incidental[int]] = 0
-    """Use the first so many questions; 0 = all (demo: 100)."""
+    """Use the first N questions; 0 = all (demo: 100)."""
 
     data_dir: Incidental[Path | None] = None
     """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
@@ -56,6 +58,10 @@ class Requests(Part):
 
     request_timeout: Annotated[Incidental[float], Range(0, open_low=True)] = 600.0
     """Seconds until a request without an answer counts as failed."""
+
+    stall_timeout: Annotated[Incidental[float], Range(0, open_low=True)] = STALL_SECONDS
+    """Seconds that a server may show no sign of life while requests wait for it: no answer to any, and no progress by
+    its page of metrics. Then all of them count as failed."""
 
 
 class _Address(Part):
@@ -141,6 +147,7 @@ class Target(TargetModel):
 
 
 def apart(draft: DraftAddress, target: TargetAddress) -> None:
+    """Raises ValueError if draft and target are at one address."""
     require(draft.url != target.url, f"draft and target are both at {draft.url}")
 
 
@@ -171,7 +178,7 @@ class Scoring(Part):
     with --on_rejection resample. An array holds scores of such chunks or doesn't."""
 
     draft_attempts: Positive[int] = 1
-    """--on_rejection resample: the target writes in the place of a chunk after so many drafts of it were rejected."""
+    """--on_rejection resample: the target writes a chunk after this many drafts of it were rejected."""
 
     compat: Literal["published"] | None = None
     """published: do exactly what the published driver does, flaws included (docs/FIDELITY.md), with
@@ -208,6 +215,7 @@ class Scoring(Part):
 
     @property
     def policy(self) -> RejectionPolicy:
+        """What becomes of a rejected chunk."""
         return RejectionPolicy(self.on_rejection, self.draft_attempts, bool(self.score_answers))
 
 
@@ -240,7 +248,7 @@ class Chains(Samples):
 
     turns: Positive[int] = 15
     """Most turns of a sample. With --on_rejection resample, where a turn leaves one chunk instead of up to two, the
-    text is limited instead: to the tokens that so many turns may bring with --on_rejection continue."""
+    text is limited instead: to the tokens that this number of turns may bring with --on_rejection continue."""
 
     token_budget: NotNegative[int] = 0
     """Most tokens of a sample's text, over all turns and whoever writes them, to compare methods at the same
@@ -312,7 +320,7 @@ class Resumable(Output):
     """Where the samples go."""
 
     resume: Path | None = field(default=None, compare=False)  # no setting: it says where the settings are
-    """Go on with the run in this folder, with its settings; beside it only flags may stand that decide nothing
+    """Resume the run in this folder with its settings; besides it only flags are allowed that decide nothing
     about results, such as ports and limits."""
 
 
@@ -321,6 +329,9 @@ class Results(Resumable):
 
     output_dir: Incidental[Path | None] = None
     """Result folder; default: results/... by the naming scheme."""
+
+    quiet: Incidental[bool] = False
+    """Show nothing of how far the run has come (python -m ATTS.watch does)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,4 +345,5 @@ class RunSettings(Part):
     answers: Answers = Answers()
     samples: Samples = Samples()
     requests: Requests = Requests()
+    failures: Failures = Failures()
     output: Results = Results()

@@ -10,6 +10,7 @@ from ATTS.flags import Incidental, Part, Positive, Share, require, settle
 from ATTS.method.conformal import forms
 from ATTS.runs import parts
 from ATTS.runs.parts import RATE
+from ATTS.runs.voting import OwnVoting, Voting
 from ATTS.tasks.answering import ExtractMode
 
 
@@ -46,11 +47,11 @@ class Calibration(Part):
     """How much is scored to calibrate with."""
 
     sample_size: Positive[int] = 16
-    """Samples of every question: so many first chunks are scored, or chains followed with --turns. In the place of
+    """Samples of every question: this many first chunks are scored, or, with --turns, chains followed. In the place of
     a first chunk that a run would not score, because it answers or its author ended it, another is drawn."""
 
     turns: Positive[int] = 1
-    """1: score first chunks. More: run the loop for so many turns and score the chunks of each, for
+    """1: score first chunks. More: run the loop for N turns and score the chunks of each, for
     --calibration per_turn; --rejection_rate, --evalator_max_tokens and --eval_model_temperature are then
     those of the run that it is for."""
 
@@ -101,7 +102,7 @@ class Rule(Part):
     budget_kind: Literal["mean", "bound"] | None = None
     """mean (the default): --budget chunks on average over questions, more for hard ones and fewer for easy ones.
     bound: never more than --budget at a turn of a question; once they are handed over, the others of that turn
-    go on with the draft, so fewer than budget / repeats are handed over on the whole. With --draft_attempts each
+    continue with the draft, so fewer than budget / repeats are handed over on the whole. With --draft_attempts each
     draft that is rejected counts."""
 
     p_value: Literal["published", "bounded", "smoothed"] | None = None
@@ -110,7 +111,7 @@ class Rule(Part):
     neighbouring ranks (smoothed, which online and adaptive always use)."""
 
     bank_window: Positive[int | None] = None
-    """online, adaptive: compare with the newest so many scores of the turn; default: all."""
+    """online, adaptive: compare with the newest N scores of the turn; default: all."""
 
     gamma: Share[float | None] = None
     """online, adaptive: how far a level moves after a decision; default 1/19, which holds the rate within 0.05
@@ -148,6 +149,7 @@ class AsyncSettings(_Pair, parts.RunSettings):
 
     rule: Rule = Rule()
     samples: parts.Chains = parts.Chains()
+    voting: Voting = Voting()
     limits: parts.LoopLimits = parts.LoopLimits()
 
     def __post_init__(self) -> None:
@@ -182,6 +184,7 @@ class AsyncSettings(_Pair, parts.RunSettings):
         require(not self.samples.token_budget, f"--token_budget {no}")
         require(self.rule.budget_kind != "bound", f"--budget_kind bound {no}")
         require(self.rule.as_published, "--compat published decides as published")
+        require(self.voting == Voting(), f"--stop and --confidence: what they do {no}")
         require(
             self.limits.scoring == 0,
             "--compat published has one limit for the target server: --scoring_concurrency must be 0",
@@ -202,7 +205,7 @@ class AsyncSettings(_Pair, parts.RunSettings):
 
     @property
     def most_turns(self) -> int:
-        """Turns of the loop: where the text is limited instead, so many that they don't matter, since each turn
+        """Turns of the loop: where the text is limited instead, enough not to matter, since each turn
         but the last leaves a token at least."""
         return self.samples.turns if self.scoring.on_rejection == "continue" else self.text_limit
 
@@ -212,4 +215,5 @@ class BaselineSettings(parts.RunSettings):
 
     draft: parts.Alone
     samples: parts.Chains = parts.Chains()
+    voting: OwnVoting = OwnVoting()
     limits: parts.QueueLimits = parts.QueueLimits()

@@ -34,6 +34,7 @@ class CapacityLimiter:
 
     @property
     def limit(self) -> int:
+        """Most that may be inside; a change takes effect at once."""
         return self._limit
 
     @limit.setter
@@ -43,6 +44,7 @@ class CapacityLimiter:
 
     @property
     def waiting(self) -> int:
+        """How many wait for a place."""
         return len(self._waiting)
 
     def occupied(self) -> float:
@@ -57,6 +59,7 @@ class CapacityLimiter:
         self.release()
 
     async def acquire(self) -> None:
+        """Waits for a place."""
         if self.inside < self._limit and not self._waiting:
             self._count(1)
             return
@@ -74,6 +77,7 @@ class CapacityLimiter:
             raise
 
     def release(self) -> None:
+        """Gives a place back."""
         self._count(-1)
         self.left += 1
         self._admit()

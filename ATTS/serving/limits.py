@@ -1,10 +1,10 @@
-"""How many requests and samples are in flight: fixed by the user, or found while the run goes on.
+"""How many requests and samples are in flight: fixed by the user, or found during the run.
 
 The more requests a server has, the more tokens it writes a second, until the chains under way no
 longer fit its memory: then every chain has lost its place in the prefix cache when it comes back,
 all of it is computed again, and the run slows down several times over. So
 
-* at most so many chains are under way as fit each server's memory at their present size, which the
+* no more chains are under way than fit each server's memory at their present size, which the
   server tells (the share of its memory that its running requests hold). Chains that are with the
   other server come back, so they count; chains that wait at this limit don't, for the older ones go
   first (ATTS.serving.capacity) and keep their place;
@@ -17,22 +17,21 @@ show that nothing is forgotten, and is cut when they show otherwise.
 """
 
 import asyncio
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import NotRequired, Protocol, TypedDict
 
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Transcript
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo
 from ATTS.serving.load import Load
+from ATTS.serving.server_info import ServerInfo
 
 POLL_SECONDS = 1.0  # between two looks at the servers
 START = 8  # requests at each server, and samples, to begin with
 MAX = 4096
 FILL = 0.9  # share of a server's memory for the chains under way, to begin with
 SPARE = 1.25  # samples in flight for each that fits: the others wait at a limit, ready to step in
-MIN_SHARE = 0.35  # of the chains that fit a server: so many it may have, wherever the others are
+MIN_SHARE = 0.35  # of the chains that fit a server: it may always have this share, wherever the others are
 MIN_FILL, MAX_FILL = 0.3, 0.95
 SMOOTH = 0.2  # weight of the newest look in the running means
 FORGOTTEN = (0.03, 0.10)  # of what a server had seen of the chains: below, there is room; above, it is too much
@@ -45,7 +44,9 @@ class Watched(Protocol):
     role: str
     info: ServerInfo
 
-    async def load(self) -> Load | None: ...
+    async def load(self) -> Load | None:
+        """One look at the server; None where it says nothing."""
+        ...
 
 
 @dataclass
@@ -60,12 +61,41 @@ class Means:
     most_token_usage: float = 0.0
 
     def note(self, load: Load) -> None:
+        """Adds a look to the means."""
         self.looks += 1
         values = {"running": load.running, "queued": load.queued, "token_usage": load.token_usage}
         for name, value in {**values, "with_work": float(load.running + load.queued > 0)}.items():
             mean = getattr(self, name)
             setattr(self, name, mean + (value - mean) / self.looks)
         self.most_token_usage = max(self.most_token_usage, load.token_usage)
+
+
+class ByMetrics(TypedDict):
+    """Means over all looks at a server's page of metrics, and what it counted in between."""
+
+    looks: int
+    with_work: float
+    running: float
+    queued: float
+    token_usage: float
+    most_token_usage: float
+    retracted: float
+    prompt_tokens: float
+    cached_tokens: float
+    written_tokens: float
+
+
+class ServerReport(TypedDict):
+    """How full a server was; None where nothing is known."""
+
+    busy: float | None  # share of the time with any request in flight
+    in_flight: float | None  # on the average
+    most_in_flight: int
+    limit: int | None  # None: found on the way
+    last_limit: int
+    slots_busy_until_queue_empty: float | None  # of fixed limits
+    forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more
+    by_its_metrics: NotRequired[ByMetrics]
 
 
 @dataclass
@@ -89,6 +119,7 @@ class Server:
     _retracted: float = 0.0
 
     async def look(self) -> None:
+        """Asks the server how busy it is."""
         load = await self.model.load()
         self.kept_waiting = self.kept_waiting or self.gate.waiting > 0
         if load is None:
@@ -119,11 +150,12 @@ class Server:
         if strained is not None:
             self.gate.kept_waiting = False
 
-    def report(self, seconds: float, until_empty: float | None) -> dict[str, Any]:
+    def report(self, seconds: float, until_empty: float | None) -> ServerReport:
+        """What is known of the server after a run of ``seconds``."""
         gate, first, last = self.gate, self.first, self.last
-        told: dict[str, Any] = {
-            "busy": gate.busy_seconds / seconds if seconds else None,  # share of the time with any request in flight
-            "in_flight": gate.occupied_seconds / seconds if seconds else None,  # on the average
+        state: ServerReport = {
+            "busy": gate.busy_seconds / seconds if seconds else None,
+            "in_flight": gate.occupied_seconds / seconds if seconds else None,
             "most_in_flight": gate.most_inside,
             "limit": None if self.adaptive else gate.limit,
             "last_limit": gate.limit,
@@ -133,14 +165,19 @@ class Server:
             "forgotten": 1 - self.memory.cached / self.memory.known if self.memory.known else None,
         }
         if first is not None and last is not None:
-            told["by_its_metrics"] = {
-                **dataclasses.asdict(self.means),
+            state["by_its_metrics"] = {
+                "looks": self.means.looks,
+                "with_work": self.means.with_work,
+                "running": self.means.running,
+                "queued": self.means.queued,
+                "token_usage": self.means.token_usage,
+                "most_token_usage": self.means.most_token_usage,
                 "retracted": last.retracted - first.retracted,
                 "prompt_tokens": last.prompt_tokens - first.prompt_tokens,
                 "cached_tokens": last.cached_tokens - first.cached_tokens,
                 "written_tokens": last.written_tokens - first.written_tokens,
             }
-        return told
+        return state
 
     def _strained(self) -> bool | None:
         """Whether the server had too much to do in the round that ends now; None: just enough."""
@@ -166,10 +203,12 @@ class Lengths:
         self._sum = self._squares = 0.0
 
     def add(self, tokens: int) -> None:
+        """A sample has ended with a chain of this many tokens."""
         self._sum += tokens
         self._squares += tokens**2
 
     def in_flight(self, under_way: int) -> float:
+        """Expected tokens of a chain under way when ``under_way`` of them are."""
         open_ended = max(1, under_way) * self._longest
         return (self._squares + open_ended * self._longest) / (2 * (self._sum + open_ended))
 
@@ -238,7 +277,7 @@ class Limits:
         """Requests so far."""
         return sum(server.gate.left for server in self.servers)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, ServerReport]:
         """How full each server was: by this side's slots, and by its own page of metrics."""
         return {server.model.role: server.report(self.seconds, self._queue_empty) for server in self.servers}
 

@@ -16,10 +16,18 @@ class Load:
     running: float  # requests
     queued: float
     token_usage: float  # of its memory: the share that running requests hold
-    retracted: float  # requests thrown out for want of memory, so far
+    retracted: float  # requests retracted because memory ran out, so far
     prompt_tokens: float = 0.0
     cached_tokens: float = 0.0
     written_tokens: float = 0.0
+    used_tokens: float = 0.0  # of its memory
+    summed_lengths: float = 0.0  # of the requests that it writes, in tokens
+
+    @property
+    def progress(self) -> tuple[float, ...]:
+        """What moves while the server works, whether a request ends or not."""
+        counted = self.prompt_tokens, self.cached_tokens, self.written_tokens, self.retracted
+        return (*counted, self.token_usage, self.used_tokens, self.summed_lengths)
 
 
 # SGLang's names on 0.5.23; older releases lack some. The first that is there counts.
@@ -31,6 +39,8 @@ NAMES = {
     "prompt_tokens": ("sglang:prompt_tokens_total",),
     "cached_tokens": ("sglang:cached_tokens_total",),
     "written_tokens": ("sglang:generation_tokens_total",),
+    "used_tokens": ("sglang:num_used_tokens",),
+    "summed_lengths": ("sglang:decode_sum_seq_lens",),
 }
 WANTED = tuple(name for names in NAMES.values() for name in names)
 

@@ -44,7 +44,7 @@ class ModelFolder:
             content = json.loads((self.path / name).read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.path / name} can't be read ({error}): download the model's files again") from error
         if not isinstance(content, dict):
             raise UserError(f"{self.path / name} holds no JSON object: download the model's files again")
@@ -52,6 +52,7 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
+        """What config.json says; empty if there is none."""
         return self.json("tokenizer_config.json")
 
     @cached_property

@@ -11,12 +11,22 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
-# 408, 429 and 5xx pass by themselves; any other 4xx is the request's own fault and stays.
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+def is_transient(status: int) -> bool:
+    """408, 425, 429 and 5xx pass by themselves; any other 4xx is the request's own fault and stays."""
+    return status in (408, 425, 429) or 500 <= status < 600
 
 
 class Transient(Exception):
-    """A failure that may pass: a busy or failing server, or a reply that is no reply."""
+    """A failure that may pass: a busy or failing server, or a reply that is not what was asked for."""
+
+
+class BadScore(Transient):
+    """Log-probabilities that are not those of the tokens that were sent."""
+
+
+class Stalled(Transient):
+    """The server showed no sign of life for too long while requests waited for it."""
 
 
 RETRIED = (Transient, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)

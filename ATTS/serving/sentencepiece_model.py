@@ -45,6 +45,8 @@ class SentencePieceTokens:
         self._last = [last] if last >= 0 and config.get("add_eos_token", False) else []
 
     def begin(self, text: str, special: bool) -> list[int]:
+        """See Vocabulary."""
+
         def encode(part: str, at_start: bool) -> list[int]:
             return list((self._core if at_start or self._legacy else self._verbatim).encode(part))
 
@@ -52,6 +54,7 @@ class SentencePieceTokens:
         return [*self._first, *ids, *self._last] if special else ids
 
     def go_on(self, text: str) -> list[int]:
+        """See Vocabulary."""
         return self._parts(text, lambda part, _: list(self._verbatim.encode(part)))
 
     def _parts(self, text: str, encode: Callable[[str, bool], list[int]]) -> list[int]:
@@ -65,6 +68,7 @@ class SentencePieceTokens:
         return ids
 
     def piece(self, token: int) -> bytes:
+        """See Vocabulary."""
         text = self._added.get(token)
         if text is not None:
             return text.encode()
@@ -76,15 +80,17 @@ class SentencePieceTokens:
         return text.replace(BLANK, " ").encode()
 
     def find(self, text: str) -> int | None:
+        """See Vocabulary."""
         if text in self._special:
             return self._special[text]
         number = int(self._core.piece_to_id(text))
         return number if self._core.id_to_piece(number) == text else None
 
     def byte(self, value: int) -> int | None:
+        """See Vocabulary."""
         return self._bytes[value]
 
     @cached_property
     def _bytes(self) -> list[int | None]:
-        found = [self.find(f"<0x{value:02X}>") for value in range(256)]
-        return [number if number is not None and self._core.is_byte(number) else None for number in found]
+        numbers = [self.find(f"<0x{value:02X}>") for value in range(256)]
+        return [number if number is not None and self._core.is_byte(number) else None for number in numbers]

@@ -2,15 +2,18 @@
 
 import argparse
 import shlex
+import signal
 import sys
 from pathlib import Path
 
+from ATTS.console import printable
 from ATTS.errors import UserError
 from ATTS.serving.supervisor import Server, free_ports, start, stop
 
 
 def main(description: str | None) -> None:
     """Runs one of ``start``, ``stop`` and ``ports``. Signals are the supervisor's: no event loop takes part."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("start", help="start both servers and wait until they are healthy")
@@ -49,6 +52,6 @@ def main(description: str | None) -> None:
         ]
         start(servers, args["folder"], args["timeout"])
     except UserError as problem:
-        sys.exit(f"error: {problem}")
+        sys.exit(f"error: {printable(problem)}")
     except KeyboardInterrupt:
         sys.exit("interrupted; no server is left running")

@@ -26,6 +26,7 @@ def hide(key: str) -> None:
 
 
 def main() -> None:
+    """Starts SGLang's server with this process's arguments."""
     variable, *flags = sys.argv[1:]
     key = os.environ[variable].strip()
     hide(key)

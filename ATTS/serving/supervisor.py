@@ -89,6 +89,7 @@ class Server:
 
     @property
     def key_variable(self) -> str:
+        """The environment variable that may hold its key."""
         return f"{self.role.upper()}_API_KEY"
 
     @property
@@ -97,9 +98,11 @@ class Server:
         return keys.key(self.key_variable)
 
     def surroundings(self) -> dict[str, str]:
-        """Environment of the server process: no proxy, since all traffic is on this machine."""
+        """Environment of the server process: no proxy, since all traffic is on this machine, and nobody else's key."""
         proxies = {"http_proxy", "https_proxy", "all_proxy"}
-        inherited = {name: value for name, value in os.environ.items() if name.lower() not in proxies}
+        secret = {"OPENAI_API_KEY", *keys.VARIABLES.values()} - {self.key_variable}
+        hidden = {name for name in os.environ if name.lower() in proxies or name in secret}
+        inherited = {name: value for name, value in os.environ.items() if name not in hidden}
         if self.device == "cpu":
             inherited |= {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", **CPU_MEMORY}
             if Path(demo.resolve(self.model)).is_dir():
@@ -194,21 +197,25 @@ def _check_port(server: Server) -> None:
 
 
 def _spawn(server: Server, folder: Path) -> subprocess.Popen[bytes]:
-    log = folder / f"{server.role}.log"
+    log, pid_file = folder / f"{server.role}.log", folder / f"{server.role}.pid"
+
+    def register() -> None:
+        """In the child, before it becomes the server: no kill of this process leaves one that no file tells of."""
+        pid_file.write_text(f"{os.getpid()}\n{_started(os.getpid())}\n")
+
     print(f"starting {server.role}: {server.model} on {server.url}, log {log}", file=sys.stderr, flush=True)
     with log.open("wb") as output:
         output.write(f"{shlex.join(_shown(server.command()))}\n".encode())
         output.flush()
-        process = subprocess.Popen(
+        return subprocess.Popen(
             server.command(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=server.surroundings(),
             start_new_session=True,
+            preexec_fn=register,
         )
-    (folder / f"{server.role}.pid").write_text(f"{process.pid}\n")
-    return process
 
 
 def _shown(command: Sequence[str]) -> list[str]:
@@ -276,13 +283,32 @@ def _stopped_on_failure(folder: Path) -> Iterator[None]:
 
 
 def _alive(pid_file: Path) -> int | None:
-    """The process group of a PID file, if it is one of our servers; a number can have been reused."""
+    """The process group of a PID file, if it is still the server that was started. Its number can have been given to
+    another process since, which began at another time; where the server is gone, children of it may be left."""
     try:
-        group = int(pid_file.read_text())
-        words = Path(f"/proc/{group}/cmdline").read_bytes()
+        group, started = (int(word) for word in pid_file.read_text().split())
     except (OSError, ValueError):
         return None
-    return group if b"sglang" in words else None
+    if group <= 1:  # to the kernel, 0 and -1 are whole groups of others
+        return None
+    now = _started(group)
+    if now is None:
+        return group if _group_exists(group, started) else None
+    return group if now == started else None
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in clock ticks since the machine did; None if there is none."""
+    fields = _stat(Path(f"/proc/{pid}/stat"))
+    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+
+
+def _stat(path: Path) -> list[str]:
+    """What a process's stat file says behind its name: state, parent, group, session ...; empty if it is gone."""
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _stop_group(group: int) -> None:
@@ -299,13 +325,11 @@ def _stop_group(group: int) -> None:
             time.sleep(0.1)
 
 
-def _group_exists(group: int) -> bool:
-    """Whether a process of the group is alive; one that only waits to be collected is not."""
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, pgrp = status.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(pgrp) == group and state not in "ZX":
+def _group_exists(group: int, since: int = 0) -> bool:
+    """Whether a process of the group, and of a session of that number, is alive and began at ``since`` or later; one
+    that only waits to be collected is not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        fields = _stat(path)
+        if fields and fields[2] == fields[3] == str(group) and fields[0] not in "ZX" and int(fields[19]) >= since:
             return True
     return False

@@ -36,8 +36,8 @@ class ModelTokenizer:
         self._tokens = tokens.load(folder)
         self._template = ChatTemplate(folder)
         end = folder.names.get("eos_token")
-        found = [self._tokens.find(end)] if end is not None else []
-        self._ends = [number for number in (*found, *folder.end_ids) if number is not None]
+        own = [self._tokens.find(end)] if end is not None else []
+        self._ends = [number for number in (*own, *folder.end_ids) if number is not None]
         self._end_set = frozenset(self._ends)
         self._piece = lru_cache(maxsize=None)(self._tokens.piece)
         self._survives = lru_cache(maxsize=4096)(self._survives_alone)
@@ -113,6 +113,7 @@ class ModelTokenizer:
 
     @property
     def size(self) -> int:
+        """Number of tokens in the vocabulary."""
         return self._tokens.size
 
     @property

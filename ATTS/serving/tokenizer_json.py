@@ -36,12 +36,15 @@ class FileTokens:
         self.size = 1 + max(self._core.get_vocab(with_added_tokens=True).values(), default=0)
 
     def begin(self, text: str, special: bool) -> list[int]:
+        """See Vocabulary."""
         return list(self._core.encode(text, add_special_tokens=special).ids)
 
     def go_on(self, text: str) -> list[int]:
+        """See Vocabulary."""
         return list(self._verbatim.encode(text, add_special_tokens=False).ids)
 
     def piece(self, token: int) -> bytes:
+        """See Vocabulary."""
         text = self._added.get(token)
         if text is not None:
             return text.encode()
@@ -55,10 +58,12 @@ class FileTokens:
         return text.replace(self._blank, " ").encode()
 
     def find(self, text: str) -> int | None:
-        found: int | None = self._core.token_to_id(text)
-        return found
+        """See Vocabulary."""
+        number: int | None = self._core.token_to_id(text)
+        return number
 
     def byte(self, value: int) -> int | None:
+        """See Vocabulary."""
         if self._by_bytes:
             return self.find(_CHARACTERS[value])
         return self.find(f"<0x{value:02X}>") if self._fallback else None

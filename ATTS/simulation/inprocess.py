@@ -9,8 +9,8 @@ from ATTS.emulator.engine import Engine, Job
 from ATTS.errors import ServerFailed
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Generated, Usage
-from ATTS.serving.client import ServerInfo
 from ATTS.serving.load import Load
+from ATTS.serving.server_info import ServerInfo
 
 
 class Says(Protocol):
@@ -56,28 +56,31 @@ class EngineModel:
         temperature: float,  # noqa: ARG002 - its content is given
         stop: Sequence[str] = (),  # noqa: ARG002
     ) -> Generated:
-        asked = asyncio.get_running_loop().time()
+        """See LanguageModel."""
+        called = asyncio.get_running_loop().time()
         async with self._limit:
             try:
                 written, ended = self._says.write(self.role, ids, max_tokens)
             except LookupError as error:
                 raise ServerFailed(f"the emulated {self.role}: {error}") from error
-            usage = await self._serve(Job(ids, len(ids), written), asked)
+            usage = await self._serve(Job(ids, len(ids), written), called)
         return Generated(written, ended, usage)
 
     async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
-        asked = asyncio.get_running_loop().time()
+        """See LanguageModel."""
+        called = asyncio.get_running_loop().time()
         async with self._scoring_limit:
             value = self._says.logprob(ids, start)
-            usage = await self._serve(Job(ids, start - 1, []), asked)
+            usage = await self._serve(Job(ids, start - 1, []), called)
         return [value] * (len(ids) - start), usage
 
-    async def _serve(self, job: Job, asked: float) -> Usage:
+    async def _serve(self, job: Job, called: float) -> Usage:
         clock = asyncio.get_running_loop().time
         sent = clock()
         await self.engine.run(job)
-        queued = sent - asked + job.queued_seconds
-        return Usage(len(job.prompt), job.cached, len(job.output), queued, max(0.0, clock() - asked - queued), asked)
+        queued = sent - called + job.queued_seconds
+        return Usage(len(job.prompt), job.cached, len(job.output), queued, max(0.0, clock() - called - queued), called)
 
     async def load(self) -> Load | None:
+        """How busy the emulated engine is."""
         return self.engine.load()

@@ -1,6 +1,6 @@
 """The barrier that ATTS drops, put back for comparison: a question's samples go turn by turn together.
 
-Ranking a turn's candidates needs all of their scores, so nobody goes on before the last one is
+Ranking a turn's candidates needs all of their scores, so nobody continues before the last one is
 scored, and nobody drafts before the last one has been continued.
 """
 
@@ -18,14 +18,17 @@ class Lockstep(TakeOver):
         self.rules_on_answers = rule.rules_on_answers
 
     async def begin(self, turn: int) -> None:
+        """See TakeOver."""
         await self._rule.begin(turn)
         await self._barrier.arrive(self._member, 2 * turn)
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
+        """See TakeOver: waits for the turn's last score."""
         ruling = await self._rule.decide(chain, target, turn, drafted)
         if not drafted.final:
             await self._barrier.arrive(self._member, 2 * turn + 1)
         return ruling
 
     def leave(self) -> None:
+        """See TakeOver."""
         self._barrier.leave(self._member)

@@ -70,12 +70,15 @@ DEVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
+    """A model on a number of devices."""
+
     model: str
     device: str
     gpus: int
 
     @property
     def kv_tokens(self) -> int:
+        """Tokens that fit its memory beside the weights."""
         shape, device = MODELS[self.model], DEVICES[self.device]
         room = USABLE * device.memory * self.gpus - shape.parameters * BYTES
         return int(room / shape.kv_bytes)

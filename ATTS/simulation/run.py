@@ -20,6 +20,7 @@ from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore, OnRejection, RejectionPolicy, TakeOver
 from ATTS.method.types import Event, Stage, Transcript
 from ATTS.runs.samples import Ended, Schedule, run_samples
+from ATTS.runs.stopping import Stopping
 from ATTS.serving.limits import Limits
 from ATTS.simulation import virtual
 from ATTS.simulation.inprocess import EngineModel
@@ -124,6 +125,7 @@ def _answering(turn: Turn) -> Turn:
 
 
 def find_box(text: str, ended: bool) -> str | None:  # noqa: ARG001
+    """The answer of an emulated chain; None if there is none."""
     return "1" if text.endswith(BOX) else None
 
 
@@ -171,6 +173,7 @@ class Outcome:
 
     @property
     def tokens_per_second(self) -> float:
+        """Written tokens over wall seconds."""
         return sum(self.written.values()) / self.seconds
 
     @property
@@ -186,34 +189,37 @@ async def simulate(
     repeats: int,
     turns: int,
     timings: dict[str, Timing],
-    ways: DriverOptions = DriverOptions(),
+    options: DriverOptions = DriverOptions(),
     find_answer: FindAnswer = find_box,
     decide: Callable[..., Decision] = judge,
     tokens: tuple[int, int] = (500, 500),
     rejection_rate: float = 0.4,
     on_rejection: OnRejection = "continue",
+    stopping: Callable[[Sequence[Key]], Stopping] | None = None,
 ) -> Outcome:
-    """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only."""
-    asked = {role: ways.draft_limit if role == "draft" else ways.target_limit for role in timings}
+    """One run of all samples of ``questions``. ``timings``: of "draft" and "target", or of "target" only.
+    ``stopping``: what leaves out samples of decided questions; tokens of those that it cancels are the engines' only.
+    """
+    limit_of = {role: options.draft_limit if role == "draft" else options.target_limit for role in timings}
     longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
-    limits = Limits(ways.samples_in_flight, longest)
-    gates = {role: limits.gate(limit) for role, limit in asked.items()}
+    limits = Limits(options.samples_in_flight, longest)
+    gates = {role: limits.gate(limit) for role, limit in limit_of.items()}
     engines = {role: Engine(timing) for role, timing in timings.items()}
     # A model alone plays the part of the one that drafts.
     models = {
-        role: EngineModel("draft" if ways.target_alone else role, script, engines[role], gates[role])
+        role: EngineModel("draft" if options.target_alone else role, script, engines[role], gates[role])
         for role in timings
     }
     for role in timings:
-        limits.add(models[role], gates[role], models[role].memory, adaptive=asked[role] == 0)
+        limits.add(models[role], gates[role], models[role].memory, adaptive=limit_of[role] == 0)
     barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(None))  # by question, of the samples in flight
     most = dict(zip(("draft", "target"), tokens, strict=True))
     resample = on_rejection == "resample"
-    if ways.target_alone or resample:  # a chunk is as long as it is, whoever writes it
+    if options.target_alone or resample:  # a chunk is as long as it is, whoever writes it
         most = dict.fromkeys(most, max(tokens))
     if resample:
         turns *= 2  # of the same text
-    told = [Question(number, question.text, "") for number, question in enumerate(questions)]
+    numbered = [Question(number, question.text, "") for number, question in enumerate(questions)]
     prompts = [script.encode(question.text) for question in questions]
 
     def loop(key: Key) -> tuple[Transcript, Coroutine[Any, Any, ExitStatus]]:
@@ -224,15 +230,15 @@ async def simulate(
             for role, model in models.items()
         }
         chain = Chain(find_answer, *readers.values())
-        if ways.target_alone:
+        if options.target_alone:
             return chain, alone(chain, readers["target"], 2 * turns)  # a turn may have two chunks
         rule: TakeOver = ByScore(decide, RejectionPolicy(on_rejection, score_answers=resample))
-        if ways.barrier:
+        if options.barrier:
             rule = Lockstep(rule, barriers[question.index])
-        return chain, atts(chain, readers["draft"], readers["target"], rule, turns, ways.optimistic)
+        return chain, atts(chain, readers["draft"], readers["target"], rule, turns, options.optimistic)
 
-    keys: Sequence[Key] = Keys(told, repeats)
-    if ways.rounds:
+    keys: Sequence[Key] = Keys(numbered, repeats)
+    if options.rounds:
         keys = round_by_round(keys)
     ended: list[tuple[int, list[int], float, float]] = []
     discarded = 0
@@ -240,6 +246,8 @@ async def simulate(
 
     async def keep(one: Ended) -> None:
         nonlocal discarded
+        if one.status is ExitStatus.STOPPED:
+            return
         limits.ended(one.chain)
         history = one.chain.history
         gone = sum(e.usage.completion_tokens for e in history if e.stage is Stage.DRAFT_DISCARDED)
@@ -251,7 +259,7 @@ async def simulate(
         drafted = len({event.turn for event in history if event.stage in (Stage.DRAFT, Stage.CONTINUE)})
         ended.append((drafted, written, min(one.seconds, covered(map(at_work, history))), one.seconds))
         for role in timings:
-            stages = (Stage.DRAFT,) if role == "draft" or ways.target_alone else (Stage.SCORE, Stage.CONTINUE)
+            stages = (Stage.DRAFT,) if role == "draft" or options.target_alone else (Stage.SCORE, Stage.CONTINUE)
             uses = [event.usage for event in history if event.stage in stages]
             if uses:
                 sent = max(usage.prompt_tokens for usage in uses)
@@ -260,12 +268,13 @@ async def simulate(
                 scored = gone if role == "target" else 0  # a discarded chunk, too, was computed once
                 new[role] += max(0.0, sent - own - shared) + scored
 
+    stop = stopping(keys) if stopping else None
     async with limits:
-        await run_samples(keys, loop, keep, limits.samples, ways.schedule, limits.queue_is_empty)
+        await run_samples(keys, loop, keep, limits.samples, options.schedule, limits.queue_is_empty, stop)
     for engine in engines.values():
         await engine.stop()
     drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))
-    written = {"target": drafted} if ways.target_alone else {"draft": drafted, "target": continued}
+    written = {"target": drafted} if options.target_alone else {"draft": drafted, "target": continued}
     return Outcome(
         seconds=limits.seconds,
         samples=len(ended),

@@ -15,6 +15,8 @@ FILLER = 0
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
+    """A text and how many tokens it counts as."""
+
     text: str
     tokens: int
 
@@ -50,12 +52,14 @@ class Script:
     # A tokenizer
 
     def encode(self, text: str) -> list[int]:
+        """See Tokenizer."""
         code = self._codes.get(text)
         if code is None:  # a text that no chain holds: a code that no chunk has
             return [-1]
         return [code] + [FILLER] * (self._chunks[code].tokens - 1)
 
     def decode(self, ids: Sequence[int]) -> str:
+        """See Tokenizer."""
         return self._chunks[ids[0]].text if ids else ""
 
     # The chains
@@ -90,6 +94,7 @@ class Script:
     # A content
 
     def write(self, role: str, ids: Sequence[int], most: int) -> tuple[list[int], bool]:
+        """What a role writes next on a chain."""
         moment = self._moments.get(self._way(ids))
         chunks = (moment.drafts if role == "draft" else moment.continuations) if moment else None
         if not chunks:
@@ -98,6 +103,7 @@ class Script:
         return self.encode(chunks[-1].text)[:most] if chunks[-1].tokens else [], False
 
     def logprob(self, ids: Sequence[int], start: int) -> float:  # noqa: ARG002
+        """See Script: the log-probability of every token of a chunk, by its scripted score."""
         scores = self._moments[self._way(ids)].scores
         scores.rotate(-1)
         return -math.log(scores[-1])

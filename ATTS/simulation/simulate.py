@@ -100,6 +100,7 @@ def ways(work: Workload, settings: SimulateSettings | None = None) -> dict[str, 
 
 
 def doubled(preset: Deployment) -> Deployment:
+    """The same model on twice as many devices."""
     return Deployment(preset.model, preset.device, 2 * preset.gpus)
 
 
@@ -114,9 +115,12 @@ def own(settings: SimulateSettings | None) -> DriverOptions:
     )
 
 
-def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptions) -> Outcome:
-    timings = {"target": target.timing()} if ways.target_alone else {"draft": draft.timing(), "target": target.timing()}
-    script, questions = work.script(by_target_alone=ways.target_alone)
+def run(work: Workload, draft: Deployment, target: Deployment, options: DriverOptions) -> Outcome:
+    """One workload driven in one way. Returns what it came to."""
+    timings = (
+        {"target": target.timing()} if options.target_alone else {"draft": draft.timing(), "target": target.timing()}
+    )
+    script, questions = work.script(by_target_alone=options.target_alone)
     tokens = (work.draft_tokens, work.target_tokens)
     return simulate(
         script,
@@ -124,7 +128,7 @@ def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptio
         work.samples,
         work.turns,
         timings,
-        ways,
+        options,
         tokens=tokens,
         rejection_rate=work.rejection_rate,
         on_rejection=work.on_rejection,
@@ -132,6 +136,7 @@ def run(work: Workload, draft: Deployment, target: Deployment, ways: DriverOptio
 
 
 def describe(runs: dict[str, Outcome], draft: Deployment, target: Deployment) -> str:
+    """The outcomes as a table."""
     columns = ("run", "hours", ": ATTS", "tokens/s", "draft busy", "target busy", "most KV tokens, draft / target", "r")
     rows = []
     ours = runs[OURS]
@@ -189,21 +194,21 @@ def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[st
     def point(axis: str, value: int) -> dict[str, Any]:
         say(f"simulating {value} {axis}")
         chosen = ((name, way) for name, way in ways(work(axis, value)).items() if name in CURVES)
-        told = {name: run(work(axis, value), draft, target, way) for name, way in chosen}
+        runs = {name: run(work(axis, value), draft, target, way) for name, way in chosen}
         return {
             "value": value,
-            "seconds": {name: run.seconds for name, run in told.items()},
-            "tokens_per_second": {name: run.tokens_per_second for name, run in told.items()},
-            "over_atts": {name: run.seconds / told[OURS].seconds for name, run in told.items()},
-            "intensity": {name: run.intensity for name, run in told.items()},
-            "waiting_share": {name: run.waited / (run.waited + run.served) for name, run in told.items()},
+            "seconds": {name: run.seconds for name, run in runs.items()},
+            "tokens_per_second": {name: run.tokens_per_second for name, run in runs.items()},
+            "over_atts": {name: run.seconds / runs[OURS].seconds for name, run in runs.items()},
+            "intensity": {name: run.intensity for name, run in runs.items()},
+            "waiting_share": {name: run.waited / (run.waited + run.served) for name, run in runs.items()},
             "most_kv_gigabytes": {
                 name: sum(
                     run.engines[role]["most_kv_tokens"] * MODELS[preset.model].kv_bytes / 1e9
                     for role, preset in zip(ROLES, (draft, target), strict=True)
                     if role in run.engines
                 )
-                for name, run in told.items()
+                for name, run in runs.items()
             },
         }
 
@@ -213,7 +218,7 @@ def curves(draft: Deployment, target: Deployment, questions: int = 4) -> dict[st
 
 def tables(drawn: dict[str, Any]) -> str:
     """The curves in numbers: how many times as long as ATTS, and r."""
-    found = []
+    parts = []
     for axis in AXES:
         points = drawn[axis]
         rows = [
@@ -222,13 +227,13 @@ def tables(drawn: dict[str, Any]) -> str:
             for name in points[0][what]
             if what != "over_atts" or name != OURS
         ]
-        found.append(markdown((axis, *(str(point["value"]) for point in points)), rows))
-    return "\n\n".join(found) + "\n"
+        parts.append(markdown((axis, *(str(point["value"]) for point in points)), rows))
+    return "\n\n".join(parts) + "\n"
 
 
 def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:
     """Three pictures: over questions, samples and turns. Returns their paths."""
-    made = []
+    pictures = []
     for axis in ("questions", "samples", "turns"):
         points = curves[axis]
         values = [point["value"] for point in points]
@@ -254,7 +259,7 @@ def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:
                 panel.set_yscale("log")
         panels[0].legend(fontsize=7)
         figure.tight_layout()
-        made.append(folder / f"simulation_{axis}.png")
-        figure.savefig(made[-1], dpi=80)
+        pictures.append(folder / f"simulation_{axis}.png")
+        figure.savefig(pictures[-1], dpi=80)
         plt.close(figure)
-    return made
+    return pictures

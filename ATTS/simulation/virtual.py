@@ -33,6 +33,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
+        """Seconds of virtual time."""
         return self._jump.now
 
 

@@ -1,6 +1,8 @@
 """Writes that are whole or not there, also after a crash of the machine, and that don't hold the event loop."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
@@ -9,26 +11,41 @@ from pathlib import Path
 from typing import Any
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replaces ``path`` by ``data``: temporary file beside it, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+def write(path: Path, data: bytes, new_folder: bool = True) -> None:
+    """Replaces ``path`` by ``data``: temporary file beside it, fsync, rename, fsync of the folder. ``new_folder``: make
+    its folder where there is none. Raises OSError, which names ``path``; it is then as it was."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from colleagues
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        if new_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # for sweep: somebody is at it
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from colleagues
+                os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-async def write_aside(path: Path, data: bytes) -> None:
+async def write_aside(path: Path, data: bytes, new_folder: bool = True) -> None:
     """``write`` in a thread; once begun it is finished even if the caller is cancelled."""
-    await _aside(lambda: write(path, data))
+    await _aside(lambda: write(path, data, new_folder))
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Removes what writes of ``folder/name`` left behind that were killed; those under way are left alone."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 class Journal:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TypedDict
 
+from ATTS.errors import UserError
 from ATTS.store import atomic
 from ATTS.store.result_folder import parsed
 
@@ -12,7 +13,7 @@ FILE = "blocks.json"
 CALIBRATION = "calibration of "  # before the name of a run whose calibration an entry is of
 
 
-class Entry(TypedDict):
+class BlockEntry(TypedDict):
     """A part of the questions that a run has done."""
 
     method: str  # the name of the run's folder, or :data:`CALIBRATION` and that
@@ -26,12 +27,18 @@ class BlockLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.blocks: list[Entry] = json.loads(path.read_text()) if path.is_file() else []
+        atomic.sweep(path.parent)  # those of the command that makes the runs, too
+        found = parsed(path) if path.is_file() else []
+        if not isinstance(found, list):
+            raise UserError(f"{path} is damaged: restore it, or choose another folder")
+        self.blocks: list[BlockEntry] = found
 
     def has(self, method: str, block: int) -> bool:
+        """Whether a run has done a block."""
         return any(done["method"] == method and done["block"] == block for done in self.blocks)
 
     def add(self, method: str, block: int, seconds: float, samples: int) -> None:
+        """Notes a block as done, on the disk."""
         self.blocks.append({"method": method, "block": block, "wall_seconds": seconds, "samples": samples})
         atomic.write(self._path, json.dumps(self.blocks, indent=1).encode() + b"\n")
 
@@ -43,8 +50,8 @@ class BlockLog:
 
 def wall_seconds(folder: Path, samples: int) -> float | None:
     """Of a run that was made in blocks, by the log beside its folder; None unless that is of all its ``samples``."""
-    found = parsed(folder.resolve().parent / FILE)
-    blocks = [b for b in found if isinstance(b, dict)] if isinstance(found, list) else []
+    content = parsed(folder.resolve().parent / FILE)
+    blocks = [b for b in content if isinstance(b, dict)] if isinstance(content, list) else []
     own = [block for block in blocks if block.get("method") == folder.resolve().name]
     if not own or sum(block["samples"] for block in own) != samples:
         return None

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,12 +15,11 @@ from ATTS.errors import UserError
 from ATTS.method.score import MEAN, SCORES, Score, scoring
 from ATTS.method.score import recorded as recorded_score
 from ATTS.method.types import Stage
-from ATTS.store import atomic
+from ATTS.store import array_file, atomic
+from ATTS.store.array_file import BY_TURN, Scores
 from ATTS.store.provenance import UNTOLD as UNTOLD_SETTINGS
 from ATTS.store.provenance import differences as changes
 from ATTS.store.records import Record
-
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,7 @@ class CalibrationArray:
 
     @property
     def by_turn(self) -> dict[int, Scores]:
+        """The scores of each turn, of an array by turn."""
         assert self.turns is not None
         return {int(turn): self.scores[self.turns == turn] for turn in np.unique(self.turns)}
 
@@ -105,16 +104,13 @@ UNTOLD = {
 
 COUNTS = "scores_by_question"  # in the JSON file: how many scores each question has
 
-# An array by turn: one entry a scored chunk, ``question`` being the row of the question in question_ids.
-BY_TURN = np.dtype([("turn", "<i4"), ("question", "<i4"), ("score", "<f8")])
 
-
-def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(about: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Where what an array was made for, by its JSON file, differs from what is ``wanted``, a line each."""
-    found = changes(UNTOLD | made.get("made_for", {}), wanted)
-    if COUNTS not in made and "scores_by_turn" not in made:
-        found.append("it holds scores of first chunks that answer or end, too, which no run scores: calibrate again")
-    return found
+    lines = changes(UNTOLD | about.get("made_for", {}), wanted)
+    if COUNTS not in about and "scores_by_turn" not in about:
+        lines.append("it holds scores of first chunks that answer or end, too, which no run scores: calibrate again")
+    return lines
 
 
 def _enough(count: int, samples: int) -> bool:
@@ -138,12 +134,13 @@ def digest(scores: NDArray[Any]) -> str:
 
 
 def save(path: Path, scores: NDArray[Any], provenance: Mapping[str, Any]) -> None:
-    """Writes the array and, beside it, the JSON file that says how it was made."""
+    """Writes the array and, beside it, the JSON file that says how it was made. The array comes last: while there is
+    none, nothing is made. Raises OSError."""
     buffer = io.BytesIO()
     np.save(buffer, scores, allow_pickle=False)
-    atomic.write(path, buffer.getvalue())
     about = {**provenance, "shape": list(scores.shape), "digest": digest(scores)}
     atomic.write(provenance_path(path), json.dumps(about, indent=2, sort_keys=True).encode() + b"\n")
+    atomic.write(path, buffer.getvalue())
 
 
 def load(path: Path, per_question: bool | None, per_turn: bool = False) -> CalibrationArray:
@@ -163,7 +160,7 @@ def load(path: Path, per_question: bool | None, per_turn: bool = False) -> Calib
         ) from None
     except OSError as error:
         raise UserError(f"calibration array {path} can't be read: {error}") from None
-    whole = _parse(path, raw)
+    whole = array_file.parse(path, raw)
     columns = whole.dtype.names is not None
     if per_question is not None and columns != per_turn:
         raise UserError(
@@ -209,14 +206,36 @@ def _read_provenance(path: Path, whole: NDArray[Any]) -> dict[str, Any] | None:
         return None
     try:
         about = dict(json.loads(beside.read_text()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{beside} is not JSON: {error}") from None
+    except OSError as error:
+        raise UserError(f"{beside} can't be read: {error.strerror}") from None
     if about.get("digest") != digest(whole):
         raise UserError(
             f"{path} is not the array that {beside.name} beside it describes (digest {digest(whole)}, there"
             f" {about.get('digest')})"
         )
+    if wrong := _wrong(about, whole):
+        raise UserError(f"{beside} is damaged: {', '.join(wrong)}; restore it, or calibrate again")
     return about
+
+
+def _wrong(about: Mapping[str, Any], whole: NDArray[Any]) -> list[str]:
+    """The fields of a JSON file that are not what an array's are."""
+    kinds: dict[str, tuple[type, type]] = {"question_ids": (list, str), COUNTS: (list, int), "groups": (list, str)}
+    kinds |= {"made_for": (dict, str), "sample_size": (int, int)}
+    wrong = [
+        name
+        for name, (kind, of) in kinds.items()
+        if name in about
+        and not (isinstance(about[name], kind) and (kind is int or all(isinstance(one, of) for one in about[name])))
+    ]
+    counts = about.get(COUNTS, ())
+    if not wrong and counts and (min(counts) < 0 or (whole.ndim == 1 and sum(counts) != len(whole))):
+        wrong.append(COUNTS)
+    if not wrong and whole.ndim == 2 and counts and len(counts) != len(whole):
+        wrong.append(COUNTS)
+    return wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,70 +273,3 @@ def recompute(array: CalibrationArray, samples: Sequence[Record], repeats: int) 
                 place = f"sample {sample['problem_index']}, turn {entry['turn']}"
                 difference = f"{place}: recorded {entry['percentile']}, {given}"
     return Recomputed(recorded, equal, difference)
-
-
-def _parse(path: Path, raw: bytes) -> NDArray[Any]:
-    """Numbers of one kind, or the columns of an array by turn."""
-    try:
-        array = np.load(io.BytesIO(raw), allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise UserError(f"{path} is an archive of arrays, not one array")
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise UserError(f"{path} is not a NumPy array: {error}") from None
-        array = _pickled_dictionary(path, raw)
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path} is not a NumPy array: {error}") from None
-    if array.dtype == BY_TURN and array.ndim == 1 and (array["turn"] >= 0).all() and (array["question"] >= 0).all():
-        return np.asarray(array)
-    if array.dtype.kind not in "fiu":
-        raise UserError(f"{path} holds {array.dtype}, not numbers")
-    return np.asarray(array, dtype=np.float64)
-
-
-def _pickled_dictionary(path: Path, raw: bytes) -> Scores:
-    """The published conditional form: {question number: [scores]} saved by np.save with pickle."""
-    stream = io.BytesIO(raw)
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        reader(stream)
-        content = _InertUnpickler(stream).load()
-        rows = {int(key): [float(value) for value in values] for key, values in content.content().items()}
-    except Exception:  # a damaged or hostile stream can fail anywhere
-        raise UserError(
-            f"{path} holds Python objects, of which only the published form is read, one dictionary of question"
-            " numbers with a list of scores each; save numbers: numpy.save(path, numpy.array(scores, dtype=float))"
-        ) from None
-    if sorted(rows) != list(range(len(rows))):
-        raise UserError(f"{path} lacks questions: it has {len(rows)} rows numbered up to {max(rows, default=-1)}")
-    lengths = {len(row) for row in rows.values()}
-    if len(lengths) > 1:
-        raise UserError(f"{path} has rows of different lengths: {sorted(lengths)}")
-    return np.array([rows[i] for i in range(len(rows))], dtype=np.float64)
-
-
-class _Inert:
-    """Stands for any class a stream names: takes whatever it is given and does nothing."""
-
-    def __init__(self, *args: Any) -> None:
-        self.args = args
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def content(self) -> Any:
-        """The only element of a 0-d object array, whose state is (version, shape, dtype, order, [object])."""
-        return self.state[4][0]
-
-    def __float__(self) -> float:
-        """A NumPy scalar: built from a dtype and eight bytes."""
-        return float(np.frombuffer(self.args[1], dtype="<f8")[0])
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Never imports or calls anything of the stream's choosing."""
-
-    def find_class(self, _module: str, _name: str) -> Any:
-        return _Inert

@@ -1,9 +1,10 @@
 """Every decision of a run whose level follows the rate, one JSON line each, in order.
 
-A result folder keeps finished samples only. The level has to hear of the others' decisions too: one
+A result folder keeps finished samples only. The level must learn the others' decisions too: one
 that forgot them at each interruption would promise nothing about the decisions that were made.
 """
 
+import errno
 import json
 import os
 import weakref
@@ -31,18 +32,19 @@ class DecisionJournal:
         self._online = online
         self._file: int | None = None
         self._path = Path(JOURNAL)
+        self._failed = False
 
-    def open(self, folder: Path, kept: Iterable[dict[str, Any]]) -> None:
-        """Takes in what was decided in ``folder`` and goes on behind it. ``kept``: the decisions of finished
+    def open(self, folder: Path, kept: Iterable[Mapping[str, Any]]) -> None:
+        """Reads what was decided in ``folder`` and appends to it. ``kept``: the decisions of finished
         samples, for a folder without a journal. Raises UserError."""
         path = folder / JOURNAL
         try:
-            found = list(read(path) if path.exists() else map(_entry, kept))
-            for entry in found:
+            entries = list(read(path) if path.exists() else map(_entry, kept))
+            for entry in entries:
                 self._online.learn(entry["score"], entry["turn"], entry["rejected"])
                 self._online.decisions = entry["order"] + 1
             # A torn last line must not grow into the next one.
-            atomic.write(path, b"".join(json.dumps(entry).encode() + b"\n" for entry in found))
+            atomic.write(path, b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
             self._path = path
         except OSError as error:
@@ -55,11 +57,20 @@ class DecisionJournal:
         decision = self._online(score, turn)
         if self._file is not None:
             entry = {"order": decision.order, "turn": turn, "score": score, "rejected": decision.rejected}
-            try:
-                os.write(self._file, json.dumps(entry).encode() + b"\n")
-            except OSError as error:
-                raise UserError(f"{self._path} can't be written: {error}") from None
+            self._write(json.dumps(entry).encode() + b"\n")
         return decision
+
+    def _write(self, line: bytes) -> None:
+        """Raises UserError, and again for every line behind one that is torn."""
+        assert self._file is not None
+        try:
+            if self._failed or os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._failed = True
+            raise UserError(
+                f"{self._path} can't be written: {error.strerror}; make room and rerun the same command to resume"
+            ) from None
 
 
 def _entry(decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ATTS.errors import UserError
 from ATTS.method.types import Stage
+from ATTS.store.records import Record
 
 # What the published single-model drivers call the steps of a sample.
 STAGES = {"draft": Stage.DRAFT.value, "self_ppl": Stage.SCORE.value, "self_continue": Stage.CONTINUE.value}
@@ -13,7 +14,7 @@ TEXTS = ("question", "question_id", "reference_answer", "group", "exit_status", 
 READ_AGAIN = ("final_answer_runtime", "final_answer_regex", "final_answer_llm")
 
 
-def sample(path: Path, content: object) -> dict[str, Any]:
+def sample(path: Path, content: object) -> Record:
     """A sample with the keys and types that this project reads. Raises UserError, with the file.
 
     An answer that is missing is none; an entry of the history that names no model has none.
@@ -21,20 +22,20 @@ def sample(path: Path, content: object) -> dict[str, Any]:
     if not isinstance(content, dict) or not content.keys() & {"final_answer", "full_history"}:
         raise UserError(f"{path} is no sample: it has neither final_answer nor full_history; move it out of the folder")
     number = int(path.stem.removeprefix("problem_"))
-    told: dict[str, Any] = {"problem_index": _integer(path, "problem_index", content.get("problem_index", number))}
+    record: dict[str, Any] = {"problem_index": _integer(path, "problem_index", content.get("problem_index", number))}
     if "schema" in content:
-        told["schema"] = content["schema"]
+        record["schema"] = content["schema"]
     for name in ("question_index", "repeat"):
         if content.get(name) is not None:
-            told[name] = _integer(path, name, content[name])
+            record[name] = _integer(path, name, content[name])
     for name in (*TEXTS, *READ_AGAIN):
         if isinstance(content.get(name), str):
-            told[name] = content[name]
-    told["final_answer"] = _answer(path, content.get("final_answer"))
+            record[name] = content[name]
+    record["final_answer"] = _answer(path, content.get("final_answer"))
     if content.get("duration_seconds") is not None:
-        told["duration_seconds"] = _number(path, "duration_seconds", content["duration_seconds"])
-    told["full_history"] = _history(path, content.get("full_history") or [], told.get("question", ""))
-    return told
+        record["duration_seconds"] = _number(path, "duration_seconds", content["duration_seconds"])
+    record["full_history"] = _history(path, content.get("full_history") or [], record.get("question", ""))
+    return cast(Record, record)
 
 
 def _history(path: Path, entries: object, question: str) -> list[dict[str, Any]]:
@@ -43,14 +44,14 @@ def _history(path: Path, entries: object, question: str) -> list[dict[str, Any]]
         raise UserError(f"{path}: its full_history is no list")
     if entries and isinstance(entries[0], str) and entries[0].strip() == question.strip():
         entries = entries[1:]
-    told: list[dict[str, Any]] = []
+    stages: list[dict[str, Any]] = []
     for place, entry in enumerate(entries):
         if isinstance(entry, str):
-            told.append({"turn": place, "model": "", "output": entry})
+            stages.append({"turn": place, "model": "", "output": entry})
             continue
         if not isinstance(entry, dict):
             raise UserError(f"{path}: entry {place} of its full_history is neither a text nor an object")
-        before = told[-1]["turn"] if told else 0
+        before = stages[-1]["turn"] if stages else 0
         turn = _integer(path, f"turn of entry {place}", entry.get("turn", before))
         model = str(entry.get("model") or "")
         known = {**entry, "turn": turn, "model": STAGES.get(model, model)}
@@ -61,8 +62,8 @@ def _history(path: Path, entries: object, question: str) -> list[dict[str, Any]]
             known["rejected"] = bool(known["should_takeover"])
         if not isinstance(known.get("output", ""), str):
             raise UserError(f"{path}: the output of entry {place} is no text")
-        told.append(known)
-    return told
+        stages.append(known)
+    return stages
 
 
 def _answer(path: Path, value: object) -> str | None:

@@ -10,7 +10,15 @@ import orjson
 from ATTS.flags import Part, flags, flat
 
 # What result folders and arrays of versions without these settings were made with.
-UNTOLD: dict[str, Any] = {"on_rejection": "continue", "score_answers": False, "draft_attempts": 1, "score_window": None}
+UNTOLD: dict[str, Any] = {
+    "on_rejection": "continue",
+    "score_answers": False,
+    "draft_attempts": 1,
+    "score_window": None,
+    "stop": "none",
+    "stop_threshold": None,
+    "confidence": None,
+}
 
 
 def resolved(settings: Part) -> dict[str, Any]:
@@ -26,6 +34,7 @@ def decisive(settings: Part, **more: object) -> dict[str, Any]:
 
 
 def digest(content: Mapping[str, Any]) -> str:
+    """Of settings, 16 hex digits; a data file counts by its questions."""
     return sha256(orjson.dumps(_by_content(content), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -35,7 +44,7 @@ def _by_content(about: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _by_content(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
-def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Where ``wanted`` differs from what something was ``made`` with, a line each.
 
     A person's own data file is the same if its questions are, wherever it lies. A result folder doesn't tell
@@ -43,23 +52,23 @@ def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     """
     lines = []
     for key, value in wanted.items():
-        known = made.get(key)
+        known = stored.get(key)
         if isinstance(known, dict) and isinstance(value, dict):
             lines += differences(known, value)
-        elif key == "questions" and key not in made:
+        elif key == "questions" and key not in stored:
             continue  # made by an older version: its dataset_name decides
-        elif key == "dataset_name" and known != value and _same_file(made, wanted):
+        elif key == "dataset_name" and known != value and _same_file(stored, wanted):
             continue
         elif known != value:
             lines.append(f"{key}: made with {known!r}, now {value!r}")
     return lines
 
 
-def _same_file(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    names = [str(about.get("dataset_name")) for about in (made, wanted)]
+def _same_file(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    names = [str(about.get("dataset_name")) for about in (stored, wanted)]
     if not all(name.endswith(".jsonl") for name in names):
         return False
-    if "questions" not in wanted or "questions" in made:
+    if "questions" not in wanted or "questions" in stored:
         return True
     first, second = map(Path, names)
     if first.resolve() == second.resolve():

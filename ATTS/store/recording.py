@@ -2,25 +2,27 @@
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 from ATTS.errors import UserError
 from ATTS.method.types import Stage
+from ATTS.store.records import HistoryEntry, Record
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
+def read_results(path: Path) -> list[Record]:
     """The published keys of every sample. Raises UserError for a file that is no recording."""
     return [_record(path, sample) for sample in read_recording(path)]
 
 
-def _record(path: Path, sample: dict[str, Any]) -> dict[str, Any]:
-    history: list[dict[str, Any]] = []
+def _record(path: Path, sample: dict[str, Any]) -> Record:
+    history: list[HistoryEntry] = []
     for number, turn in enumerate(sample["turns"]):
         history.append({"turn": number, "model": Stage.DRAFT.value, "output": turn["draft_text"]})
         if turn["ppl"] is not None:
-            score = {"ppl": turn["ppl"], "percentile": turn.get("percentile")}
-            history.append({"turn": number, "model": Stage.SCORE.value, **score})
+            score: HistoryEntry = {"turn": number, "model": Stage.SCORE.value, "ppl": turn["ppl"]}
+            history.append(score | {"percentile": turn.get("percentile")})
         if turn["target_text"] is not None:
             history.append({"turn": number, "model": Stage.CONTINUE.value, "output": turn["target_text"]})
     try:
@@ -42,8 +44,8 @@ def read_recording(path: Path) -> list[dict[str, Any]]:
     try:
         with opened(path, "rt", encoding="utf-8") as lines:
             samples = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise UserError(f"the recording {path} can't be read: {error}") from error
-    if not samples or any(not {"question", "turns"} <= sample.keys() for sample in samples):
+    if not samples or any(not isinstance(one, dict) or not {"question", "turns"} <= one.keys() for one in samples):
         raise UserError(f"{path} is not a recording: its lines need question and turns")
     return samples

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Required, TypedDict, cast, overload
 
 from ATTS.errors import ExitStatus
 from ATTS.method.types import Event, Stage, Transcript
@@ -11,11 +11,97 @@ from ATTS.tasks.datasets import Question
 
 SCHEMA = 1
 # Statuses of work still owed: the sample did not fail by itself, so the same command tries it again.
-OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+OWED = frozenset({ExitStatus.SERVER_FAILED, ExitStatus.SCORE_FAILED, ExitStatus.CANCELLED})
 
 ALWAYS = (Stage.DRAFT, Stage.SCORE, Stage.CONTINUE)
+_ASKED = Stage.CONFIDENCE
 
-Record = dict[str, Any]
+
+class StageUsage(TypedDict):
+    """What one stage cost a sample: tokens as the server counted them, seconds as the client saw them."""
+
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt tokens, those in the server's prefix cache
+    written_tokens: int  # 0 for scores
+    queue_seconds: float  # waiting for a free slot on this side
+    serve_seconds: float  # at the server, retries included
+
+
+class HistoryEntry(TypedDict, total=False):
+    """One stage of a sample in ``full_history``. Of published samples only the first two and a text or a score."""
+
+    turn: Required[int]
+    model: Required[str]  # a ``Stage`` by its value
+    output: str  # what was written and stays in the text
+    discarded: str  # or was dropped
+    tokens: int  # that were written
+    ended: bool  # the author ended the text by itself
+    ppl: float  # the perplexity of a scored chunk; may be infinite in published samples
+    percentile: float  # of 1: the share of calibration scores below
+    rejected: bool
+    order: int  # the decision's number in its run, where the rule learns on the way
+    level: float  # up to which that rule rejected
+    p_value: float
+    at: float  # seconds of the sample at which it was asked for
+    seconds: float  # at the server
+    queued: float  # seconds waiting for a free slot on this side
+    # Of SpecReason and Speculative Thinking:
+    score: float  # a grade of 0-9
+    accepted: bool
+    digits: dict[str, float]  # the probability of each grade
+    kind: str  # why the target took over
+
+
+class Digests(TypedDict):
+    """Of what a sample depends on besides its question."""
+
+    settings_digest: str | None
+    calibration_digest: str | None
+
+
+class DiscardedChunk(TypedDict):
+    """A chunk that was drafted ahead for nothing. ``tokens``: None if it was broken off."""
+
+    turn: int
+    at: float
+    seconds: float
+    tokens: int | None
+
+
+class Said(TypedDict):
+    """How likely a model's next token is Yes or No when it is asked whether an answer is right."""
+
+    yes: float
+    no: float
+
+
+class Record(TypedDict, total=False):
+    """One sample, as in ``problem_XXXX.json``. Of published samples there are the required keys, and what the
+    driver wrote of the others."""
+
+    problem_index: Required[int]  # question_index * repeats + repeat
+    full_history: Required[list[HistoryEntry]]
+    final_answer: Required[str | None]  # "invalid" if there is none
+    schema: int
+    question_index: int
+    question_id: str  # by content
+    repeat: int
+    exit_status: str  # an ``ExitStatus`` by its value
+    reason: str | None
+    reference_answer: str
+    question: str
+    group: str
+    started_at: float  # seconds of the epoch
+    duration_seconds: float  # waiting included
+    usage: dict[str, StageUsage]  # by stage
+    discarded: list[DiscardedChunk]
+    settings_digest: str | None
+    calibration_digest: str | None
+    confidence: dict[str, Said]  # by the role of the model that was asked
+    final_answer_runtime: str  # the answer of the run, where it was read again
+    final_answer_regex: str
+    final_answer_llm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +114,7 @@ class Key:
 
     @property
     def index(self) -> int:
+        """The number of the sample's file."""
         return self.question.index * self.repeats + self.repeat
 
 
@@ -66,12 +153,12 @@ def record(
     status: ExitStatus,
     reason: str | None,
     seconds: float,
-    digests: dict[str, str | None],
+    digests: Digests,
     started_at: float = 0.0,
 ) -> Record:
     """The content of ``problem_XXXX.json``. ``seconds`` is the sample's wall time, waiting included;
     ``started_at`` the event loop's time at which it began."""
-    return {
+    content: Record = {
         "schema": SCHEMA,
         "problem_index": key.index,
         "question_index": key.question.index,
@@ -87,11 +174,28 @@ def record(
             {"turn": d.turn, "at": d.asked_at - started_at, "seconds": d.seconds, "tokens": d.tokens}
             for d in chain.discarded
         ],
-        **digests,
-        **({"group": key.question.group} if key.question.group else {}),
+        "settings_digest": digests["settings_digest"],
+        "calibration_digest": digests["calibration_digest"],
         "question": key.question.problem,
         "full_history": [_entry(event, started_at) for event in chain.history],
     }
+    if key.question.group:
+        content["group"] = key.question.group
+    if said := _confidence(chain.history):
+        content["confidence"] = said
+    return content
+
+
+def confidence(sample: Record, by: str) -> float | None:
+    """How sure the model in the role ``by`` is of a sample's answer: P(Yes) / (P(Yes) + P(No)); None if it wasn't
+    asked, or failed to say."""
+    said = (sample.get("confidence") or {}).get(by)
+    return None if said is None else float(said["yes"] / (said["yes"] + said["no"]))
+
+
+def _confidence(history: list[Event]) -> dict[str, Said]:
+    """What each model that was asked says of the answer: its probabilities of Yes and No, by its role."""
+    return {e.details["by"]: {"yes": e.details["yes"], "no": e.details["no"]} for e in history if e.stage is _ASKED}
 
 
 def _stages(history: list[Event]) -> list[Stage]:
@@ -99,7 +203,7 @@ def _stages(history: list[Event]) -> list[Stage]:
     return [stage for stage in Stage if stage in ALWAYS or any(event.stage is stage for event in history)]
 
 
-def _usage(history: list[Event], stage: Stage) -> dict[str, float]:
+def _usage(history: list[Event], stage: Stage) -> StageUsage:
     """Requests, tokens and seconds of one stage; queueing is waiting for a free slot on this side."""
     used = [event.usage for event in history if event.stage is stage]
     return {
@@ -112,9 +216,9 @@ def _usage(history: list[Event], stage: Stage) -> dict[str, float]:
     }
 
 
-def _entry(event: Event, started_at: float) -> Record:
+def _entry(event: Event, started_at: float) -> HistoryEntry:
     """One entry of ``full_history``, with the published keys first."""
-    entry: Record = {"turn": event.turn, "model": event.stage.value}
+    entry: dict[str, Any] = {"turn": event.turn, "model": event.stage.value}
     if event.stage is Stage.SCORE:
         entry |= {"ppl": event.ppl, "percentile": event.percentile, "rejected": event.rejected}
     elif event.output is not None:
@@ -123,4 +227,4 @@ def _entry(event: Event, started_at: float) -> Record:
     usage = event.usage
     if usage.asked_at:  # not a text that was put in without asking
         entry["at"] = usage.asked_at - started_at
-    return entry | {"seconds": usage.serve_seconds, "queued": usage.queue_seconds, **event.details}
+    return cast(HistoryEntry, entry | {"seconds": usage.serve_seconds, "queued": usage.queue_seconds, **event.details})

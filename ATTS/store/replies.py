@@ -22,6 +22,7 @@ class ReplyCache:
             raise UserError(f"the file of replies {path} can't be read: {error.strerror}") from None
 
     def get(self, name: str) -> str | None:
+        """The reply to this request; None if there is none."""
         return self._known.get(name)
 
     async def add(self, name: str, reply: str) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -14,6 +14,7 @@ from ATTS.errors import UserError
 from ATTS.store import atomic, foreign
 from ATTS.store.provenance import UNTOLD, differences
 from ATTS.store.records import OWED, SCHEMA, Key, Record
+from ATTS.store.summary import Summary
 
 SETTINGS = "settings.json"
 SUMMARY = "summary.json"
@@ -34,7 +35,7 @@ class ResultStore:
         self._lock: int | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -43,6 +44,7 @@ class ResultStore:
             self.close()
             raise UserError(f"result folder {folder} can't be written to: {error}") from None
         try:
+            atomic.sweep(folder)
             self._check(about, force)
             atomic.write(folder / SETTINGS, _json(about))
         except OSError as error:
@@ -55,23 +57,28 @@ class ResultStore:
     def _check(self, about: Mapping[str, Any], force: bool) -> None:
         path = self.folder / SETTINGS
         if not path.exists():
-            if next(self.folder.glob("problem_*.json"), None) and not force:
+            if not force and not self._all_of(about.get("digest")):
                 raise UserError(
                     f"{self.folder} holds results without {SETTINGS}, so of unknown origin; choose another"
                     " --output_dir, or --force to add to them"
                 )
             return
         try:
-            made = UNTOLD | json.loads(path.read_text())["decisive"]
-        except (ValueError, KeyError, TypeError) as error:
+            stored = UNTOLD | json.loads(path.read_text())["decisive"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
-        changed = differences(made, about["decisive"])
+        changed = differences(stored, about["decisive"])
         if changed and not force:
             raise UserError(
                 f"{self.folder} holds results of another run:\n  "
                 + "\n  ".join(changed)
                 + "\nchoose another --output_dir, or --force to mix them"
             )
+
+    def _all_of(self, digest: str | None) -> bool:
+        """Whether no sample in the folder is of a run with other settings."""
+        found = (parsed(path) for path in paths(self.folder))
+        return all(isinstance(one, dict) and digest and one.get("settings_digest") == digest for one in found)
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -80,6 +87,7 @@ class ResultStore:
         self.close()
 
     def close(self) -> None:
+        """Lets other runs use the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -100,18 +108,18 @@ class ResultStore:
         done = set()
         for key in keys if there else ():
             path = self.path(key.index)
-            found = read(path) if path.name in there else None
-            if found is None:
+            record = read(path) if path.name in there else None
+            if record is None:
                 continue
-            if found.get("question_id") != key.question.id or found.get("repeat") != key.repeat:
+            if record.get("question_id") != key.question.id or record.get("repeat") != key.repeat:
                 raise UserError(
                     f"{path} is a sample of another question than this data set's question"
                     f" {key.question.index}: the data set has changed; choose another --output_dir"
                 )
-            if found.get("exit_status") not in OWED:
+            if record.get("exit_status") not in OWED:
                 done.add(key.index)
-                if found.get("reference_answer") != key.question.answer:
-                    corrected[key.index] = {**found, "reference_answer": key.question.answer}
+                if record.get("reference_answer") != key.question.answer:
+                    corrected[key.index] = {**record, "reference_answer": key.question.answer}
         for index, content in corrected.items():
             atomic.write(self.path(index), _json(content))
         if corrected:
@@ -119,28 +127,44 @@ class ResultStore:
         return done
 
     def path(self, index: int) -> Path:
+        """The file of a sample."""
         return self.folder / f"problem_{index:04d}.json"
 
     async def save(self, content: Record) -> None:
         """Writes one sample; once begun it is finished even if the run is cancelled. Raises UserError."""
         path = self.path(content["problem_index"])
         try:
-            await atomic.write_aside(path, _json(content))
+            (self.folder / SETTINGS).stat()
+            await atomic.write_aside(path, _json(content), new_folder=False)
+        except FileNotFoundError:
+            raise UserError(removed(self.folder)) from None
         except OSError as error:
-            raise UserError(f"{path} can't be written: {error.strerror}; the samples before it are kept") from None
+            raise UserError(
+                f"{path} can't be written: {error.strerror}; the samples before it are kept. Make room, or make the"
+                " folder writable, and rerun the same command to resume"
+            ) from None
 
-    def summary(self) -> dict[str, Any]:
-        """The summary of an earlier run of the same command; empty if there is none."""
+    def summary(self) -> Summary | None:
+        """The summary of an earlier run of the same command; None if there is none."""
         return summary(self.folder)
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
-        atomic.write(self.folder / SUMMARY, _json(summary))
+        """Writes summary.json. Raises OSError."""
+        atomic.write(self.folder / SUMMARY, _json(summary), new_folder=False)
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """A run's summary.json; empty if there is none, or another program's."""
+def removed(folder: Path) -> str:
+    """What to say of a folder that is no longer there."""
+    return (
+        f"{folder} was removed or moved away while the run wrote to it; move it back, or the same command begins anew"
+    )
+
+
+def summary(folder: Path) -> Summary | None:
+    """A run's summary.json; None if there is none, or another program's."""
     content = _object(folder / SUMMARY)
-    return content if all(isinstance(content.get(name), int) for name in ("samples", "owed")) else {}
+    whole = all(isinstance(content.get(name), int) for name in ("samples", "owed"))
+    return cast(Summary, content) if whole else None
 
 
 def about_of(folder: Path) -> dict[str, Any]:
@@ -168,7 +192,7 @@ def read(path: Path) -> Record | None:
         return None
     if content.get("schema", SCHEMA) != SCHEMA:
         raise UserError(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
-    return content
+    return cast(Record, content)
 
 
 def parsed(path: Path) -> Any:
@@ -190,7 +214,7 @@ def parsed(path: Path) -> Any:
             raise UserError(f"{path} is nested too deeply to be a sample") from None
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> Summary:
     """What a finished run amounted to. Raises UserError if it isn't finished."""
     path = folder / SUMMARY
     if not path.exists():
@@ -216,7 +240,7 @@ def files(folder: Path) -> Iterator[tuple[Path, Record]]:
             continue
         if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
             raise UserError(f"{path} has schema {content['schema']}; this version reads {SCHEMA}")
-        sample = content if _own(content) else foreign.sample(path, content)
+        sample = cast(Record, content) if _own(content) else foreign.sample(path, content)
         first = where.setdefault(sample["problem_index"], path)
         if first != path:
             raise UserError(f"{first} and {path} are both sample {sample['problem_index']}: remove one of them")
@@ -230,7 +254,24 @@ def paths(folder: Path) -> list[Path]:
 
 
 def _own(content: Any) -> bool:
-    return isinstance(content, dict) and "schema" in content and content.keys() >= OWN_KEYS
+    return isinstance(content, dict) and "schema" in content and content.keys() >= OWN_KEYS and _typed(content)
+
+
+def _typed(content: dict[str, Any]) -> bool:
+    """Whether a sample holds what its readers rely on; one that doesn't is read as another program's, or refused."""
+    numbers = content.get("question_index", 0), content.get("repeat", 0), content["problem_index"]
+    history, usage = content["full_history"], content["usage"]
+    return (
+        all(type(number) is int and number >= 0 for number in numbers)
+        and isinstance(content["exit_status"], str)
+        and isinstance(content["duration_seconds"], int | float)
+        and isinstance(content["final_answer"], str | None)
+        and all(isinstance(content.get(name, ""), str) for name in ("question", "question_id", "reference_answer"))
+        and isinstance(usage, dict)
+        and all(isinstance(used, dict) for used in usage.values())
+        and isinstance(history, list)
+        and all(isinstance(one, dict) and type(one.get("turn")) is int and "model" in one for one in history)
+    )
 
 
 def _object(path: Path) -> dict[str, Any]:

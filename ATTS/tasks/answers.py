@@ -17,10 +17,11 @@ _LINE = re.compile(
 )
 # Where braces open and close, and which of them open a box. \{ and \} are literal ones, \\ breaks a row.
 _BRACES = re.compile(r"\\\\?(?P<box>boxed|fbox)\s*\{|\\.|[{}]", re.S)
-# \boxed 5: a number, a fraction, a root, a word or one letter, or "in \boxed format" would be an answer
+# \boxed 5: a number, a fraction, a root, a word or one letter, or "in \boxed format" would be an answer. Digits are
+# taken whole (++): a run of them that could be cut anywhere would be tried in all ways.
 _GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
 _ATOM = (
-    r"(?:\d+(?:[.,/]\d+)*|\\[dtc]?frac\s*(?:" + _GROUP + r"|\d)\s*(?:" + _GROUP + r"|\d)"
+    r"(?:\d++(?:[.,/]\d++)*|\\[dtc]?frac\s*(?:" + _GROUP + r"|\d)\s*(?:" + _GROUP + r"|\d)"
     r"|\\sqrt\s*(?:\[\d+\])?(?:" + _GROUP + r"|\d)|\\(?:pi|infty|emptyset|varnothing)\b"
     r"|\\(?:text|math)(?:rm|bf|it|sf)?\{[^{}]*\})"
 )
@@ -88,7 +89,7 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
     """
     if "\\boxed" not in text and "\\fbox" not in text:
         return []
-    found: list[tuple[int, int, int, int]] = []  # the box, and what is in it: positions, for boxes may nest deeply
+    boxes: list[tuple[int, int, int, int]] = []  # the box, and what is in it: positions, for boxes may nest deeply
     opened: list[tuple[int, int] | None] = []  # (start, start of the content) of a box, None for other braces
     for match in _BRACES.finditer(text):
         if match["box"]:
@@ -96,20 +97,20 @@ def find_boxes(text: str, ended: bool) -> list[Box]:
         elif match[0] == "{":
             opened.append(None)
         elif match[0] == "}" and opened and (box := opened.pop()):
-            found.append((box[0], match.end(), box[1], match.start()))
-    found += [
+            boxes.append((box[0], match.end(), box[1], match.start()))
+    boxes += [
         (match.start(), match.end(), *match.span(match.lastindex or 0))
         for match in _BARE.finditer(text)
         if ended or not re.fullmatch(r"[.,/]?\s*", text[match.end() : match.end() + 3])
     ]
-    return [box for box in _without_nested(text, found) if not _PLACEHOLDER.fullmatch(box.content)]
+    return [box for box in _without_nested(text, boxes) if not _PLACEHOLDER.fullmatch(box.content)]
 
 
-def _without_nested(text: str, found: list[tuple[int, int, int, int]]) -> list[Box]:
+def _without_nested(text: str, boxes: list[tuple[int, int, int, int]]) -> list[Box]:
     """Of a box in a box the inner one, unless the outer is short and so was meant as the answer."""
     kept: list[tuple[int, int, int, int]] = []
     nesting = set()
-    for box in sorted(found, key=lambda box: box[1]):  # inner ones first, so they are the last that were kept
+    for box in sorted(boxes, key=lambda box: box[1]):  # inner ones first, so they are the last that were kept
         start, _, first, last = box
         outer = bool(kept) and kept[-1][0] > start
         if outer and (last - first > _NEAR or "\n\n" in text[first:last]):
@@ -163,9 +164,6 @@ def after_think(find: FindAnswer) -> FindAnswer:
     return found
 
 
-_PUBLISHED_BOX = re.compile(r"\\boxed\{(.*?)\}")
-
-
 _PUBLISHED_LETTER = re.compile(r"ANSWER:\s+([A-Z])", re.IGNORECASE | re.ASCII)
 
 
@@ -173,8 +171,19 @@ def find_answer_not_balanced(text: str, ended: bool = True) -> str | None:  # no
     """What stands behind the last ``\\boxed{`` up to the first ``}`` of its line, empty or not; else the letter
     behind the last ``ANSWER:`` in any case and at least one blank. Nested braces are cut, as
     they were in the published runs."""
-    for pattern in (_PUBLISHED_BOX, _PUBLISHED_LETTER):
-        found = pattern.findall(text)
-        if found:
-            return str(found[-1])
-    return None
+    boxed = _last_not_balanced(text)
+    if boxed is not None:
+        return boxed
+    letters = _PUBLISHED_LETTER.findall(text)
+    return str(letters[-1]) if letters else None
+
+
+def _last_not_balanced(text: str) -> str | None:
+    r"""What ``re.findall(r"\\boxed\{(.*?)\}", text)`` finds last, in one pass: that looks through the rest of a line
+    for every box in it that nothing closes."""
+    found = None
+    for line in text.split("\n"):
+        at = 0
+        while (box := line.find("\\boxed{", at)) >= 0 and (end := line.find("}", box)) >= 0:
+            found, at = line[box + len("\\boxed{") : end], end + 1
+    return found

@@ -255,5 +255,6 @@ def duplicates(questions: Sequence[Question]) -> list[list[int]]:
 
 
 def default_data_dir() -> Path | None:
+    """``ATTS_DATA_DIR``, if it is set."""
     folder = os.environ.get("ATTS_DATA_DIR")
     return Path(folder) if folder else None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 
+from ATTS.console import STOPPING
 from ATTS.tasks import notation, quantities, structure, wording
 from ATTS.tasks.workers import Workers
 
@@ -26,6 +27,8 @@ _MONSTROUS = re.compile(
 
 
 class Verdict(StrEnum):
+    """What a comparison of two answers says."""
+
     EQUAL = "equal"
     DIFFERENT = "different"
     UNDECIDED = "undecided"  # no check was possible or it ran out of time; counted as not correct, and shown
@@ -166,11 +169,19 @@ class Grader:
             self._workers.close()
             self._workers = None
 
+    def forget(self) -> None:
+        """Forgets the pairs it has compared, for a grader that outlives its questions."""
+        self._known.clear()
+
     def compare(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
-        """Verdicts in the order of ``pairs``. Raises nothing, whatever the texts are."""
+        """Verdicts in the order of ``pairs``. Raises nothing, whatever the texts are, but KeyboardInterrupt when the
+        command is to end."""
         pairs = list(pairs)
         hard = []
+        stopping = STOPPING.get()
         for pair in dict.fromkeys(pairs):
+            if stopping is not None and stopping.is_set():
+                raise KeyboardInterrupt
             if pair not in self._known:
                 quick = compare_quickly(*pair)
                 if quick is None:

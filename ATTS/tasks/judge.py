@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from ATTS.tasks.equivalence import Verdict
-from ATTS.tasks.llm import Endpoint, NoReply
+from ATTS.tasks.llm import Endpoint, EndpointCost, NoReply
 
 LONGEST = 1000  # characters of an answer that are shown
 _SYSTEM = "You are a mathematics expert."
@@ -21,6 +21,12 @@ _ONE = (
 _REPLY = re.compile(r"\W*(match|mismatch)\W*", re.I)
 
 
+class JudgeCost(EndpointCost):
+    """And how many replies were neither word."""
+
+    unreadable: int
+
+
 class LLMJudge:
     """Decides by asking a model, greedily, for ten tokens, as published; one that thinks first gets more."""
 
@@ -34,17 +40,17 @@ class LLMJudge:
 
     async def matches(self, question: str, reference: str, answer: str) -> Verdict:
         """Whether one answer is right. Raises UserError."""
-        asked = f"Question:\n{question}\n\nCorrect answer:\n{reference}\n\nGiven answer:\n{answer[:LONGEST]}"
-        return await self._ask(f"{_ONE}\n\n{asked}")
+        request = f"Question:\n{question}\n\nCorrect answer:\n{reference}\n\nGiven answer:\n{answer[:LONGEST]}"
+        return await self._ask(f"{_ONE}\n\n{request}")
 
     async def any_matches(self, reference: str, answers: Sequence[str]) -> Verdict:
         """Whether any of a question's answers is right: the published measure. Raises UserError."""
         given = "\n".join(f"- {answer[:LONGEST]}" for answer in answers)
         return await self._ask(f"{_ANY}\n\nCorrect answer:\n{reference}\n\nGiven answers:\n{given}")
 
-    def cost(self) -> dict[str, object]:
+    def cost(self) -> JudgeCost:
         """What was asked and what it cost."""
-        return {**self.endpoint.cost(), "unreadable": self.unreadable}
+        return {**self.endpoint.cost, "unreadable": self.unreadable}
 
     async def _ask(self, user: str) -> Verdict:
         try:

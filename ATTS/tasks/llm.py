@@ -4,10 +4,10 @@ judges (judge.py) ask through the same door."""
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypedDict
 
 from ATTS.errors import UserError
 from ATTS.tasks.answers import INVALID
@@ -33,20 +33,24 @@ class NoReply(Exception):
 class Replies(Protocol):
     """Earlier replies by the content of the request."""
 
-    def get(self, name: str) -> str | None: ...
+    def get(self, name: str) -> str | None:
+        """The reply to a request; None if it is unknown."""
+        ...
 
-    async def add(self, name: str, reply: str) -> None: ...
+    async def add(self, name: str, reply: str) -> None:
+        """Keeps a reply."""
+        ...
 
 
-@dataclass
-class Spent:
+class EndpointCost(TypedDict):
     """What an endpoint was asked and what it cost."""
 
-    requests: int = 0  # that were answered
-    cached: int = 0  # answers that were on the disk already
-    failed: int = 0  # requests without an answer, retries included
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    model: str
+    requests: int  # that were answered
+    cached: int  # answers that were on the disk already
+    failed: int  # requests without an answer, retries included
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Endpoint:
         if not (key.isascii() and key.isprintable()):
             raise UserError("OPENAI_API_KEY holds characters that no key has: set it again")
         self.model = environment.get("OPENAI_MODEL") or DEFAULT_MODEL
-        self.spent = Spent()
+        self.cost = EndpointCost(model=self.model, requests=0, cached=0, failed=0, prompt_tokens=0, completion_tokens=0)
         self.unreadable = 0
         self.readable = 0
         self._retries, self._timeout = retries, timeout
@@ -149,7 +153,7 @@ class Endpoint:
         if known is not None:
             text, _ = without_thoughts(known)
             if readable(text):
-                self.spent.cached += 1
+                self.cost["cached"] += 1
                 self.readable += 1
                 return text
         text = await self._reply(system, user, max_tokens, readable)
@@ -220,24 +224,23 @@ class Endpoint:
                 raise self._failed(self._told(error)) from None
             except openai.OpenAIError as error:  # the key, the model's name
                 raise UserError(f"the model {self.model} can't be asked: {self._told(error)}") from None
-            self.spent.requests += 1
-            self.spent.prompt_tokens += reply.usage.prompt_tokens if reply.usage else 0
-            self.spent.completion_tokens += reply.usage.completion_tokens if reply.usage else 0
+            self.cost["requests"] += 1
+            self.cost["prompt_tokens"] += reply.usage.prompt_tokens if reply.usage else 0
+            self.cost["completion_tokens"] += reply.usage.completion_tokens if reply.usage else 0
             return text, cut
 
     def _failed(self, reason: str) -> Exception:
-        self.spent.failed += 1
-        if not self.spent.requests and self.spent.failed >= GIVE_UP:
-            return UserError(f"the model {self.model} does not answer ({self.spent.failed} requests failed): {reason}")
+        self.cost["failed"] += 1
+        if not self.cost["requests"] and self.cost["failed"] >= GIVE_UP:
+            return UserError(
+                f"the model {self.model} does not answer ({self.cost['failed']} requests failed): {reason}"
+            )
         return NoReply(reason)
 
     def _told(self, error: Exception) -> str:
         cause = f" ({error.__cause__})" if error.__cause__ and str(error.__cause__) else ""
-        told = f"{type(error).__name__}: {error}{cause}"
-        return told.replace(self._client.api_key, "***")  # some endpoints repeat the key
-
-    def cost(self) -> dict[str, object]:
-        return {"model": self.model, **asdict(self.spent)}
+        message = f"{type(error).__name__}: {error}{cause}"
+        return message.replace(self._client.api_key, "***")  # some endpoints repeat the key
 
 
 def _said(reply: Any) -> tuple[str, bool]:
@@ -270,8 +273,8 @@ class Extractor:
 
     async def read(self, question: str, chain: str) -> str | None:
         """The chain's final answer, None if it has none. Raises NoReply, UserError."""
-        asked = f"Question:\n{question}\n\nSolution:\n{chain[-LONGEST:]}"
-        text = await self.endpoint.ask(_INSTRUCTION, asked, max_tokens=256)
+        request = f"Question:\n{question}\n\nSolution:\n{chain[-LONGEST:]}"
+        text = await self.endpoint.ask(_INSTRUCTION, request, max_tokens=256)
         if not text:
             raise NoReply("it said nothing")
         return None if text.lower().rstrip(".") == INVALID else text

@@ -7,7 +7,7 @@ from fractions import Fraction
 from ATTS.tasks import units
 from ATTS.tasks.units import Unit
 
-ROUNDED_DIGITS = 6  # from so many digits on a decimal may stand for a fraction that has no end
+ROUNDED_DIGITS = 6  # a decimal with at least this many digits may be a rounded fraction
 LARGEST_EXPONENT = 300  # of a power of ten that is still written out
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+"
@@ -166,7 +166,7 @@ def _is_unit(written: str, before: str) -> bool:
 def _compound(text: str) -> Number | None:
     """``2 hours 30 minutes`` and ``12^\\circ 30'``: a sum of quantities of one kind, in its first unit."""
     sign, rest = ("-", text[1:].strip()) if text.startswith("-") else ("", text)
-    found: list[tuple[Fraction, Unit]] = []
+    parts: list[tuple[Fraction, Unit]] = []
     at = 0
     while at < len(rest):
         match = _PARTS.match(rest, at)
@@ -177,15 +177,15 @@ def _compound(text: str) -> Number | None:
         if (
             value is None
             or unit is None
-            or (found and (unit.kind != found[0][1].kind or unit.size >= found[-1][1].size))
+            or (parts and (unit.kind != parts[0][1].kind or unit.size >= parts[-1][1].size))
         ):
             return None
-        found.append((value, unit))
+        parts.append((value, unit))
         at = match.end()
-    if len(found) < 2:
+    if len(parts) < 2:
         return None
-    first = found[0][1]
-    total = sum((value * unit.size for value, unit in found), Fraction(0)) / first.size
+    first = parts[0][1]
+    total = sum((value * unit.size for value, unit in parts), Fraction(0)) / first.size
     return Number(-total if sign else total, unit=first)
 
 

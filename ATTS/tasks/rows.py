@@ -51,8 +51,8 @@ class Row:
         else:
             raise UserError(f"{self.where}: the {what} is {_kind(value)}, not a text or a number")
         if not text.strip():
-            told = f"no {what}" if value in (None, "") else f"the {what} is {_kind(value)}"
-            raise UserError(f"{self.where}: {told}")
+            problem = f"no {what}" if value in (None, "") else f"the {what} is {_kind(value)}"
+            raise UserError(f"{self.where}: {problem}")
         return text
 
 

@@ -59,8 +59,8 @@ def elements(text: str) -> list[str]:
         text = text[2:-2]
     text = _AND_IN_TEXT.sub(r"\\text{\1}, \\text{\2}", text)
     text = re.sub(r"\\text ?\{ *\}", "", text)
-    found = [part for part in at_top(text, _JOINED) if part]
-    return [one for part in found for one in _both_signs(part)] or [text]
+    parts = [part for part in at_top(text, _JOINED) if part]
+    return [one for part in parts for one in _both_signs(part)] or [text]
 
 
 def _both_signs(text: str) -> list[str]:
@@ -117,8 +117,8 @@ def _as_intervals(text: str) -> str:
     """``(-\\infty,-1] \\cup [3,\\infty)`` for ``x \\le -1 or x \\ge 3``; anything else as it is."""
     if not _RELATION.search(text):
         return text
-    made = [_interval(part) for part in at_top(text, _OR)]
-    return " \\cup ".join(one for one in made if one) if all(made) else text
+    intervals = [_interval(part) for part in at_top(text, _OR)]
+    return " \\cup ".join(one for one in intervals if one) if all(intervals) else text
 
 
 def _interval(text: str) -> str | None:

@@ -115,4 +115,5 @@ def parse(written: str) -> Unit | None:
 
 
 def is_known(name: str) -> bool:
+    """Whether a word is a unit."""
     return name in _KNOWN or name.lower() in _KNOWN or name.lower() in _COMPOSED

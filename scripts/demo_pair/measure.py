@@ -17,8 +17,8 @@ import numpy as np
 import solutions
 
 from ATTS.analysis.tables import percent
+from ATTS.calibration.calibrate import calibrate
 from ATTS.flags import make
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 from ATTS.store import atomic

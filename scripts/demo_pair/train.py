@@ -37,7 +37,7 @@ class Recipe:
     heads: int
     learning_rate: float
     threads: int  # another number sums in another order and trains another model
-    recitals: int  # at most so many batches of the diary's lines in any order, which teach to look up
+    recitals: int  # at most this number of batches of the diary's lines in any order, which teach to look up
     drills: int  # then, at most, of single steps, which teach to reckon
     drilled: float  # nats a token below which they end, which sets how well a draft reckons
     drill_size: int  # documents a batch of either

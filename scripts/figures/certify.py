@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ATTS.analysis.betting import p_values, passed
 from ATTS.analysis.tables import markdown
+from ATTS.tradeoff.betting import p_values, passed
 
 Losses = NDArray[np.float64]  # (worlds, settings, questions)
 Kind = Callable[[np.random.Generator, int, Sequence[float], int], Losses]

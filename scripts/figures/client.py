@@ -18,7 +18,8 @@ from show import show
 
 from ATTS.console import event_loop, relieve_collector
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo, SGLangModel, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import ServerInfo, new_session
 
 IDS = list(range(10_000, 10_680))  # 4 kB as JSON
 INFO = ServerInfo(frozenset({"instant"}), "instant", None, 100_000, "0.5.23")

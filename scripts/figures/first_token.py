@@ -18,8 +18,8 @@ from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import new_session
 from ATTS.serving.queue import drain
+from ATTS.serving.server_info import new_session
 from ATTS.tasks import datasets
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.datasets import Question

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS import console
-from ATTS.analysis import audit_rate
-from ATTS.analysis.audit_rate import Decisions, Rule
+from ATTS.analysis import audit_rate, run_decisions
+from ATTS.analysis.audit_rate import Rule
+from ATTS.analysis.run_decisions import Decisions
 from ATTS.errors import UserError
 from ATTS.store import calibration
 from ATTS.store.recording import read_recording
@@ -33,12 +34,12 @@ REPEATS = 16
 
 def recordings(data: Path) -> dict[str, Decisions]:
     """The decisions of every recorded run in ``data``/traces, by its short name."""
-    return {name: audit_rate.decisions(found, REPEATS) for name, found in recorded_samples(data).items()}
+    return {name: run_decisions.decisions(found, REPEATS) for name, found in recorded_samples(data).items()}
 
 
 def recorded_samples(data: Path) -> dict[str, list[Record]]:
     """Every recorded run in ``data``/traces, by its short name."""
-    return {name: audit_rate.read(path, REPEATS)[0] for name, path in paths(data).items()}
+    return {name: run_decisions.read(path, REPEATS)[0] for name, path in paths(data).items()}
 
 
 def paths(data: Path) -> dict[str, Path]:
@@ -74,7 +75,7 @@ def measure(data: Path | None, runs: int, splits: int, shuffles: int) -> dict[st
     if data is None:
         return figures
     told = recorded_samples(data)
-    found = {name: audit_rate.decisions(samples, REPEATS) for name, samples in told.items()}
+    found = {name: run_decisions.decisions(samples, REPEATS) for name, samples in told.items()}
     figures |= {
         "per_turn": {name: guarantees_recorded.per_turn(made, splits) for name, made in found.items()},
         "adaptive": [

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ATTS.analysis import expected_rates
-from ATTS.analysis.audit_rate import Decisions, Rule, again
+from ATTS.analysis.audit_rate import Rule, again
 from ATTS.analysis.audit_rate import by_turn as sets_by_turn
+from ATTS.analysis.run_decisions import Decisions
 from ATTS.method.conformal import CalibrationSet, forms
 
 Figures = dict[str, Any]

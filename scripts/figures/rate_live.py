@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS import console
-from ATTS.analysis import audit_rate, expected_rates
+from ATTS.analysis import audit_rate, expected_rates, rates, run_decisions
 from ATTS.analysis.tables import percent
 from ATTS.errors import UserError
 from ATTS.store import atomic, calibration
@@ -27,13 +27,14 @@ TURNS, FEWEST, MOST = 4, 400, 2.5  # turns, decisions, standard deviations
 
 def figures(folder: Path) -> dict[str, Any]:
     """Rates with intervals, accuracy, and tokens of both models a sample. Raises UserError."""
-    found, about, repeats = audit_rate.read(folder, None)
-    made = audit_rate.decisions(found, repeats)
-    rates = audit_rate.report(audit_rate.recorded_kind(about), about["settings"]["rejection_rate"], made, made.rejected)
+    found, about, repeats = run_decisions.read(folder, None)
+    made = run_decisions.decisions(found, repeats)
+    kind, asked = audit_rate.recorded_kind(about), about["settings"]["rejection_rate"]
+    audit = rates.report(kind, asked, made, made.rejected)
     summary = read_summary(folder)
-    tokens = {who: count / summary["samples"] for who, count in summary["written_tokens"].items()}
+    tokens = {who: count / summary["samples"] for who, count in (summary["written_tokens"] or {}).items()}
     kept = ("mean_accuracy", "low", "high", "samples", "takeover_rate", "target_share")
-    return {"rates": rates, "tokens a sample": tokens, **{name: summary[name] for name in kept}}
+    return {"rates": audit, "tokens a sample": tokens, **{k: v for k, v in summary.items() if k in kept}}
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from ATTS import console
-from ATTS.analysis import operating_points
-from ATTS.analysis.operating_points import Point, Points
 from ATTS.analysis.tables import markdown, percent
 from ATTS.flags import Part
 from ATTS.method.types import Stage
 from ATTS.store.records import Record
 from ATTS.tasks.equivalence import Grader, Verdict
+from ATTS.tradeoff import operating_points
+from ATTS.tradeoff.operating_points import Point, Points
 
 BOOTSTRAPS = 10_000
 WORDS = 5  # in a row, that stand in the text before, too: a repetition
@@ -83,7 +83,7 @@ def graded(points: Points) -> dict[str, dict[int, bool]]:
         found = {}
         for point in points.all:
             told = {s["problem_index"]: s for s in point.samples if s["final_answer"] is not None}
-            verdicts = grader.compare([(s["reference_answer"], s["final_answer"]) for s in told.values()])
+            verdicts = grader.compare([(s["reference_answer"], str(s["final_answer"])) for s in told.values()])
             right = {index for index, verdict in zip(told, verdicts, strict=True) if verdict is Verdict.EQUAL}
             found[point.name] = {s["problem_index"]: s["problem_index"] in right for s in point.samples}
     return found
@@ -134,7 +134,9 @@ def figures(settings: RealPairFigures) -> str:
             told += f"\n\n--- {point.name}, sample {sample['problem_index']}: {sample['final_answer']!r} for"
             told += f" {sample['reference_answer']!r}\n{sample['question']}\n"
             for entry in sample["full_history"]:
-                score = {k: round(v, 2) for k, v in entry.items() if k in ("ppl", "worst_window", "percentile")}
+                score = {
+                    k: round(float(str(v)), 2) for k, v in entry.items() if k in ("ppl", "worst_window", "percentile")
+                }
                 told += f"[{entry['model']} {score or ''}{' rejected' if entry.get('rejected') else ''}]"
                 told += f" {entry.get('output', '')}\n"
     return told

@@ -18,6 +18,7 @@ from ATTS import console
 from ATTS.errors import UserError
 from ATTS.method.types import Stage
 from ATTS.store.recording import read_recording
+from ATTS.store.records import Record
 from ATTS.store.result_folder import samples
 
 Turn = tuple[str, str | None]  # what the draft wrote; what the target did, None if it was not asked
@@ -30,7 +31,7 @@ class Sample:
     texts: tuple[Turn, ...]
     percentiles: tuple[float | None, ...]
     rejected: tuple[bool | None, ...]
-    answer: str
+    answer: str | None
 
 
 @dataclass
@@ -65,7 +66,7 @@ def from_recording(sample: dict[str, Any]) -> Sample:
     )
 
 
-def from_result(sample: dict[str, Any]) -> Sample:
+def from_result(sample: Record) -> Sample:
     turns: dict[int, dict[str, Any]] = defaultdict(dict)
     for entry in sample["full_history"]:
         turns[entry["turn"]][entry["model"]] = entry
@@ -124,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("questions", "compare"))
     parser.add_argument("--recording", type=Path, required=True)
-    parser.add_argument("--max_problems", type=int, default=0, help="only the first so many questions; 0 = all")
+    parser.add_argument("--max_problems", type=int, default=0, help="only the first N questions; 0 = all")
     parser.add_argument("--out", type=Path, help="where the questions go")
     parser.add_argument("--output_dir", type=Path, help="folder of the replayed run")
     args = parser.parse_args()

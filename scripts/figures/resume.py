@@ -17,7 +17,7 @@ from show import show
 from ATTS.errors import ExitStatus
 from ATTS.method.chain import Chain
 from ATTS.method.types import Event, Stage, Usage
-from ATTS.store.records import Keys, record
+from ATTS.store.records import Digests, Keys, record
 from ATTS.store.result_folder import ResultStore
 from ATTS.tasks.datasets import Question
 
@@ -37,11 +37,12 @@ def main() -> None:
         chain.history.append(Event(turn, Stage.SCORE, Usage(1200, 700, 0, 0.1, 0.2), ppl=1.5, percentile=0.3))
         if turn % 2:
             chain.history.append(Event(turn, Stage.CONTINUE, Usage(1200, 1100, 500, 2.0, 15.0), output=TEXT))
+    digests: Digests = {"settings_digest": None, "calibration_digest": None}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ResultStore(folder, {"decisive": {}}, force=False) as store:
             for key in keys:
-                told = record(key, chain, ExitStatus.ANSWERED, None, 20.0, {})
+                told = record(key, chain, ExitStatus.ANSWERED, None, 20.0, digests)
                 store.path(key.index).write_text(json.dumps(told, indent=1))
             size = sum(path.stat().st_size for path in folder.glob("problem_*")) / len(keys)
             cpu, began = time.process_time(), time.perf_counter()

@@ -26,8 +26,9 @@ from ATTS.method.chain import Chain, ModelView
 from ATTS.method.loop import alone
 from ATTS.method.types import Transcript
 from ATTS.runs.samples import Ended, run_samples
-from ATTS.serving.client import SGLangModel, new_session
+from ATTS.serving.client import SGLangModel
 from ATTS.serving.limits import Limits
+from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 

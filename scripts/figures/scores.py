@@ -35,8 +35,8 @@ from ATTS.method.score import SCORES, Score, scoring
 from ATTS.method.types import Stage
 from ATTS.runs import models, parts, questions
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import new_session
 from ATTS.serving.queue import drain
+from ATTS.serving.server_info import new_session
 from ATTS.store import atomic, provenance
 from ATTS.store.records import OWED, Key, Keys
 from ATTS.tasks import datasets

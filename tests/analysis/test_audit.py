@@ -18,11 +18,12 @@ from conftest import door
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.analysis import audit_rate
-from ATTS.analysis.audit_rate import AuditSettings, Decisions, Rule, again, audited
+from ATTS.analysis import run_decisions
+from ATTS.analysis.audit_rate import AuditSettings, Rule, again, audited
+from ATTS.analysis.run_decisions import Decisions
 from ATTS.errors import UserError
 from ATTS.method.conformal import CalibrationSet
-from ATTS.store import calibration
+from ATTS.store.array_file import BY_TURN
 from ATTS.store.calibration import CalibrationArray
 from ATTS.store.recording import read_results
 
@@ -125,7 +126,7 @@ RUN = st.lists(
 def test_a_chunk_is_never_judged_by_its_own_question(run: list[list[list[float]]]) -> None:
     """Marginal: by the first chunks of all other questions; per question: of the question's other samples."""
     found = [sample(3 * q + r, *scores) for q, question in enumerate(run) for r, scores in enumerate(question)]
-    made = audit_rate.decisions(found, repeats=3)
+    made = run_decisions.decisions(found, repeats=3)
     marginal, own = again(Rule("marginal"), made), made.turn == 0
     for number in range(len(made)):
         others = made.score[own & (made.question != made.question[number])]
@@ -140,7 +141,7 @@ def test_a_chunk_is_never_judged_by_its_own_question(run: list[list[list[float]]
 @given(RUN, st.integers(0, 99))
 def test_orders_hold_every_decision_once_and_each_samples_in_its_order(run: list[list[list[float]]], seed: int) -> None:
     found = [sample(3 * q + r, *scores) for q, question in enumerate(run) for r, scores in enumerate(question)]
-    made = audit_rate.decisions(found, repeats=3)
+    made = run_decisions.decisions(found, repeats=3)
     for order in (guarantees_recorded.interleaved(made, seed), guarantees_recorded.one_after_another(made, seed)):
         assert sorted(order.tolist()) == list(range(len(made)))
         shuffled = made.take(order)
@@ -158,10 +159,10 @@ def test_decisions_come_in_the_order_that_was_recorded() -> None:
             entry["order"] = order
         return made
 
-    made = audit_rate.decisions([numbered(0, 1, 4), numbered(1, 0, 2), numbered(2, 3)], repeats=2)
+    made = run_decisions.decisions([numbered(0, 1, 4), numbered(1, 0, 2), numbered(2, 3)], repeats=2)
     assert made.sample.tolist() == [1, 0, 1, 2, 0]
     assert made.question.tolist() == [0, 0, 0, 1, 0]
-    mixed = audit_rate.decisions([numbered(0, 5), sample(1, 1.5)], repeats=2)
+    mixed = run_decisions.decisions([numbered(0, 5), sample(1, 1.5)], repeats=2)
     assert mixed.sample.tolist() == [0, 1]
 
 
@@ -195,7 +196,7 @@ def test_what_can_not_be_audited_is_named(tmp_path: Path) -> None:
 
 def test_a_live_measurement_names_every_turn_that_misses() -> None:
     rows = [(turn, question, float(question)) for turn in range(4) for question in range(1000)]
-    entries = np.array(rows, dtype=calibration.BY_TURN)
+    entries = np.array(rows, dtype=BY_TURN)
     array = CalibrationArray(entries["score"], "", None, entries["turn"], entries["question"])
     row = {"turn": 0, "n": 500, "rate": 0.43, "low": 0.4, "high": 0.5}
     rates = {"nominal": 0.4, "by_turn": [row, row | {"turn": 1, "rate": 0.48}, row | {"turn": 2, "n": 399}]}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chances import NO_DIGESTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ def own(folder: Path, data: str, repeats: int = REPEATS) -> Path:
     questions = datasets.load(data)
     folder.mkdir()
     for key in Keys(questions, repeats):
-        made = record(key, Chain(find_answer), ExitStatus.ANSWERED, None, 1.0, {})
+        made = record(key, Chain(find_answer), ExitStatus.ANSWERED, None, 1.0, NO_DIGESTS)
         made["final_answer"] = key.question.answer if key.repeat == 0 else "no"
         (folder / f"problem_{key.index:04d}.json").write_text(json.dumps(made))
     (folder / "settings.json").write_text(json.dumps({"settings": {"repeats": repeats, "dataset_name": data}}))

@@ -45,6 +45,13 @@ def test_the_majority_counts_answers_by_what_they_mean_and_not_by_correctness() 
     assert graded({0: "0.25", 1: "1/4", 2: "7", 3: "8"}, ["1/4"], 4)["majority_at_k"]["4"] == 1.0
 
 
+def test_answers_that_mean_the_same_are_one_vote_whatever_other_questions_hold() -> None:
+    """Of two forms the more frequent one stands first, which differs from question to question."""
+    answers = {0: "2", 1: "2", 2: "2.0", 3: "1", 4: "2.0", 5: "2.0", 6: "2", 7: "1"}
+    found = by_math([sample(index, answer) for index, answer in answers.items()], ["7"] * 8, 4)
+    assert [one.vote for one in found] == ["2", "2", "2", "1", "2.0", "2.0", "2.0", "1"]
+
+
 def test_equally_frequent_answers_share_the_vote() -> None:
     assert graded({0: "1", 1: "2"}, ["1"], 2)["majority_at_k"]["2"] == 0.5
 

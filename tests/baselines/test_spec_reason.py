@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from chances import NO_DIGESTS
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Script, openai_only, sglang
@@ -15,7 +16,8 @@ from ATTS.baselines.spec_reason.loop import Grade, Reasoning, Rules, Speaker, sp
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker
 from ATTS.errors import ExitStatus, ScoreFailed, ServerFailed
 from ATTS.method.types import Stage, Usage
-from ATTS.serving.client import SGLangModel, inspect, inspect_openai, new_session
+from ATTS.serving.client import SGLangModel, inspect_openai
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.store.records import Key, record
 from ATTS.tasks.answers import find_answer
@@ -225,7 +227,7 @@ def test_a_reply_without_a_grade_is_a_failed_score_and_no_number() -> None:
 def test_a_record_tells_what_every_role_spent_and_that_the_outputs_are_the_chain() -> None:
     draft, target = Script(["wrong\n\n", r"\boxed{2}$"]), Script(["right\n\n"], [THREE, NINE])
     status, chain = run(draft, target)
-    told = record(Key(Question(0, "1 + 1?", "2"), 0, 1), chain, status, None, 1.0, {})
+    told = record(Key(Question(0, "1 + 1?", "2"), 0, 1), chain, status, None, 1.0, NO_DIGESTS)
     assert "".join(entry.get("output", "") for entry in told["full_history"]) == chain.text
     usage = told["usage"]
     assert {role: use["requests"] for role, use in usage.items()} == {

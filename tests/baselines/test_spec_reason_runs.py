@@ -20,7 +20,8 @@ from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker
 from ATTS.emulator import Content, Scripted, Served, Server, Written
 from ATTS.errors import ContextFull, UserError
 from ATTS.flags import make
-from ATTS.serving.client import SGLangModel, inspect, inspect_openai, new_session
+from ATTS.serving.client import SGLangModel, inspect_openai
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.datasets import load
 

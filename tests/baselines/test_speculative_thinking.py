@@ -20,7 +20,8 @@ from ATTS.baselines.speculative_thinking.thought import Thought
 from ATTS.errors import ExitStatus
 from ATTS.method.chain import ModelView
 from ATTS.method.types import Stage
-from ATTS.serving.client import SGLangModel, inspect, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks.answers import find_answer
 

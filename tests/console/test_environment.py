@@ -3,14 +3,20 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
+import unicodedata
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import door
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ATTS.console import Once
+from ATTS.console import Once, printable
 
 
 @pytest.fixture
@@ -36,6 +42,78 @@ def test_what_a_terminal_can_not_show_is_escaped(folder: Path, encoding: str) ->
     assert "(mean accuracy) 0.0 %" in text
     assert (r"\u2264" in text) == (encoding != "utf-8")
     assert r"\ud835" in text
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07 \x9b31m a | b <script>x</script> [text](http://x) \r over \u202e back \u2028"
+
+
+def test_no_control_character_of_a_sample_a_folder_or_a_message_reaches_the_terminal(tmp_path: Path) -> None:
+    """And none of what they hold acts in a table."""
+    run = tmp_path / f"run\x1b[31m{chr(10)}<b>"
+    run.mkdir()
+    content = {"problem_index": 0, "final_answer": HOSTILE, "question": HOSTILE, "reference_answer": HOSTILE[:-1]}
+    (run / "problem_0000.json").write_text(json.dumps(content))
+    own = str(run)
+    doors = [
+        *(("compute_accuracy", "--output_dir", own, "--per_question"), ("compute_accuracy", "--output_dir", HOSTILE)),
+        *(("by_turn", own, "--repeats", "1"), ("re_extract", "--input_dir", own), ("compare", own, own)),
+    ]
+    for module, *flags in doors:
+        told = door(module, *flags, cwd=tmp_path)
+        assert "Traceback" not in told.stderr
+        shown = told.stdout + told.stderr
+        assert not set(shown) & set("\x1b\x07\x9b\r\u202e\u2028"), (module, shown)
+        for line in told.stdout.splitlines():
+            if line.startswith("|"):
+                assert "<script>" not in line
+                assert "](http" not in line
+            if line.startswith("| 0 |"):
+                assert line.replace("\\|", "").count("|") == 8
+
+
+@given(st.text())
+def test_what_is_printable_is_printed_as_it_is_and_the_rest_tells_its_code(text: str) -> None:
+    shown = printable(text)
+    assert not any(unicodedata.category(c) == "Cc" and c not in "\t\n" for c in shown)
+    assert printable(shown) == shown
+    if text.isprintable():
+        assert shown == text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_grading_at_once_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    """Of answers that algebra works on for minutes."""
+    (tmp_path / "run").mkdir()
+    for index in range(100):
+        hard = f"\\int_0^{{{index + 2}}} \\frac{{\\sin(x^{index % 7 + 3})}}{{1 + x^{index + 5}}} dx"
+        content = {"problem_index": index, "final_answer": hard, "question": "?", "reference_answer": f"{hard} + 1"}
+        (tmp_path / f"run/problem_{index:04d}.json").write_text(json.dumps(content))
+    command = [sys.executable, "-m", "ATTS.compute_accuracy", "--output_dir", "run", "--repeats", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        below: list[psutil.Process] = []
+        while not below:
+            assert process.poll() is None
+            below = psutil.Process(process.pid).children()
+            time.sleep(0.05)
+        time.sleep(3)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines() == ["interrupted; what is finished is kept, and the same command goes on from there"]
+    assert not any(one.is_running() for one in below)
+
+
+def test_an_interrupt_during_start_up_is_no_traceback() -> None:
+    """While libraries are imported, which takes seconds."""
+    command = [sys.executable, "-X", "importtime", "-m", "ATTS.compute_accuracy", "--help"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().rstrip().endswith("ATTS.errors"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in told
 
 
 def test_help_is_shown_on_any_terminal(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from ATTS.emulator.radix import RadixCache
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.score import perplexity
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import SGLangModel, inspect, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 
 CONTENT = Scripted(lambda ask: Written(f"{ask.role} says 7"), lambda ask, start: [-0.5] * len(ask.ids[start:]))

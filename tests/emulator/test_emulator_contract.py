@@ -14,7 +14,7 @@ from conftest import Pair, free_ports
 
 from ATTS import demo
 from ATTS.method.prompts import maths
-from ATTS.serving.client import inspect, new_session
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 
 CONTEXT = 2048

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import sums
 
-from ATTS.analysis.certify import CertifySettings, certify
 from ATTS.emulator import Server
 from ATTS.errors import UserError
 from ATTS.flags import make
@@ -17,6 +16,7 @@ from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
 from ATTS.store import certificate
 from ATTS.store.result_folder import read_summary
+from ATTS.tradeoff.certify import CertifySettings, certify
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from answering_draft import PAIR, QUESTIONS, Says, asking, for_turns, making, with_servers
 
-from ATTS.analysis import audit_rate
+from ATTS.analysis import audit_rate, run_decisions
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.method.conformal import CalibrationSet, PerTurn, RejectionRule
@@ -43,8 +43,8 @@ def test_the_sum_is_calibrated_decided_recorded_and_audited_like_the_mean(tmp_pa
     made = calibration.load(array, None)
     assert made.score.name == "sum"
     assert np.nanmin(made.scores) >= 0
-    found, about, repeats = audit_rate.read(tmp_path / "run", None)
-    decided = audit_rate.decisions(found, repeats)
+    found, about, repeats = run_decisions.read(tmp_path / "run", None)
+    decided = run_decisions.decisions(found, repeats)
     entries = [e for s in found for e in s["full_history"] if e["model"] == "eval_ppl"]
     assert sorted(e["sum"] for e in entries) == sorted(decided.score.tolist())
     assert all(1 <= e["ppl"] <= np.e for e in entries)
@@ -103,7 +103,7 @@ def test_scores_of_a_chunks_worst_part_are_calibrated_decided_and_recorded(
     judge: RejectionRule = CalibrationSet(made.scores, 0.4)
     if turns > 1:
         judge = PerTurn(made.by_turn, 0.4, questions=made.questions_by_turn)
-    found, about, _ = audit_rate.read(tmp_path / "run", None)
+    found, about, _ = run_decisions.read(tmp_path / "run", None)
     entries = [e for s in found for e in s["full_history"] if e["model"] == "eval_ppl"]
     assert len(entries) > 20
     for entry in entries:

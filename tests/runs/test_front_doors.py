@@ -232,7 +232,7 @@ def test_an_interrupted_run_says_so_keeps_what_is_finished_and_marks_the_rest(
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from there" in told
+    assert "Rerun the same command to resume" in told
     assert "Traceback" not in told
     statuses = [sample["exit_status"] for sample in results(tmp_path / "out").values()]
     assert 0 < statuses.count("cancelled") <= 20
@@ -247,7 +247,7 @@ def test_a_server_killed_half_way_is_named_and_a_resume_finishes_the_job(calibra
         command = [sys.executable, "-m", "ATTS.ref_async", *loop_flags(pair, *more)]
         with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
             wait_until(lambda: len(list(tmp_path.glob("out/problem_*.json"))) >= 10)
-            os.killpg(int((tmp_path / "servers/eval_model.pid").read_text()), signal.SIGKILL)
+            os.killpg(int((tmp_path / "servers/eval_model.pid").read_text().split()[0]), signal.SIGKILL)
             _, told = process.communicate(timeout=120)
         assert process.returncode == 2
         assert f"the target server at http://127.0.0.1:{pair.target_port} has gone" in told

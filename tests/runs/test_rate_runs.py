@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chances import QUESTIONS, chance
+from chances import NO_DIGESTS, QUESTIONS, chance
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
@@ -82,7 +82,7 @@ async def go(chosen: AsyncSettings, folder: Path, fails_at: float = math.inf) ->
                 status = await atts(chain, d, t, rule, chosen.samples.turns)
             except ServerFailed as failure:
                 error = str(failure)
-            await store.save(record(key, chain, status, error, 1.0, {}))
+            await store.save(record(key, chain, status, error, 1.0, NO_DIGESTS))
             if error:
                 return
 

@@ -11,13 +11,13 @@ import pytest
 from chances import chance, cut_off, entries_of
 
 from ATTS.analysis import by_role
+from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.method.conformal import PerTurn
 from ATTS.method.types import Stage
 from ATTS.runs import names, questions, rules
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.store import calibration

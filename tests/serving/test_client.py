@@ -1,7 +1,10 @@
 """The SGLang client against a real HTTP server that misbehaves on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import itertools
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,14 +14,18 @@ from aiohttp import web
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo, SGLangModel, inspect, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import ServerInfo, inspect, new_session
+from ATTS.store.records import OWED
 
 INFO = ServerInfo(frozenset({"m"}), "m", None, 100, "0.5.23")
 Reply = Callable[[int, dict[str, Any]], web.StreamResponse | Awaitable[web.StreamResponse] | None]
 
 
 @asynccontextmanager
-async def serving(reply: Reply, pages: dict[str, web.Response] | None = None) -> AsyncIterator[str]:
+async def serving(
+    reply: Reply, pages: Mapping[str, web.Response | Callable[[], web.Response]] | None = None
+) -> AsyncIterator[str]:
     """A server whose /generate gives ``reply(how many requests came before, body)``."""
     count = 0
 
@@ -38,12 +45,13 @@ async def serving(reply: Reply, pages: dict[str, web.Response] | None = None) ->
     async def page(request: web.Request) -> web.Response:
         if pages is None or request.path not in pages:
             return web.json_response({"model_path": "m"}) if pages is None else web.Response(status=404)
-        return pages[request.path]
+        page = pages[request.path]
+        return page() if callable(page) else page
 
     app = web.Application()
     app.router.add_post("/generate", generate)
     app.router.add_get("/{any:.*}", page)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -86,6 +94,7 @@ def score(values: list[Any], ids: list[int], start: int) -> list[float | None]:
 
 def test_what_is_sent_and_what_comes_back() -> None:
     def reply(_: int, body: dict[str, Any]) -> web.Response:
+        assert len(body.pop("rid")) == 32  # its number, to abort it by
         assert body == {
             "input_ids": [1, 2],
             "sampling_params": {"max_new_tokens": 4, "temperature": 0.8, "top_p": 1.0},
@@ -112,23 +121,108 @@ def test_a_release_without_output_ids_gives_them_with_the_log_probabilities() ->
     assert generate(reply, old).ids == [5, 6]
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        lambda: web.Response(status=500),
-        lambda: web.Response(status=503, text="loading"),
-        lambda: web.Response(status=429),
-        lambda: web.Response(text="{not json"),
-        lambda: web.Response(text="[1]"),
-        lambda: written([], {"type": "abort", "message": "retracted"}),
-    ],
-)
-def test_what_may_pass_is_tried_again_until_it_does(failure: Callable[[], web.Response], caplog: Any) -> None:
-    def reply(before: int, _: dict[str, Any]) -> web.Response:
-        return failure() if before < 2 else written([5], LENGTH)
+REPLIES: list[object] = [
+    *([1], {}, {"error": {"message": "x"}}, {"meta_info": None}, {"meta_info": [1]}, {"meta_info": "text"}),
+    *({"output_ids": ids, "meta_info": {"finish_reason": LENGTH}} for ids in ([None], ["5"], [5.5], [-1], "5", 5)),
+    *({"output_ids": [5], "meta_info": meta} for meta in ({}, {"finish_reason": None}, {"finish_reason": []})),
+    {"output_ids": [5], "meta_info": {"finish_reason": LENGTH, "prompt_tokens": "many"}},
+    {"output_ids": [], "meta_info": {"finish_reason": {"type": "abort", "message": "retracted"}}},
+]
+SCORES: list[object] = [
+    *([], [[]], None, "text", [None, None, None], [[None, 2], None, None], {"a": 1}),
+    [[None, 2, None], [-0.5, 3, None]],  # one short
+    [[None, 2, None], [-0.5, 3, None], [-0.25, 9, None]],  # another token
+    *([[None, 2, None], [-0.5, 3, None], [bad, 4, None]] for bad in (None, "x", 0.5, 1e400, [1], {})),
+]
+FAILURES: list[Callable[[], web.Response]] = [
+    *(lambda status=status: web.Response(status=status) for status in (408, 425, 429, 500, 501, 503, 520, 599)),
+    *(lambda body=body: web.json_response(body) for body in REPLIES),
+    lambda: web.Response(text="{not json"),
+    lambda: web.Response(text='{"meta_info": NaN}'),
+]
 
-    assert generate(reply).ids == [5]
-    assert [record.message[-3:] for record in caplog.records if "retry" in record.message] == ["1/3", "2/3"]
+
+def passing(failure: Callable[[], web.Response], good: Callable[[], web.Response], failures: int) -> Reply:
+    return lambda before, _: failure() if before < failures else good()
+
+
+async def writes(failure: Callable[[], web.Response]) -> object:
+    """What comes of one failure and of two, where one is tried again."""
+    async with new_session(20) as session:
+        results = []
+        for failures in (1, 2):
+            async with serving(passing(failure, lambda: written([5], LENGTH), failures)) as url:
+                model = SGLangModel(session, url, "draft", INFO, CapacityLimiter(2), 1)
+                results += await asyncio.gather(model.generate([1, 2], 4, 0.8), return_exceptions=True)
+    first, second = results
+    assert isinstance(first, Generated), (failure(), first)
+    assert first.ids == [5]
+    return second
+
+
+async def scores(entries: object) -> object:
+    good = [[None, 2, None], [-0.5, 3, None], [-0.25, 4, None]]
+    replies = [json.dumps({"meta_info": {"input_token_logprobs": one}}) for one in (entries, good)]
+    async with new_session(20) as session:
+        results = []
+        for failures in (1, 2):
+            bad, right = (lambda text=text: web.Response(text=text) for text in replies)
+            async with serving(passing(bad, right, failures)) as url:
+                model = SGLangModel(session, url, "target", INFO, CapacityLimiter(1), 1)
+                results += await asyncio.gather(model.logprobs([1, 2, 3, 4], 2), return_exceptions=True)
+    first, second = results
+    assert not isinstance(first, BaseException), (entries, first)
+    assert first[0] == [-0.5, -0.25]
+    return second
+
+
+def test_what_may_pass_is_tried_again_and_fails_the_sample_if_it_lasts() -> None:
+    async def all_kinds() -> list[object]:
+        return await asyncio.gather(*map(writes, FAILURES))
+
+    for failure, second in zip(FAILURES, asyncio.run(all_kinds()), strict=True):
+        assert type(second) is ServerFailed, (failure().text, second)
+
+
+def test_log_probabilities_that_are_no_score_are_asked_for_again_and_never_become_one() -> None:
+    async def all_kinds() -> list[object]:
+        return await asyncio.gather(*map(scores, SCORES))
+
+    for entries, second in zip(SCORES, asyncio.run(all_kinds()), strict=True):
+        assert isinstance(second, ScoreFailed | ServerFailed), (entries, second)
+        assert second.status in OWED
+
+
+@pytest.mark.parametrize("counters", [True, False])
+def test_a_server_that_only_accepts_is_broken_off_and_named_but_not_one_that_works(counters: bool) -> None:
+    """One answers nothing while its counters stand still, or its health fails; another works for longer than that."""
+    moving = itertools.count()
+
+    async def slow() -> web.Response:
+        await asyncio.sleep(3.0)
+        return written([5], LENGTH)
+
+    def page(works: bool) -> dict[str, Callable[[], web.Response]]:
+        def metrics() -> web.Response:
+            tokens = next(moving) if works else 7
+            return web.Response(text=f"sglang:num_running_reqs 1\nsglang:num_used_tokens {tokens}\n")
+
+        health = lambda: web.Response(status=200 if works else 503)  # noqa: E731
+        return {"/metrics": metrics} if counters else {"/health_generate": health}
+
+    async def ask(reply: Reply, works: bool) -> list[Any]:
+        async with serving(reply, page(works)) as url, new_session(20) as session:
+            model = SGLangModel(session, url, "target", INFO, CapacityLimiter(2), 0, stall=1.0)
+            return await asyncio.gather(*(model.generate([1], 4, 0.8) for _ in range(2)), return_exceptions=True)
+
+    async def both() -> None:
+        working, hanging = await asyncio.gather(ask(lambda *_: slow(), True), ask(lambda *_: hang(), False))
+        assert [result.ids for result in working] == [[5], [5]]
+        for error in hanging:
+            assert isinstance(error, UserError)
+            assert re.search(r"target server at http://.* hangs \(no sign of life for 1 s", str(error))
+
+    asyncio.run(both())
 
 
 def test_a_connection_that_breaks_is_tried_again() -> None:
@@ -143,7 +237,7 @@ def test_what_stays_broken_fails_the_sample_with_the_reason() -> None:
 
 
 async def hang() -> web.StreamResponse:
-    await asyncio.sleep(5)
+    await asyncio.sleep(8)
     return web.Response()
 
 
@@ -190,21 +284,6 @@ def test_the_last_chunk_is_cut_to_the_context_and_then_the_context_is_full() -> 
 
 def test_a_score_drops_the_empty_first_entry_and_keeps_the_first_token() -> None:
     assert score([[None, 2, None], [-0.5, 3, None], [-0.25, 4, None]], [1, 2, 3, 4], 2) == [-0.5, -0.25]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        [[None, 2, None], [-0.5, 3, None]],  # one short
-        [[None, 2, None], [-0.5, 3, None], [-0.25, 9, None]],  # another token
-        [],
-        [[]],
-        [[None, 2, None], None, None],
-    ],
-)
-def test_a_score_of_anything_but_the_chunk_fails(values: list[Any]) -> None:
-    with pytest.raises(ScoreFailed):
-        score(values, [1, 2, 3, 4], 2)
 
 
 def compared(top: Any) -> tuple[list[float | None], list[float | None]]:

@@ -12,7 +12,8 @@ from conftest import ROOT, door
 from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.serving import keys, supervisor
-from ATTS.serving.client import SGLangModel, inspect, new_session
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.supervisor import Server as Started
 
 KEY = "sk-secret-of-the-server"
@@ -63,10 +64,13 @@ def test_the_launch_command_and_what_the_server_logs_show_no_key(
         "print(pathlib.Path('/proc/self/cmdline').read_bytes().split(b'\\0'))\n"
     )
     monkeypatch.setenv("SMALL_MODEL_API_KEY", KEY)
+    for other in ("OPENAI_API_KEY", "EVAL_MODEL_API_KEY"):
+        monkeypatch.setenv(other, "somebody else's")
     server = Started("small_model", "demo-draft", 1, device="cpu", environment={"HF_HUB_OFFLINE": "1"})
     environment = {**server.surroundings(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     told = subprocess.run(server.command(), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert told.returncode == 0, told.stderr
+    assert "somebody else's" not in environment.values()
     assert KEY not in told.stdout + told.stderr + " ".join(server.command())
     assert "'--api-key', '***'] 100%" in told.stdout
     assert b"sglang" in " ".join(server.command()).encode()  # by which a running one is known

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from ATTS.method.chain import CacheStats
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo
 from ATTS.serving.limits import (
     FILL,
     MAX,
@@ -24,6 +23,7 @@ from ATTS.serving.limits import (
     Server,
 )
 from ATTS.serving.load import Load
+from ATTS.serving.server_info import ServerInfo
 from ATTS.simulation import virtual
 
 

@@ -26,7 +26,7 @@ from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
 from ATTS.serving import supervisor
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import inspect, new_session
+from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks import datasets
 
@@ -215,17 +215,35 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_took_over_an_old_number_is_not_stopped(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
-        (tmp_path / "small_model.pid").write_text(f"{other.pid}\n")
+@pytest.mark.parametrize("told", ["{pid}\n", "{pid}\n1\n", "x\n", "", "0\n0\n", "1\n1\n", "-1\n1\n"])
+def test_a_process_that_took_over_an_old_number_is_not_stopped(tmp_path: Path, told: str) -> None:
+    """Not even one that leads a group and has the server's name in its command line."""
+    command = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)", "sglang"]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        (tmp_path / "small_model.pid").write_text(told.format(pid=other.pid))
         assert supervisor.stop(tmp_path) == []
         assert other.poll() is None
         other.kill()
+
+
+def test_servers_of_a_launcher_that_was_killed_are_listed_and_stopped(tmp_path: Path) -> None:
+    """As early as they run, and with the children of one that is gone itself."""
+    with subprocess.Popen(supervise(tmp_path), stderr=subprocess.DEVNULL) as process:
+        while len(list(tmp_path.glob("*.pid"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    left = servers_below(tmp_path)
+    assert len(left) >= 2
+    assert sorted(supervisor.stop(tmp_path)) == ["eval_model", "small_model"]
+    assert servers_below(tmp_path) == []
 
 
 def test_the_servers_listen_on_this_machine_only(servers: Pair) -> None:
     for port in (servers.draft_port, servers.target_port):
         addresses = {c.laddr.ip for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"}
         assert addresses == {"127.0.0.1"}
-    assert (servers.folder / "small_model.pid").read_text().strip().isdigit()
+    assert (servers.folder / "small_model.pid").read_text().split()[0].isdigit()
     assert (servers.folder / "eval_model.log").stat().st_size > 0

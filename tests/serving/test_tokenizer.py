@@ -28,7 +28,8 @@ from ATTS.errors import UnknownCharacter, UserError
 from ATTS.method.chain import whole_characters
 from ATTS.runs import models as served_models
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import ServerInfo, SGLangModel, new_session, tokenized
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.server_info import ServerInfo, new_session, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 
 MADE: dict[str, Callable[[Path], Path]] = {

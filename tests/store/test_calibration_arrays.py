@@ -1,5 +1,6 @@
 """Calibration arrays: safe, checked, and the published ones readable."""
 
+import asyncio
 import io
 import os
 import pickle
@@ -119,8 +120,66 @@ def test_arrays_whose_names_differ_anywhere_have_descriptions_of_their_own(tmp_p
         about = calibration.load(tmp_path / name, per_question=False).provenance
         assert about is not None
         assert about["name"] == name
-    partials = {Journal(tmp_path / name, name).path for name in names}
+    partials = set()
+    for name in names:
+        with Journal(tmp_path / name, name) as partial:
+            partials.add(partial.path)
     assert len(partials) == len(names)
+
+
+def test_one_run_at_a_time_makes_an_array(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    with Journal(path, "digest") as first:
+        asyncio.run(first.add({"row": 1}))
+        with pytest.raises(UserError, match=r"another run is making .*a\.npy"):
+            Journal(path, "digest")
+    with Journal(path, "digest") as again:
+        assert again.entries == [{"row": 1}]
+        again.remove()
+        with Journal(path, "digest") as new:  # the name is free, whoever still holds the file that had it
+            assert new.entries == []
+
+
+def with_header(header: str, content: bytes) -> bytes:
+    padded = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded + content
+
+
+FLOATS = "{'descr': '<f8', 'fortran_order': False, 'shape': (SHAPE,), }"
+OBJECT = "{'descr': '|O', 'fortran_order': False, 'shape': (), }"
+ODD_ARRAYS = {
+    **{
+        shape: with_header(FLOATS.replace("SHAPE", shape), b"x" * 8) for shape in ("9" * 13, "9" * 30, "2", "-1", "1e9")
+    },
+    "deep": with_header("(" * 110, b""),
+    "archive": b"PK\x03\x04" + b"x" * 50,
+    "deep pickle": with_header(OBJECT, b"(" * 10**6 + b"t" * 10**6),
+    "huge pickle": with_header(OBJECT, b"\x8e" + b"\xff" * 7 + b"\x7f"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_ARRAYS)
+def test_an_odd_array_is_refused_in_a_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.npy").write_bytes(ODD_ARRAYS[name])
+    with pytest.raises(UserError, match=r"a\.npy"):
+        calibration.load(tmp_path / "a.npy", None)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({calibration.COUNTS: counts} for counts in ([1, 2], ["2"], 3, [3, -1], [[2]], None)),
+        *({"groups": 3}, {"question_ids": [None]}, {"made_for": []}, {"sample_size": "16"}),
+    ],
+)
+def test_an_odd_description_is_refused_in_a_line(tmp_path: Path, odd: dict[str, object]) -> None:
+    path = tmp_path / "a.npy"
+    calibration.save(path, np.array([1.5, 2.5]), odd)
+    with pytest.raises(UserError, match=r"a\.json is damaged: "):
+        calibration.load(path, None)
+    calibration.provenance_path(path).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"a\.json is not JSON"):
+        calibration.load(path, None)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ATTS.analysis.compute_accuracy import AccuracySettings, grade
+from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.flags import make
-from ATTS.runs.calibrate import calibrate
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
 from ATTS.store import provenance, result_folder

@@ -1,7 +1,9 @@
 """The result folder: whole files only, resumed by content, refused when it is another run's."""
 
 import asyncio
+import fcntl
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +47,7 @@ def test_only_what_servers_or_people_stopped_is_owed_again(tmp_path: Path, statu
     with ResultStore(tmp_path, ABOUT, force=False) as store:
         save(store, KEYS[0], status=status)
         owed = KEYS[0] in store.owed(KEYS)
-    assert owed == (status in {ExitStatus.SERVER_FAILED, ExitStatus.CANCELLED})
+    assert owed == (status in {ExitStatus.SERVER_FAILED, ExitStatus.SCORE_FAILED, ExitStatus.CANCELLED})
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -3])
@@ -123,6 +125,79 @@ def test_results_of_unknown_origin_are_not_added_to(tmp_path: Path) -> None:
     (tmp_path / "problem_0000.json").write_text(json.dumps({"problem_index": 0, "full_history": []}))
     with pytest.raises(UserError, match="unknown origin"):
         ResultStore(tmp_path, ABOUT, force=False)
+
+
+def test_a_folder_that_is_removed_under_a_run_says_so_and_the_same_command_begins_anew(tmp_path: Path) -> None:
+    """Also where a sample came between the removal of one file and the next."""
+    about, folder = {**ABOUT, "digest": "d"}, tmp_path / "run"
+    with ResultStore(folder, about, force=False) as store:
+        save(store, KEYS[0])
+        (folder / "settings.json").unlink()
+        with pytest.raises(UserError, match=r"run was removed or moved away under .* same command begins anew"):
+            save(store, KEYS[1])
+        shutil.rmtree(folder)
+        with pytest.raises(UserError, match="removed or moved away"):
+            save(store, KEYS[1])
+        assert not folder.exists()
+    with ResultStore(folder, about, force=False) as store:
+        save(store, KEYS[1])
+        (folder / "settings.json").unlink()
+    with ResultStore(folder, about, force=False) as store:
+        assert KEYS[1] not in store.owed(KEYS)
+    (folder / "settings.json").unlink()
+    with pytest.raises(UserError, match="unknown origin"):
+        ResultStore(folder, {**ABOUT, "digest": "another"}, force=False)
+
+
+def test_what_killed_writes_left_behind_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    left, held = tmp_path / ".problem_0001.json.abc.tmp", tmp_path / ".problem_0002.json.abc.tmp"
+    left.touch()
+    with held.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ResultStore(tmp_path, ABOUT, force=False).close()
+        assert (left.exists(), held.exists()) == (False, True)
+
+
+def test_no_file_outside_the_folder_is_written_through_a_link(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "run"
+    folder.mkdir()
+    for name in ("problem_0000.json", "settings.json", "summary.json", "decisions.jsonl"):
+        (folder / name).symlink_to(outside)
+    with ResultStore(folder, ABOUT, force=True) as store:
+        save(store, KEYS[0])
+        store.save_summary({"samples": 1})
+    assert not outside.exists()
+    (folder / ".lock").unlink()
+    (folder / ".lock").symlink_to(outside)
+    with pytest.raises(UserError, match="can't be written to"):
+        ResultStore(folder, ABOUT, force=False)
+    assert not outside.exists()
+
+
+ODD = {
+    "problem_index": ("../../x", -1, True, 1.5, None),
+    "full_history": (None, {}, [3], [{}], [{"turn": "0", "model": "small"}], [{"turn": 0}]),
+    "final_answer": (3, [], {}),
+    "usage": (None, [], {"draft": 3}),
+    "exit_status": (None, 3),
+    "duration_seconds": ("1", None),
+    "question": (None, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ODD.items() for value in values])
+def test_a_sample_with_odd_values_is_refused_with_its_file_or_read_without_them(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    path = tmp_path / "problem_0000.json"
+    path.write_text(json.dumps({**content(KEYS[0]), name: value}))
+    try:
+        (found,) = samples(tmp_path)
+    except UserError as error:
+        assert str(path) in str(error)  # noqa: PT017 - either is right
+    else:
+        assert found["problem_index"] == 0
+        assert found.get(name) is None or found[name] != value or name == "duration_seconds"
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:

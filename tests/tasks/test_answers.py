@@ -1,5 +1,6 @@
 """Finding answers in chains."""
 
+import re
 import tracemalloc
 
 import pytest
@@ -143,6 +144,23 @@ def test_a_text_of_unclosed_boxes_is_read_in_one_pass() -> None:
     assert find_answer("\\boxed{" * 200_000 + "1", True) is None
     assert find_answer(r"\boxed{\boxed{1}}" * 100_000, True) == "1"
     assert find_answer("\\boxed{" * 1000 + "1" + "}" * 1000, True) == "1"
+    assert find_answer_not_balanced("\\boxed{" * 200_000) is None
+
+
+@pytest.mark.parametrize("atom", ["1", "1.", "1 ", r"\frac", r"\frac{", r"\frac12", r"\sqrt[", r"\text{", r"\pi "])
+def test_a_bare_box_that_comes_to_nothing_is_read_in_one_pass(atom: str) -> None:
+    """What could be cut into atoms in many ways isn't tried in all of them: that would never end."""
+    for end in ("{", "x", ""):
+        find_answer(r"\boxed " + atom * 100_000 + end, True)
+
+
+pieces = st.sampled_from(["\\boxed{", "}", "{", "\n", "\r", "\u2028", "a", "\\"])
+
+
+@given(st.lists(pieces, max_size=30).map("".join))
+def test_the_published_box_is_what_the_published_pattern_finds_last(text: str) -> None:
+    found = re.findall(r"\\boxed\{(.*?)\}", text)
+    assert find_answer_not_balanced(text) == (found[-1] if found else None)
 
 
 @pytest.mark.parametrize(

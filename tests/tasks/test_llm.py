@@ -44,7 +44,7 @@ def test_a_fault_that_passes_is_not_noticed(fault: str) -> None:
         verdicts, judge = judged(endpoint, "two", timeout=2 if fault == "time-out" else 30)
     assert verdicts == [Verdict.EQUAL]
     assert len(endpoint.asked) == 2
-    assert (judge.endpoint.spent.requests, judge.endpoint.spent.failed) == (1, 0)
+    assert (judge.endpoint.cost["requests"], judge.endpoint.cost["failed"]) == (1, 0)
     if fault == "429":
         assert endpoint.asked[1][1] - endpoint.asked[0][1] >= 1  # as the server asked
 
@@ -60,7 +60,7 @@ def test_a_fault_that_stays_leaves_one_answer_undecided_and_the_others_judged(fa
         timeout = 2 if fault == "time-out" else 30
         verdicts, judge = judged(endpoint, "fine", "cursed", cache=tmp_path / "replies", retries=0, timeout=timeout)
     assert verdicts == [Verdict.DIFFERENT, Verdict.UNDECIDED]
-    assert judge.endpoint.spent.failed == 1
+    assert judge.endpoint.cost["failed"] == 1
     with serve(lambda *_: "Match") as endpoint:
         verdicts, judge = judged(endpoint, "fine", "cursed", cache=tmp_path / "replies")
     assert verdicts == [Verdict.DIFFERENT, Verdict.EQUAL]
@@ -164,7 +164,7 @@ def test_a_model_that_thinks_gets_room_for_it_and_its_thoughts_are_no_reply(
         limits = [body["max_tokens"] for body in endpoint.bodies]
         assert limits == ([10, 4096, 4096] if needed < 4096 else [10, 4096, 32768, 32768])  # learnt once
         verdicts, judge = judged(endpoint, "two", "2.0", cache=tmp_path / "replies")
-        assert (verdicts, judge.endpoint.spent.cached) == ([Verdict.EQUAL] * 2, 2)
+        assert (verdicts, judge.endpoint.cost["cached"]) == ([Verdict.EQUAL] * 2, 2)
     assert "Okay" not in (tmp_path / "replies").read_text()
 
 
@@ -203,7 +203,7 @@ def test_a_parameter_that_the_endpoint_refuses_is_left_out_or_replaced(refused: 
         verdicts, judge = judged(endpoint, "two", "2.0")
         assert len(endpoint.bodies) == len(refused) + 2
     assert verdicts == [Verdict.EQUAL] * 2
-    assert judge.endpoint.spent.failed == 0
+    assert judge.endpoint.cost["failed"] == 0
     last = endpoint.bodies[-1]
     assert last.get("max_completion_tokens" if "max_tokens" in refused else "max_tokens") == 10
     assert "mathematics expert" in last["messages"][0]["content"]

@@ -202,19 +202,20 @@ def test_nothing_is_flushed_to_the_disk_by_the_thread_that_serves_requests(
             flushed.append(True)
         flush(file)
 
-    partial = Journal(tmp_path / "array.npy", "digest")
     cache = ReplyCache(tmp_path / "replies")
     settings = make(ReExtractSettings, input_dir=folder, dataset_name=str(tmp_path / "data.jsonl"), repeats=2)
 
     async def run() -> None:
-        monkeypatch.setattr(os, "fsync", watched)
-        await asyncio.gather(*(partial.add({"row": row}) for row in range(20)))
+        with Journal(tmp_path / "array.npy", "digest") as partial:
+            monkeypatch.setattr(os, "fsync", watched)
+            await asyncio.gather(*(partial.add({"row": row}) for row in range(20)))
         await asyncio.gather(*(cache.add(str(name), "Match") for name in range(20)))
         await re_extract(settings)
 
     asyncio.run(run())
     assert flushed
     assert not any(flushed)
-    assert [entry["row"] for entry in Journal(tmp_path / "array.npy", "digest").entries] == list(range(20))
+    with Journal(tmp_path / "array.npy", "digest") as partial:
+        assert [entry["row"] for entry in partial.entries] == list(range(20))
     again = ReplyCache(tmp_path / "replies")
     assert all(again.get(str(name)) == "Match" for name in range(20))

@@ -18,7 +18,7 @@ Budget = Callable[[int, int], int]  # (turn, samples of the question) -> how man
 
 
 def fixed(number: int) -> Budget:
-    """So many, whatever the turn."""
+    """The same number at every turn."""
     return lambda turn, samples: min(number, samples)  # noqa: ARG005
 
 
@@ -42,6 +42,7 @@ class RankedBudget:
         self._ranked: dict[int, Mapping[int, tuple[float, bool]]] = {}
 
     def sample(self, number: int) -> "Ranked":  # noqa: ARG002 - ranks need no number
+        """The rule of one more sample of the question."""
         return Ranked(self, self._barrier.join())
 
     async def rank(self, sample: int, turn: int, score: float) -> tuple[float, bool]:
@@ -56,6 +57,7 @@ class RankedBudget:
         return self._ranked[turn][sample]
 
     def leave(self, sample: int) -> None:
+        """A sample has ended; the others don't wait for it any more."""
         for scores in self._scores.values():
             scores.pop(sample, None)
         self._barrier.leave(sample)
@@ -68,6 +70,7 @@ class Ranked(TakeOver):
         self._budget, self._number = budget, number
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
+        """Waits until every live sample of the question has its score of the turn, then ranks them."""
         if drafted.final:
             _, chosen = await self._budget.rank(self._number, turn, float("inf"))
             return Ruling.CONTINUE if chosen else Ruling.ACCEPT
@@ -78,6 +81,7 @@ class Ranked(TakeOver):
         return Ruling.CONTINUE if chosen else Ruling.ACCEPT
 
     def leave(self) -> None:
+        """See TakeOver."""
         self._budget.leave(self._number)
 
 
@@ -92,6 +96,7 @@ class RandomBudget:
         return Drawn(self, number)
 
     def drawn(self, turn: int) -> list[int]:
+        """The samples drawn for a turn, by their numbers."""
         number = self._budget(turn, self._samples)
         return random.Random(f"{self._seed}-{turn}").sample(range(self._samples), number)
 
@@ -103,4 +108,5 @@ class Drawn(TakeOver):
         self._budget, self._number = budget, number
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:  # noqa: ARG002
+        """Rejects the chunk if its sample was drawn for this turn; its score decides nothing."""
         return Ruling.CONTINUE if self._number in self._budget.drawn(turn) else Ruling.ACCEPT

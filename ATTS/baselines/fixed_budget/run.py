@@ -8,14 +8,15 @@ from ATTS.baselines.fixed_budget.rules import Budget, RandomBudget, RankedBudget
 from ATTS.baselines.flags import AsyncFixBudgetSettings, SyncFixBudgetSettings
 from ATTS.method.chain import Chain
 from ATTS.method.loop import atts
-from ATTS.runs import models, questions
+from ATTS.runs import models
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.names import dataset, short
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import new_session
 from ATTS.serving.limits import Limits
+from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
 
 Settings = SyncFixBudgetSettings | AsyncFixBudgetSettings
@@ -31,6 +32,7 @@ class FixedBudget:
     target: ChunkModel
 
     def sample(self, key: Key) -> Sample:
+        """A sample's chain and the work on it."""
         s, question = self.settings, key.question
         d, t = self.draft.reader(question), self.target.reader(question)
         chain = Chain(s.answers.reader(), d, t, token_budget=s.samples.token_budget)
@@ -41,7 +43,7 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
     """ref_sync_fix_budget and ref_async_fix_budget. Returns the result folder. Raises UserError."""
     s = settings
     sync = isinstance(s, SyncFixBudgetSettings)
-    asked = questions.to_evaluate(s.data)
+    questions = to_evaluate(s.data)
     template = s.budget.use_chat_template if isinstance(s, SyncFixBudgetSettings) else None  # by lot nothing is scored
     async with new_session(s.requests.request_timeout) as session:
         draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
@@ -49,8 +51,8 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
         # All samples of a question must be under way at once where they wait for each other.
         limits = Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1))
         command = f"ref_{_kind(s)}_fix_budget"
-        run = Run(command, s, asked, [draft, target], limits, _folder(s), whole_questions=sync)
-        budgets = {question.index: _budget(s, question.index) for question in asked}
+        run = Run(command, s, questions, [draft, target], limits, _folder(s), whole_questions=sync)
+        budgets = {question.index: _budget(s, question.index) for question in questions}
         return await run.finish(FixedBudget(s, budgets, draft, target).sample)
 
 

@@ -50,9 +50,13 @@ class Speaker(Protocol):
     """A model in the conversation about one question. ``pieces`` are the steps so far, each with the
     break behind it if there is one. Raises SampleError."""
 
-    async def step(self, pieces: Sequence[str], max_tokens: int) -> Step: ...
+    async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        """Writes one step of reasoning, up to a blank line or the limit. Raises SampleError."""
+        ...
 
-    async def grade(self, pieces: Sequence[str]) -> Grade: ...
+    async def grade(self, pieces: Sequence[str]) -> Grade:
+        """Grades a step from 0 to 9 by one token. Raises SampleError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Reasoning:
 
     @property
     def text(self) -> str:
+        """The steps that were kept, joined."""
         return "".join(self.pieces)
 
     def propose(self, turn: int, step: Step) -> None:
@@ -90,10 +95,12 @@ class Reasoning:
         self.history.append(event)
 
     def accept(self, piece: str, details: Mapping[str, object]) -> None:
+        """The newest drafted step was good enough: it stays."""
         at = next(i for i in range(len(self.history) - 1, -1, -1) if self.history[i].stage is Stage.DRAFT_DISCARDED)
         self.history[at] = replace(self.history[at], stage=Stage.DRAFT, output=piece, details=details)
 
     def write(self, turn: int, step: Step, piece: str, details: Mapping[str, object]) -> None:
+        """The target wrote a step; it stays."""
         event = Event(turn, Stage.CONTINUE, step.usage, output=piece, ended=step.end == "end", details=details)
         self.history.append(event)
 

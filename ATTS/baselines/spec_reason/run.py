@@ -12,15 +12,17 @@ from ATTS.baselines.prompts import spec_reason_maths, spec_reason_multiple_choic
 from ATTS.baselines.spec_reason.loop import Reasoning, Rules, Speaker, spec_reason
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids
 from ATTS.errors import UserError
-from ATTS.runs import models, questions
+from ATTS.runs import models
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parts import DraftModel, TargetModel
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import inspect_openai, new_session
+from ATTS.serving.client import inspect_openai
 from ATTS.serving.limits import Limits
+from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
 
@@ -36,6 +38,7 @@ class SpecReason:
     target: Callable[[Question], Speaker]
 
     def sample(self, key: Key) -> Sample:
+        """A sample's reasoning and the work on it."""
         s = self.settings.steps
         rules = Rules(
             score_threshold=s.score_threshold,
@@ -52,17 +55,17 @@ class SpecReason:
 async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
     """Returns the result folder. Raises UserError."""
     s = settings
-    asked, only = questions.to_evaluate(s.data), s.data.problem_id
+    questions, only = to_evaluate(s.data), s.data.problem_id
     if only is not None:
-        asked = [question for question in asked if question.index == only]
-        if not asked:
+        questions = [question for question in questions if question.index == only]
+        if not questions:
             raise UserError(f"{s.data.dataset_name} has no question {only}: check --problem_id")
     async with new_session(s.requests.request_timeout) as session:
         connect = _speakers_openai if s.steps.backend == "openai" else _speakers_sglang
         draft, draft_says = await connect(session, s, s.draft, "draft", s.limits.draft)
         target, target_says = await connect(session, s, s.target, "target", s.limits.target)
         limits, both, only = Limits(s.limits.draft + s.limits.target), [draft, target], s.samples.repeat_id
-        run = Run("spec_reason", s, asked, both, limits, _folder(s), only_repeat=only)
+        run = Run("spec_reason", s, questions, both, limits, _folder(s), only_repeat=only)
         return await run.finish(SpecReason(s, draft_says, target_says).sample)
 
 
@@ -107,6 +110,7 @@ async def _speakers_openai(
 
 
 def spec_reason_prompt(question: Question) -> str:
+    """The user's message, by kind of data set, as SpecReason words it."""
     if question.choices:
         return spec_reason_multiple_choice(question.problem, question.choices)
     return spec_reason_maths(question.problem)

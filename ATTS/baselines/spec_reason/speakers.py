@@ -1,15 +1,18 @@
 """SpecReason's two models behind their servers: SGLang by token ids, or any OpenAI-compatible server by chat."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ATTS.baselines.prompts import SPEC_REASON_JUDGE, SPEC_REASON_SCORE, THINK
 from ATTS.baselines.spec_reason.loop import BREAK, Grade, Step
-from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
+from ATTS.errors import ContextFull, ServerFailed, UserError
 from ATTS.method.types import Usage
 from ATTS.serving.client import SGLangModel
+from ATTS.serving.replies import Body, Content
+from ATTS.serving.retry import BadScore
 from ATTS.serving.tokenizer import ModelTokenizer
 
 DIGITS = "0123456789"
@@ -36,6 +39,7 @@ class SGLangSpeaker:
     _encoded: dict[str, list[int]] = field(default_factory=dict)
 
     async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        """See Speaker."""
         _, ids = self._begun(pieces)
         written = await self.model.generate(ids, max_tokens, self.temperature, [BREAK])
         text = self.tokenizer.decode(written.ids)
@@ -43,17 +47,18 @@ class SGLangSpeaker:
         return Step(text.partition(BREAK)[0] if written.stopped else text, end, written.usage)
 
     async def grade(self, pieces: Sequence[str]) -> Grade:
+        """See Speaker; one request for log-probabilities."""
         begun, ids = self._begun(pieces)
-        told = [
+        messages = [
             {"role": "user", "content": self.user},
             {"role": "assistant", "content": THINK + "".join(pieces)},
             {"role": "user", "content": SPEC_REASON_JUDGE},
         ]
-        asked = self._opened(told, SPEC_REASON_SCORE)
-        if asked.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
-            ids = [*ids, *self.tokenizer.begin(asked[len(begun) :])]  # holds the template's own marks
+        prompt = self._opened(messages, SPEC_REASON_SCORE)
+        if prompt.startswith(begun):  # else the template has rewritten the answer: everything is encoded anew
+            ids = [*ids, *self.tokenizer.begin(prompt[len(begun) :])]  # holds the template's own marks
         else:
-            ids = self.tokenizer.begin(asked)
+            ids = self.tokenizer.begin(prompt)
         if self.model.info.context_length is not None and len(ids) >= self.model.info.context_length:
             raise ContextFull(f"the {self.model.role} has no room for the grade's prompt of {len(ids)} tokens")
         digits = digit_ids(self.tokenizer)
@@ -63,15 +68,16 @@ class SGLangSpeaker:
             "return_logprob": True,
             **({"top_logprobs_num": TOP} if self.published else {"token_ids_logprob": digits}),
         }
-        reply, usage = await self.model.post("/generate", body)
-        try:
+        (token, digits_of), usage = await self.model.post("/generate", body, self._graded)
+        return Grade(token, digits_of, usage)
+
+    def _graded(self, reply: Body) -> tuple[str, dict[int, float]]:
+        """The token written and the probabilities of digits in its place. Raises BadScore."""
+        with _telling_scores():
             meta = reply["meta_info"]
             token = self.tokenizer.decode([meta["output_token_logprobs"][0][1]])
             told_of = meta["output_top_logprobs" if self.published else "output_token_ids_logprobs"][0]
-            pairs = [(self.tokenizer.decode([entry[1]]), float(entry[0])) for entry in told_of]
-        except (KeyError, IndexError, TypeError) as error:
-            raise ScoreFailed(f"the {self.model.role} server returned no log-probabilities ({error!r})") from None
-        return Grade(token, _digits(pairs), usage)
+            return token, _digits([(self.tokenizer.decode([entry[1]]), float(entry[0])) for entry in told_of])
 
     def _begun(self, pieces: Sequence[str]) -> tuple[str, list[int]]:
         """The answer as it stands behind the question: text and ids."""
@@ -111,9 +117,11 @@ class OpenAISpeaker:
     published: bool = False
 
     async def step(self, pieces: Sequence[str], max_tokens: int) -> Step:
+        """See Speaker; by chat completions."""
         sampling = {"max_tokens": max_tokens, "temperature": self.temperature, "top_p": self.top_p, "stop": [BREAK]}
         first = self.published and not pieces
-        choice, usage = await self._ask([] if first else [_assistant(THINK + "".join(pieces))], sampling)
+        more = [] if first else [_assistant(THINK + "".join(pieces))]
+        choice, usage = await self._ask(more, sampling, _choice)
         finish = choice.get("finish_reason")
         # A stop string and an end of text are both "stop". SGLang and vLLM tell what it was; elsewhere it
         # counts as a break, and a model that has nothing more to say is ended by its repeated steps.
@@ -124,23 +132,19 @@ class OpenAISpeaker:
         return Step(text, "break" if matched == BREAK else "end", usage)
 
     async def grade(self, pieces: Sequence[str]) -> Grade:
+        """See Speaker; from the likeliest tokens of a chat completion."""
         more = [
             _assistant(THINK + "".join(pieces)),
             {"role": "user", "content": SPEC_REASON_JUDGE},
             _assistant(SPEC_REASON_SCORE),
         ]
         sampling = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP}
-        choice, usage = await self._ask(more, sampling)
-        try:
-            (position,) = choice["logprobs"]["content"]
-            pairs = [(str(entry["token"]), float(entry["logprob"])) for entry in position["top_logprobs"]]
-            return Grade(str(position["token"]), _digits(pairs), usage)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ScoreFailed(f"the {self.model.role} server returned no log-probabilities ({error!r})") from None
+        (token, digits), usage = await self._ask(more, sampling, _graded_choice)
+        return Grade(token, digits, usage)
 
     async def _ask(
-        self, more: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], Usage]:
+        self, more: Sequence[Mapping[str, str]], sampling: Mapping[str, Any], read: Callable[[Body], Content]
+    ) -> tuple[Content, Usage]:
         messages = [{"role": "user", "content": self.user}, *more]
         going_on = messages[-1]["role"] == "assistant"
         body = {
@@ -152,17 +156,34 @@ class OpenAISpeaker:
             **sampling,
         }
         try:
-            reply, usage = await self.model.post("/v1/chat/completions", body)
+            return await self.model.post("/v1/chat/completions", body, read)
         except ServerFailed as error:  # how long a context is, such a server tells only when it is full
             if "status 400" in str(error) and "context" in str(error):
                 raise ContextFull(str(error)) from None
             raise
-        try:
-            choice = reply["choices"][0]
-            choice["message"]["content"]
-        except (KeyError, IndexError, TypeError) as error:
-            raise ServerFailed(f"the {self.model.role} server's reply lacks {error}") from None
-        return choice, usage
+
+
+def _choice(reply: Body) -> dict[str, Any]:
+    """A chat reply's only choice. Raises KeyError, IndexError, TypeError."""
+    choice: dict[str, Any] = reply["choices"][0]
+    choice["message"]["content"]
+    return choice
+
+
+def _graded_choice(reply: Body) -> tuple[str, dict[int, float]]:
+    """The token written and the probabilities of digits in its place. Raises BadScore."""
+    with _telling_scores():
+        (position,) = _choice(reply)["logprobs"]["content"]
+        pairs = [(str(entry["token"]), float(entry["logprob"])) for entry in position["top_logprobs"]]
+        return str(position["token"]), _digits(pairs)
+
+
+@contextmanager
+def _telling_scores() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise BadScore(f"it returned no log-probabilities ({error!r})") from None
 
 
 def digit_ids(tokenizer: ModelTokenizer) -> list[int]:

@@ -141,12 +141,12 @@ async def _choose(thought: Thought, turn: int, rules: Rules, probe: Draw, mood: 
     where = _log(thought, "keyword", rules.max_target_tokens)
     opening = await thought.draw(Stage.CONTINUE, rules.max_target_tokens)
     other = rules.keywords.sentiment(opening.text)
-    told = {"part": "probe", "sentiment": mood}
+    about = {"part": "probe", "sentiment": mood}
     if rules.choose_large or mood * other < 0 or (mood < 0 and other == 0):
-        thought.discard(turn, probe, told)
+        thought.discard(turn, probe, about)
         thought.keep(turn, opening, where)
         return opening
-    thought.keep(turn, probe, told)
+    thought.keep(turn, probe, about)
     thought.discard(turn, opening, {"part": "opening", "sentiment": other})
     return probe
 

@@ -13,15 +13,17 @@ from ATTS.baselines.speculative_thinking.loop import normal, speculative_thinkin
 from ATTS.baselines.speculative_thinking.thought import Thought
 from ATTS.errors import UserError
 from ATTS.method.chain import ModelView
-from ATTS.runs import models, questions
+from ATTS.runs import models
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parts import Data, Results, Samples
+from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import SGLangModel, new_session
+from ATTS.serving.client import SGLangModel
 from ATTS.serving.limits import Limits
+from ATTS.serving.server_info import new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.store.records import Key
 from ATTS.tasks.answers import FindAnswer
@@ -34,20 +36,20 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
     """A run for every data set and temperature. Returns the result folders, a line each. Raises UserError."""
     if isinstance(settings, ThinkingSettings):
         return str(await _think(settings))
-    s, asked = settings, settings.evaluations
+    s, evaluations = settings, settings.evaluations
     config = config_file.load(s.models.spe_config) if s.models.spe_config else None
     name = config.name if config else short(str(s.models.model))
     variant = f"_{s.writing.compat}" if s.writing.compat else ""
     folders = []
-    for task in filter(None, (task.strip() for task in asked.evals.split(","))):
+    for task in filter(None, (task.strip() for task in evaluations.evals.split(","))):
         data = Data(
             dataset_name=THINKING_NAMES.get(task, task),
             max_problems=max(0, s.part.end),
-            seed=asked.seed,
-            data_dir=asked.data_dir,
+            seed=evaluations.seed,
+            data_dir=evaluations.data_dir,
         )
-        for temperature in asked.temperatures:
-            folder = asked.folder or f"{name}_{dataset(task)}_t{temperature:g}_n{asked.n}{variant}"
+        for temperature in evaluations.temperatures:
+            folder = evaluations.folder or f"{name}_{dataset(task)}_t{temperature:g}_n{evaluations.n}{variant}"
             one = OneRun(
                 temperature=temperature,
                 target=config.target if config else str(s.models.model),
@@ -62,10 +64,10 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
                 part=s.part,
                 writing=s.writing,
                 answers=s.answers,
-                samples=Samples(repeats=asked.n),
+                samples=Samples(repeats=evaluations.n),
                 requests=s.requests,
                 limits=s.limits,
-                output=Results(force=s.output.force, output_dir=asked.result_dir / folder),
+                output=Results(force=s.output.force, output_dir=evaluations.result_dir / folder),
             )
             folders.append(await _think(run))
     return "\n".join(map(str, folders))
@@ -84,9 +86,11 @@ class Thinking:
 
     @property
     def served(self) -> list[Served]:
+        """The models of the run: a target alone has no draft."""
         return [one for one in (self.draft, self.target) if one is not None]
 
     def sample(self, key: Key) -> Sample:
+        """A sample's thought and the work on it."""
         writing, published = self.settings.writing, self.settings.writing.compat is not None
         contexts = [model.info.context_length for model, _ in self.served if model.info.context_length]
         context = min(contexts, default=0)
@@ -112,8 +116,8 @@ class Thinking:
 
 async def _think(s: ThinkingSettings) -> Path:
     start, end, folder = s.part.start, s.part.end, s.output.output_dir
-    asked = [q for q in questions.to_evaluate(s.data) if q.index >= start and (end < 0 or q.index < end)]
-    if not asked:
+    questions = [q for q in to_evaluate(s.data) if q.index >= start and (end < 0 or q.index < end)]
+    if not questions:
         raise UserError(f"{s.data.dataset_name} has no question from {start} to {end}: check --start and --end")
     assert folder is not None
     one, limits = s.run, s.limits
@@ -126,11 +130,12 @@ async def _think(s: ThinkingSettings) -> Path:
         method = Thinking(s, draft, target)
         served = [StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in method.served]
         in_flight = Limits(limits.target + (limits.draft if draft else 0))
-        run = Run("speculative_thinking", s, asked, served, in_flight, folder)
+        run = Run("speculative_thinking", s, questions, served, in_flight, folder)
         return await run.finish(method.sample)
 
 
 def thinking_prompt(question: Question) -> str:
+    """The user's message, as Speculative Thinking words it."""
     if question.choices:
         return speculative_thinking_multiple_choice(question.problem, question.choices)
     return speculative_thinking_maths(question.problem)

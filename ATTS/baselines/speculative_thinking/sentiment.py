@@ -24,6 +24,7 @@ class Keywords:
         return -1 if negative else 0
 
     def verifies(self, text: str) -> bool:
+        """Whether a paragraph begins to verify."""
         return self._count(text, self.verify) > 0
 
     def _count(self, text: str, words: Sequence[str]) -> int:

@@ -46,9 +46,11 @@ class Thought:
 
     @property
     def length(self) -> int:
+        """Tokens of prompt and chain, as the target counts them."""
         return len(self.target.prompt) + len(self.target.ids)
 
     def reader(self, stage: Stage) -> ModelView:
+        """The view of the model that writes in this stage."""
         reader = self.draft if stage is Stage.DRAFT else self.target
         assert reader is not None
         return reader
@@ -75,6 +77,7 @@ class Thought:
         return draw
 
     def keep(self, turn: int, draw: Draw, details: Mapping[str, Any]) -> None:
+        """Adds what was written to the chain and to the history."""
         author = self.reader(draw.stage)
         for reader, end in zip((self.draft, self.target), self.end_ids or (None, None), strict=True):
             if reader is not None:
@@ -88,6 +91,7 @@ class Thought:
         self.history.append(Event(turn, draw.stage, draw.usage, output=draw.text, ended=draw.ended, details=details))
 
     def discard(self, turn: int, draw: Draw, details: Mapping[str, Any]) -> None:
+        """Notes in the history what was written and not kept."""
         stage = DISCARDED[draw.stage]
         self.history.append(Event(turn, stage, draw.usage, output=draw.text, ended=draw.ended, details=details))
 

@@ -105,10 +105,11 @@ class PerTurn:
 
     @classmethod
     def suffices(cls, questions: int, samples: int, rejection_rate: float) -> bool:
-        """Whether so many samples of so many questions can be worth enough."""
+        """Whether ``samples`` scores of each of ``questions`` questions can be worth enough."""
         return worth(np.repeat(np.arange(questions), samples)) >= cls.fewest(rejection_rate)
 
     def of(self, turn: int) -> CalibrationSet:
+        """The set that decides at a turn."""
         return self._sets[min(turn, len(self._sets) - 1)]
 
     def __call__(self, score: float, turn: int) -> Decision:

@@ -1,0 +1,1 @@
+"""The best setting within a budget, searched for by replaying finished runs."""

@@ -1,0 +1,110 @@
+"""No room, no permission, no folder: at every kind of write of a run.
+
+    unshare -rm python scripts/figures/room.py
+
+(In a name space of its own, so that file systems can be mounted for it.) A run of 400 samples writes to a file system
+with little room, a little more each time; under a limit on the size of files; to one that becomes read-only; and to a
+folder that is removed. Each must end with one line that names the file, keep what was finished, and go on when there is
+room again.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from emulated import data_set, forked, pair, told, waited
+from kills import WHAT, whole
+from show import show
+
+KILOBYTES = (40, 200, 800)
+
+
+def system(*words: str) -> bool:
+    """Whether a command of the system succeeded."""
+    return subprocess.run(words, capture_output=True).returncode == 0  # noqa: S603
+
+
+def mounted(place: Path, options: str) -> None:
+    assert system("mount", "-o", options, "-t", "tmpfs", "room", str(place)), "run it under unshare -rm"
+
+
+def said(log: Path) -> str:
+    """The last line of a command that failed. Raises AssertionError where it is no line for people."""
+    text = log.read_text()
+    assert "Traceback" not in text, text
+    assert "TRACEBACK" not in text, text
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def limited(settings: Any, command: Any, log: Path, size: int) -> int:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        return forked(settings, command, log)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def main() -> None:
+    rows: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as place, pair() as (urls, count):
+        folder = Path(place)
+        flags = {**urls, "dataset_name": data_set(folder, 25)}
+        (folder / "whole").mkdir()
+        make, command = WHAT["run"]
+        assert waited(forked(make(flags, folder / "whole"), command, folder / "whole/log")) == 0
+        right = told(folder / "whole/run")
+
+        def case(name: str, number: int, own: Path, again: bool = True) -> None:
+            log = own.with_suffix(".log")
+            status = waited(number)
+            assert status == 2, (name, status, log.read_text())
+            line, kept = said(log), whole(own)
+            assert again or not kept
+            rows.append([name, len(kept), line.replace(str(own), "...")])
+            if name.startswith("room"):
+                system("mount", "-o", "remount,size=100m", str(own))
+            if name == "read-only":
+                system("mount", "-o", "remount,rw", str(own))
+            assert waited(forked(make(flags, own), command, log)) == 0, log.read_text()
+            now = whole(own)
+            assert kept.items() <= now.items(), name
+            assert told(own / "run") == right, name
+
+        for kilobytes in KILOBYTES:
+            own = folder / f"room{kilobytes}"
+            own.mkdir()
+            mounted(own, f"size={kilobytes}k")
+            case(f"room for {kilobytes} kB", forked(make(flags, own), command, own.with_suffix(".log")), own)
+        for size in (10, 3000):
+            own = folder / f"limit{size}"
+            own.mkdir()
+            case(f"files up to {size} B", limited(make(flags, own), command, own.with_suffix(".log"), size), own)
+        for name in ("read-only", "removed"):
+            own = folder / name
+            own.mkdir()
+            mounted(own, "size=100m")
+            number, at = forked(make(flags, own), command, own.with_suffix(".log")), count.value + 1000
+            while count.value < at:
+                time.sleep(0.001)
+            if name == "removed":
+                shutil.rmtree(own / "run", ignore_errors=True)
+            else:
+                while not system("mount", "-o", "remount,ro", str(own)):  # refused while a file is open for writing
+                    time.sleep(0.001)
+            case(name, number, own, again=name != "removed")
+        for own in folder.iterdir():
+            if os.path.ismount(own):
+                system("umount", "-l", str(own))
+    show(["what", "finished samples kept", "what is said"], rows, {})
+
+
+if __name__ == "__main__":
+    main()
