@@ -36,6 +36,9 @@ CPU_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "2000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
+# Steps of writing between two batches of prompts. By default prompts go first, and where chunks come to be scored all the
+# time, nothing is written until none is left.
+DECODE_STEPS = 8
 KEY_FLAGS = ("--api-key", "--admin-api-key")
 PID_FILES = ("small_model.pid", "eval_model.pid")
 
@@ -79,6 +82,7 @@ class Server:
             words += ["--device", "cpu", "--dtype", self.dtype, "--attention-backend", "torch_native"]
             words += ["--sampling-backend", "pytorch", "--grammar-backend", "none", "--disable-overlap-schedule"]
             words += ["--sleep-on-idle"]  # without it an idle server burns a core
+            words += ["--prefill-decode-interval", str(DECODE_STEPS)]
         else:
             words += ["--tensor-parallel-size", str(len(self.devices.split(",")))]
         return [*words, *self.extra]
