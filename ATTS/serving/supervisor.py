@@ -36,8 +36,8 @@ CPU_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "2000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
-# Steps of writing between two batches of prompts. By default prompts go first, and where chunks come to be scored all the
-# time, nothing is written until none is left.
+# Steps of writing between two batches of prompts. By default prompts go first, and where chunks come to be scored all
+# the time, nothing is written until none is left.
 DECODE_STEPS = 8
 KEY_FLAGS = ("--api-key", "--admin-api-key")
 PID_FILES = ("small_model.pid", "eval_model.pid")
