@@ -4,7 +4,7 @@ python -m ATTS.watch results/NAME [--by_turn] [--once]
 """
 
 from ATTS import console
-from ATTS.analysis.run_status import WatchSettings, watch
+from ATTS.progress.status import WatchSettings, watch
 
 if __name__ == "__main__":
     console.run(WatchSettings, __doc__, watch)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ATTS.analysis import rates, run_decisions
+from ATTS.analysis import audit_picture, rates, run_decisions
 from ATTS.analysis.run_decisions import Decisions, Rejected
 from ATTS.errors import UserError
 from ATTS.flags import Part, Positive, Share, require
@@ -184,6 +184,9 @@ class AuditSettings(Part):
     seed: int = 0
     """Draws for smoothed p-values."""
 
+    picture: Path | None = None
+    """Draw the rates by turn and by question into this file (.svg, .png, .pdf)."""
+
     json: bool = False
     """Print JSON."""
 
@@ -224,4 +227,6 @@ async def audited(settings: AuditSettings) -> str:
         except ValueError as error:
             raise UserError(f"{settings.ppl_array_path or settings.input_dir}: {error}") from None
     result = rates.report(kind, rate, decided, rejected)
+    if settings.picture:
+        audit_picture.draw(result, settings.picture)
     return json.dumps(result, indent=1) if settings.json else rates.text(result)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from ATTS.analysis import folders
+from ATTS.analysis import folders, pictures
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
@@ -87,27 +87,20 @@ def table(rows: Sequence[TurnRow]) -> str:
 
 def picture(runs: Mapping[str, Sequence[TurnRow]], path: Path) -> None:
     """Accuracy against turns and against tokens, and how many samples stop when; one line a run."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
-    for name, rows in runs.items():
-        turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
-        left.plot(turns, accuracy, marker=".", label=in_picture(name))
-        tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
-        if len(tokens) == len(rows):
-            middle.plot(tokens, accuracy, marker=".")
-        stopped = Counter({row["turns"]: row["stopped"] for row in rows})
-        right.plot(turns, [100 * stopped[turn] / stopped.total() for turn in turns], marker=".")
-    left.set(xlabel="--turns", ylabel="accuracy, %")
-    middle.set(xlabel="tokens a sample, both models", ylabel="accuracy, %")
-    right.set(xlabel="turns", ylabel="samples that stop then, %")
-    left.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with pictures.drawn(path, 13, 4, columns=3) as (figure, (left, middle, right)):
+        for number, (name, rows) in enumerate(runs.items()):
+            look = pictures.style(number)
+            turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
+            left.plot(turns, accuracy, label=in_picture(name), **look)
+            tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
+            if len(tokens) == len(rows):
+                middle.plot(tokens, accuracy, **look)
+            stopped = Counter({row["turns"]: row["stopped"] for row in rows})
+            right.plot(turns, [100 * stopped[turn] / stopped.total() for turn in turns], **look)
+        left.set(xlabel="--turns", ylabel="accuracy, %")
+        middle.set(xlabel="tokens a sample, both models", ylabel="accuracy, %")
+        right.set(xlabel="turns", ylabel="samples that stop then, %")
+        pictures.legend(figure)
 
 
 class ByTurnSettings(Part):

@@ -33,11 +33,12 @@ RC: dict[str, Any] = {
 
 
 def style(number: int) -> dict[str, Any]:
-    """How the line of the run ``number`` looks: colour, marker and dashes all tell it."""
+    """How the line of the run ``number`` looks: colour, marker and dashes all tell it, and no two of 12 are alike."""
+    turn = number + number // len(COLOURS)
     return {
         "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[turn % len(MARKERS)],
+        "linestyle": LINES[turn % len(LINES)],
         "markersize": 4,
     }
 
@@ -54,17 +55,23 @@ def legend(figure: Any) -> None:
 
 
 @contextmanager
-def drawn(path: Path, width: float = 4.6, height: float = 3.0) -> Iterator[tuple[Any, Any]]:
-    """A figure with one panel, in inches, written to ``path`` (.svg or .png) at the end. Raises OSError."""
+def drawn(
+    path: Path, width: float = 4.6, height: float = 3.0, rows: int = 1, columns: int = 1, **more: Any
+) -> Iterator[tuple[Any, Any]]:
+    """A figure with its panel, or an array of panels, in inches; written to ``path`` (.svg, .png, .pdf) at the end.
+    Raises OSError."""
     import matplotlib as mpl
+    from cycler import cycler
     from matplotlib.figure import Figure  # takes a second to import
 
-    with mpl.rc_context(RC):
+    looks = [style(number) for number in range(12)]
+    cycle = cycler(**{name: [look[name] for look in looks] for name in looks[0]})
+    with mpl.rc_context({**RC, "axes.prop_cycle": cycle}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots()
+        yield figure, figure.subplots(rows, columns, **more)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix != ".svg":
-            figure.savefig(path, dpi=150, transparent=False)
+            figure.savefig(path, dpi=110, transparent=False)
             return
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})

@@ -125,6 +125,11 @@ def accuracy(result: Mapping[str, Any], per_question: bool) -> str:
     if per_question:
         columns = ("question", "reference", "right", "of", "majority", "undecided", "most frequent answers")
         lines += ["", markdown(columns, [_question(row) for row in result["per_question"]])]
+        differ = [str(row["question_index"]) for row in result["per_question"] if 0 < row["right"] < row["samples"]]
+        lines += [
+            "",
+            f"samples differ, some right and some not, on {len(differ)} questions: {', '.join(differ) or '-'}",
+        ]
     return "\n".join(lines)
 
 

@@ -3,21 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
+from ATTS.analysis import pictures
 from ATTS.errors import UserError
 from ATTS.flags import Part
+from ATTS.method.types import Stage
 from ATTS.store.records import Record
 from ATTS.store.result_folder import samples
 
-matplotlib.use("Agg")  # no display
-
-from matplotlib import pyplot as plt
-
-from ATTS.method.types import Stage
-
-COLOURS = {Stage.DRAFT.value: "#4c78a8", Stage.SCORE.value: "#72b7b2", Stage.CONTINUE.value: "#e45756"}
-COLOURS[Stage.DRAFT_DISCARDED.value] = "#bab0ac"
+COLOURS = dict(zip((Stage.DRAFT.value, Stage.CONTINUE.value, Stage.SCORE.value), pictures.COLOURS, strict=False))
+COLOURS[Stage.DRAFT_DISCARDED.value] = pictures.COLOURS[3]
 WORDS = {Stage.DRAFT.value: "draft", Stage.SCORE.value: "score", Stage.CONTINUE.value: "continue"}
 WORDS[Stage.DRAFT_DISCARDED.value] = "draft, rejected and discarded"
 MOST_ROWS = 200  # samples in a timeline
@@ -28,7 +22,6 @@ def timeline(samples: Sequence[Record], path: Path) -> None:
     """Who did what when: a row a sample, in order of starting; light: waiting for a slot."""
     begun = sorted(samples, key=lambda sample: sample["started_at"])[:MOST_ROWS]
     first = begun[0]["started_at"]
-    figure, panel = plt.subplots(figsize=(12, 0.4 + max(2.0, 0.045 * len(begun))))
     bars: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
     for row, sample in enumerate(begun):
         start = sample["started_at"] - first
@@ -38,24 +31,20 @@ def timeline(samples: Sequence[Record], path: Path) -> None:
             bars.setdefault((entry["model"], 1.0), []).append((sent + entry["queued"], entry["seconds"], row))
         for gone in sample["discarded"]:
             bars.setdefault(("discarded", 1.0), []).append((start + gone["at"], gone["seconds"], row))
-    for (model, alpha), spans in bars.items():
-        panel.barh(
-            [row for *_, row in spans],
-            [seconds for _, seconds, _ in spans],
-            left=[at for at, *_ in spans],
-            height=0.35 if model == "discarded" else 0.9,
-            color=COLOURS.get(model, "#999999"),
-            alpha=alpha,
-            label=WORDS.get(model, model) if alpha == 1.0 else None,
-        )
-    panel.set_xlabel("seconds", fontsize=8)
-    panel.set_ylabel("samples, in order of starting", fontsize=8)
-    panel.tick_params(labelsize=7)
-    panel.invert_yaxis()
-    panel.legend(fontsize=7, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    with pictures.drawn(path, 12, 0.7 + max(2.0, 0.045 * len(begun))) as (figure, panel):
+        for (model, alpha), spans in bars.items():
+            panel.barh(
+                [row for *_, row in spans],
+                [seconds for _, seconds, _ in spans],
+                left=[at for at, *_ in spans],
+                height=0.35 if model == "discarded" else 0.9,
+                color=COLOURS.get(model, pictures.FAINT),
+                alpha=alpha,
+                label=WORDS.get(model, model) if alpha == 1.0 else None,
+            )
+        panel.set(xlabel="seconds", ylabel="samples, in order of starting")
+        panel.invert_yaxis()
+        figure.legend(loc="outside upper left", ncols=5)
 
 
 class TimelineSettings(Part):
@@ -70,8 +59,6 @@ class TimelineSettings(Part):
 
 async def draw(settings: TimelineSettings) -> Path:
     """Returns the picture's path. Raises UserError."""
-    # matplotlib takes a second that no mistyped flag should cost
-
     timed = [sample for sample in samples(settings.output_dir) if "started_at" in sample]
     if not timed:
         raise UserError(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ATTS.analysis import compare
+from ATTS.analysis import compare, pictures
 from ATTS.analysis.by_role import grades, kinds, tokens
 from ATTS.analysis.intervals import of_questions
 from ATTS.analysis.tables import difference, in_picture, markdown, percent, within
@@ -159,20 +159,17 @@ def target_tokens(row: Mapping[str, Any]) -> int:
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Accuracy against wall time and against the target's tokens, intervals included."""
-    from matplotlib.figure import Figure  # takes a second to import
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
     seconds = [float(row["wall_seconds"]) for row in rows]
     of_target = [float(target_tokens(row)) for row in rows]
     labels = ("wall seconds", "tokens that the target wrote")
-    for axes, label, places in zip(figure.subplots(1, 2, sharey=True), labels, (seconds, of_target), strict=True):
-        for row, x in zip(rows, places, strict=True):
-            mean, low, high = (100 * (row["accuracy"][name] or 0) for name in ("mean", "low", "high"))
-            errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-            axes.errorbar([x], [mean], yerr=errors, fmt="o", capsize=3, label=in_picture(row["method"]))
-        axes.set_xlabel(label)
-        axes.set_xlim(left=0)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("accuracy a sample, % (95 %)")
-    figure.axes[1].legend(fontsize="small", loc="lower right")
-    figure.savefig(path, dpi=110)
+    with pictures.drawn(path, 11, 4.5, columns=2, sharey=True) as (figure, panels):
+        for axes, label, places in zip(panels, labels, (seconds, of_target), strict=True):
+            for number, (row, x) in enumerate(zip(rows, places, strict=True)):
+                mean, low, high = (100 * (row["accuracy"][name] or 0) for name in ("mean", "low", "high"))
+                errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+                look = pictures.style(number) | {"linestyle": "none", "markersize": 6}
+                axes.errorbar([x], [mean], yerr=errors, capsize=3, label=in_picture(row["method"]), **look)
+            axes.set_xlabel(label)
+            axes.set_xlim(left=0)
+        panels[0].set_ylabel("accuracy a sample, % (95 %)")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=5)

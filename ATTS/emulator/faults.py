@@ -20,17 +20,19 @@ class Kind(StrEnum):
     SHORT = "short"  # one log-probability too few
     OTHER = "other"  # the log-probabilities of other tokens, or ids that are none
     EMPTY = "empty"  # an object with nothing in it
+    DRIP = "drip"  # a byte of it every `seconds`
     HANG = "hang"  # no answer ever
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Applies to the ``at``-th requests to /generate and chat (counted from 0), to every ``every``-th, or
-    to a random ``share`` of them."""
+    """Applies to the ``at``-th requests to /generate and chat (counted from 0), to every ``every``-th, to all from the
+    ``since``-th on, or to a random ``share`` of them."""
 
     kind: Kind
     at: frozenset[int] = frozenset()
     every: int = 0
+    since: int = 0
     share: float = 0.0
     status: int = 503
     seconds: float = 1.0
@@ -43,6 +45,7 @@ class Fault:
         readers: dict[str, Callable[[str], object]] = {
             "at": lambda value: frozenset(map(int, value.split("+"))),
             "every": int,
+            "since": int,
             "share": float,
             "status": int,
             "seconds": float,
@@ -71,6 +74,7 @@ class Plan:
         number = next(self._numbers)
         for fault in self._faults:
             hit = number in fault.at or (fault.every and number % fault.every == fault.every - 1)
+            hit = hit or (fault.since and number >= fault.since)
             if hit or (fault.share and self._random.random() < fault.share):
                 return fault
         return None

@@ -189,6 +189,8 @@ class Server:
             data = data[: len(data) // 2]
         if fault is not None and fault.kind is Kind.HALF:
             return await self._half(http, data)
+        if fault is not None and fault.kind is Kind.DRIP:
+            return await self._drip(http, data, fault.seconds)
         return web.Response(body=data, content_type="application/json")
 
     def _say(self, request: Request) -> replies.Reply:
@@ -235,6 +237,15 @@ class Server:
         elif fault.kind is Kind.RESET and http.transport is not None:
             http.transport.abort()
             raise asyncio.CancelledError
+
+    async def _drip(self, http: web.Request, data: bytes, seconds: float) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.content_length = len(data)
+        await response.prepare(http)
+        for byte in data:
+            await response.write(bytes([byte]))
+            await asyncio.sleep(seconds)
+        return response
 
     async def _half(self, http: web.Request, data: bytes) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})

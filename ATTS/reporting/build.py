@@ -13,7 +13,7 @@ from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.flags import Part, Positive
 from ATTS.reporting import runs, site
-from ATTS.store import result_folder
+from ATTS.store import progress, result_folder
 
 
 class ReportSettings(Part):
@@ -51,9 +51,8 @@ async def report(settings: ReportSettings) -> Path:
 
 
 def _finished(path: Path) -> bool:
-    """Whether the folder's summary is of all its samples: a run writes it at its end."""
-    summary = result_folder.summary(path)
-    return summary is not None and not summary["owed"] and summary["samples"] <= len(result_folder.paths(path))
+    """Whether a run has written its summary, which it does at its end, and no other is under way in the folder."""
+    return result_folder.summary(path) is not None and progress.read(path) is None
 
 
 def _prepare(folder: Path) -> None:

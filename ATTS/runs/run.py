@@ -15,10 +15,10 @@ from ATTS.analysis.grading import answered
 from ATTS.console import say, show
 from ATTS.errors import ExitStatus, UserError
 from ATTS.flags import flat
+from ATTS.progress.counts import RunProgress
 from ATTS.runs.failures import RecentFailures
 from ATTS.runs.models import ServedModel, surroundings
 from ATTS.runs.parts import RunSettings
-from ATTS.runs.progress import RunProgress
 from ATTS.runs.rules import RejectionRules
 from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
 from ATTS.runs.stopping import Said, Stopping

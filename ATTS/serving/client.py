@@ -222,10 +222,12 @@ class SGLangModel:
         if load is not None:
             return load.progress
         for path in ("/health_generate", "/health"):
-            with suppress(aiohttp.ClientError, TimeoutError):
+            try:
                 async with self._session.get(self.url + path, timeout=LOOK, headers=keys.headers(self.role)) as reply:
                     if reply.status != 404:
                         return asyncio.get_running_loop().time() if reply.status == 200 else None
+            except (aiohttp.ClientError, TimeoutError):
+                return None
         return None
 
     async def gone(self) -> bool:

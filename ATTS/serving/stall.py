@@ -1,6 +1,7 @@
 """A server that has stopped without breaking its connections: noticed by its silence, not by requests' time-outs."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 
@@ -53,7 +54,10 @@ class Watch:
             await asyncio.sleep(self._seconds / LOOKS)
             if not self._waiting:
                 continue
-            signs = await self._signs()
+            signs = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds / LOOKS):
+                    signs = await self._signs()
             if signs is not None and signs != seen:
                 seen, self._alive = signs, loop.time()
             elif loop.time() - self._alive >= self._seconds:

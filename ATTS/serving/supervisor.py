@@ -70,6 +70,14 @@ class Server:
             address = ip_address("127.0.0.1" if address.version == 4 else "::1")
         return f"http://{address if address.version == 4 else f'[{address}]'}:{self.port}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines may reach it."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
     def command(self) -> list[str]:
         """The launch command; a model's tensor parallelism is the number of its devices."""
         words = [sys.executable, "-m", *self._program()]
@@ -125,6 +133,13 @@ def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
     for server in servers:
         _check_model(server)
         _check_port(server)
+        if server.is_open and not server.key:
+            print(
+                f"warning: the {server.role} server listens on {server.host} without a key, for whoever reaches it:"
+                f" set {server.key_variable}",
+                file=sys.stderr,
+                flush=True,
+            )
         running = _alive(folder / f"{server.role}.pid")
         if running:
             raise UserError(

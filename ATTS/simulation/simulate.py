@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from matplotlib import pyplot as plt
-
+from ATTS.analysis import pictures
 from ATTS.analysis.tables import markdown, percent
 from ATTS.analysis.timeline import LABELS
 from ATTS.console import say
@@ -233,33 +232,25 @@ def tables(drawn: dict[str, Any]) -> str:
 
 def simulation(curves: dict[str, Any], folder: Path) -> list[Path]:
     """Three pictures: over questions, samples and turns. Returns their paths."""
-    pictures = []
+    panels_shown = [
+        ("seconds", "seconds"),
+        ("tokens_per_second", "tokens a second"),
+        ("waiting_share", "share of the time spent waiting"),
+        ("most_kv_gigabytes", "KV memory at most, GB"),
+    ]
+    paths = []
     for axis in ("questions", "samples", "turns"):
         points = curves[axis]
         values = [point["value"] for point in points]
-        figure, panels = plt.subplots(1, 4, figsize=(13, 3))
-        for panel, (key, title) in zip(
-            panels,
-            [
-                ("seconds", "seconds"),
-                ("tokens_per_second", "tokens a second"),
-                ("waiting_share", "share of the time spent waiting"),
-                ("most_kv_gigabytes", "KV memory at most, GB"),
-            ],
-            strict=True,
-        ):
-            for name in points[0][key]:
-                panel.plot(values, [point[key][name] for point in points], marker="o", markersize=3, label=name)
-            panel.set_xscale("log", base=2)
-            panel.set_xticks(values, [str(value) for value in values])
-            panel.set_title(title, fontsize=9)
-            panel.set_xlabel(LABELS[axis], fontsize=8)
-            panel.tick_params(labelsize=7)
-            if key != "waiting_share":
-                panel.set_yscale("log")
-        panels[0].legend(fontsize=7)
-        figure.tight_layout()
-        pictures.append(folder / f"simulation_{axis}.png")
-        figure.savefig(pictures[-1], dpi=80)
-        plt.close(figure)
-    return pictures
+        paths.append(folder / f"simulation_{axis}.png")
+        with pictures.drawn(paths[-1], 13, 3.2, columns=4) as (figure, panels):
+            for panel, (key, title) in zip(panels, panels_shown, strict=True):
+                for name in points[0][key]:
+                    panel.plot(values, [point[key][name] for point in points], label=name)
+                panel.set_xscale("log", base=2)
+                panel.set_xticks(values, [str(value) for value in values])
+                panel.set(title=title, xlabel=LABELS[axis])
+                if key != "waiting_share":
+                    panel.set_yscale("log")
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=6)
+    return paths

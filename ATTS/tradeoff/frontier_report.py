@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from ATTS.analysis import pictures
 from ATTS.analysis.tables import in_picture, markdown, percent
 from ATTS.flags import Part, Range
 from ATTS.store import atomic
@@ -136,55 +137,50 @@ def _cells(row: Row, margin: float) -> tuple[str, ...]:
 def picture(report: Report, path: Path) -> None:
     """Above: difference to the target against its tokens and against seconds. Below, for the runs on the front: the
     vote's and the best sample's accuracy over samples, and a sample's over turns."""
-    from matplotlib.figure import Figure  # takes a second to import
-
-    figure = Figure(figsize=(12, 9), layout="constrained")
-    above, below = figure.subplots(2, 2)
-    costs = zip(above, _costs(report.rows), ("target's tokens, % of the target alone's", "wall seconds"), strict=True)
-    for axes, values, label in costs:
-        scale = 100 if axes is above[0] else 1
-        _trade(axes, report, [None if value is None else scale * value for value in values], axes is above[0])
-        axes.set_xlabel(label)
-    above[0].set_ylabel("accuracy, points to the target (95 %)")
-    above[0].legend(fontsize="x-small", loc="lower right")
-    for row in report.rows:
-        if row.difference is None or row.front_tokens or row.front_seconds:
-            _axes(below, row.run, report.curves)
-    below[0].set(xlabel="samples", ylabel="accuracy, %: vote (line), any (dashes)")
-    below[1].set(xlabel="turns", ylabel="accuracy a sample, %")
-    below[0].legend(fontsize="x-small", loc="lower right")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with pictures.drawn(path, 12, 9, rows=2, columns=2) as (figure, (above, below)):
+        costs = zip(
+            above, _costs(report.rows), ("target's tokens, % of the target alone's", "wall seconds"), strict=True
+        )
+        for axes, values, label in costs:
+            scale = 100 if axes is above[0] else 1
+            _trade(axes, report, [None if value is None else scale * value for value in values], axes is above[0])
+            axes.set_xlabel(label)
+        above[0].set_ylabel("accuracy, points to the target (95 %)")
+        figure.legend(*above[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+        for number, row in enumerate(report.rows):
+            if row.difference is None or row.front_tokens or row.front_seconds:
+                _axes(below, report.curves[row.run], number)
+        below[0].set(xlabel="samples", ylabel="accuracy, %: vote (line), any (faint)")
+        below[1].set(xlabel="turns", ylabel="accuracy a sample, %")
 
 
 def _trade(axes: Any, report: Report, costs: Sequence[float | None], tokens: bool) -> None:
     """One of the pictures above, with its front as a line and the margin as a band."""
     on_front = []
-    for row, cost in zip(report.rows, costs, strict=True):
+    for number, (row, cost) in enumerate(zip(report.rows, costs, strict=True)):
         if cost is None:
             continue
         d = row.difference or Mean(0.0, 0.0, 0.0)
+        look = pictures.style(number) | {"linestyle": "none", "markersize": 6}
         errors = [[100 * (d.mean - d.low)], [100 * (d.high - d.mean)]]
-        axes.errorbar([cost], [100 * d.mean], yerr=errors, fmt="o", capsize=3, label=in_picture(row.run))
+        axes.errorbar([cost], [100 * d.mean], yerr=errors, capsize=3, label=in_picture(row.run), **look)
         if row.front_tokens if tokens else row.front_seconds:
             on_front.append((cost, 100 * d.mean))
     axes.plot(*zip(*sorted(on_front), strict=True), color="grey", linewidth=0.8, zorder=0)
     axes.axhspan(-100 * report.margin, 0, color="grey", alpha=0.15)
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
 
 
-def _axes(axes: Sequence[Any], name: str, curves: Mapping[str, Curves]) -> None:
-    """A run's curves with their intervals."""
-    by_samples, by_turns = curves[name].samples, curves[name].turns
+def _axes(axes: Sequence[Any], curves: Curves, number: int) -> None:
+    """A run's curves with their intervals; it looks as in the pictures above."""
+    by_samples, by_turns, look = curves.samples, curves.turns, pictures.style(number)
     counts = [at.count for at in by_samples]
-    (line,) = axes[0].plot(counts, [100 * at.majority.mean for at in by_samples], marker=".", label=in_picture(name))
-    color = line.get_color()
-    axes[0].plot(counts, [100 * at.any.mean for at in by_samples], "--", color=color)
-    axes[1].plot([at.count for at in by_turns], [100 * at.mean.mean for at in by_turns], marker=".", color=color)
+    axes[0].plot(counts, [100 * at.majority.mean for at in by_samples], **look)
+    axes[0].plot(counts, [100 * at.any.mean for at in by_samples], alpha=0.4, **look)
+    axes[1].plot([at.count for at in by_turns], [100 * at.mean.mean for at in by_turns], **look)
     for place, points in ((axes[0], [at.majority for at in by_samples]), (axes[1], [at.mean for at in by_turns])):
         ends = [[100 * point.low for point in points], [100 * point.high for point in points]]
-        place.fill_between(range(1, len(points) + 1), *ends, color=color, alpha=0.12)
+        place.fill_between(range(1, len(points) + 1), *ends, color=look["color"], alpha=0.12)
 
 
 Margin = Annotated[float, Range(0, 1, open_low=True, open_high=True)]

@@ -1,6 +1,7 @@
 """What was tried: a JSON line a trial, so that a search goes on where it was."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ class Trial:
     level: str = "replay"
 
     def value(self, budget: float | None) -> float:
-        """What a search looks for the most of: the score; above the budget less by the part that it is exceeded by."""
-        return self.score if budget is None else self.score - max(0.0, self.cost / budget - 1)
+        """What a search looks for the most of: the score, above the budget less the logarithm of what that is exceeded
+        by, so that the way back into it can be seen from anywhere."""
+        over = 0.0 if budget is None or self.cost <= budget else math.log(self.cost / budget)
+        return self.score - over
 
 
 class Archive:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ATTS.analysis import folders
 from ATTS.analysis.chains import chain
 from ATTS.analysis.grading import by_math, ran
-from ATTS.analysis.voting import RIGHT
+from ATTS.analysis.voting import RIGHT, stored, told
 from ATTS.errors import UserError
 from ATTS.method.types import Stage
 from ATTS.simulation.script import tokens_of
@@ -22,10 +22,10 @@ from ATTS.store import result_folder
 from ATTS.store.records import Record
 from ATTS.tasks.answers import INVALID, find_answer
 from ATTS.tuning.space import Setting
-from ATTS.votes.stop import outcome, rule
-from ATTS.votes.vote import Ballot, majority
+from ATTS.votes.stop import decision, rule
+from ATTS.votes.vote import Ballot, Vote, majority
 
-Objective = Literal["mean", "majority"]
+Objective = Literal["mean", "majority", "weighted"]
 ORDERS = 32  # in which a question's samples may have come
 AUTHORS = {stage.value: stage.author for stage in Stage}
 
@@ -41,10 +41,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """``vote``: what its answer means, :data:`RIGHT` if it is right, None without one."""
+    """``vote``: what its answer means, :data:`RIGHT` if it is right, None without one. ``confidence``: in it, if
+    a model was asked."""
 
     vote: str | None
     turns: tuple[Turn, ...]
+    confidence: float | None = None
 
     def tokens(self, turns: int) -> tuple[int, int]:
         """Of the draft and of the target, in so many turns."""
@@ -98,9 +100,10 @@ def read(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
     if any("tokens" not in e for s in folder.samples for e in s["full_history"] if AUTHORS[e["model"]]):
         per_token = _characters(folder.samples)
     groups: dict[int, list[Sample]] = defaultdict(list)
+    by = stored(folder.samples)
     for one, sample in zip(graded, folder.samples, strict=True):
         vote = None if one.answer is None else RIGHT if one.right else one.vote
-        groups[one.question].append(Sample(vote, _turns(sample, per_token)))
+        groups[one.question].append(Sample(vote, _turns(sample, per_token), told(sample, by) if by else None))
     settings = result_folder.settings(path) if path.is_dir() else {}
     by_target = any(t.target is not None for samples in groups.values() for s in samples for t in s.turns)
     alone = None if by_target or "eval_model_name" in settings else "draft"
@@ -134,30 +137,30 @@ def _turns(sample: Record, per_token: float) -> tuple[Turn, ...]:
     return tuple(found[number] for number in sorted(found))
 
 
-def score(run: Run, setting: Setting, questions: Sequence[int], orders: int = ORDERS) -> Score:
+def score(run: Run, setting: Setting, questions: Sequence[int], orders: int = ORDERS, vote: Vote = majority) -> Score:
     """The mean over drawn orders of a question's samples, the same orders for all settings of a run. With fewer turns,
     a chain that went on has no answer."""
-    found = [_of_question(run, number, setting, orders) for number in questions]
+    found = [_of_question(run, number, setting, orders, vote) for number in questions]
     right, draft, target = zip(*found, strict=True)
     return Score(tuple(questions), right, draft, target)
 
 
-def _of_question(run: Run, number: int, setting: Setting, orders: int) -> tuple[float, float, float]:
+def _of_question(run: Run, number: int, setting: Setting, orders: int, vote: Vote) -> tuple[float, float, float]:
     samples = run.questions[number]
     votes = [s.vote if len(s.turns) <= setting.turns else None for s in samples]
     tokens = np.array([s.tokens(setting.turns) for s in samples], dtype=np.float64)
     if setting.repeats == 1:
-        right = sum(vote == RIGHT for vote in votes) / len(votes)
+        right = sum(one == RIGHT for one in votes) / len(votes)
         return right, float(tokens[:, 0].mean()), float(tokens[:, 1].mean())
-    stop, ballots = rule(setting.stop, setting.threshold), [Ballot(vote) for vote in votes]
+    stop, ballots = (
+        rule(setting.stop, setting.threshold),
+        [Ballot(v, s.confidence) for v, s in zip(votes, samples, strict=True)],
+    )
     sums = np.zeros(3)
     for order in _orders(number, len(samples), orders):
         said = [ballots[i] for i in order[: setting.repeats]]
-        if setting.stop == "none":
-            winners, used = majority(said), setting.repeats
-        else:
-            decided = outcome(stop, said)
-            winners, used = (decided.answer,) if decided.answer else (), decided.used
+        decided = decision(stop, said, len(said))
+        winners, used = ((decided.answer,), decided.used) if decided else (vote(said), len(said))
         share = (RIGHT in winners) / len(winners) if winners else 0.0
         sums += (share, *tokens[list(order[:used])].sum(0))
     right, draft, target = (sums / orders).tolist()

@@ -16,11 +16,12 @@ from ATTS.flags import NotNegative, Part, Positive, Range, require
 from ATTS.simulation.roofline import Deployment
 from ATTS.store.replies import ReplyCache
 from ATTS.tasks.llm import Endpoint
-from ATTS.tuning import llm, replay, report, seconds
+from ATTS.tuning import llm, real, replay, report, seconds
 from ATTS.tuning.archive import Archive, Trial
 from ATTS.tuning.replay import Run
 from ATTS.tuning.searchers import SEARCHERS, Searcher, SearcherName
 from ATTS.tuning.space import Setting, Space
+from ATTS.votes.vote import VOTES
 
 Unit = Literal["tokens", "price", "seconds"]
 
@@ -38,7 +39,8 @@ class SearchSettings(Part):
     """Read the answers of the chains again, with nested braces whole: for published folders and recordings."""
 
     objective: replay.Objective = "majority"
-    """What is to be right: a sample (mean), or the vote of a question's samples (majority)."""
+    """What is to be right: a sample (mean), or the vote of a question's samples, by count (majority) or by the
+    confidence that runs with --confidence hold (weighted)."""
 
     unit: Unit = "tokens"
     """What a setting costs: tokens written, by either model; a price for them (--prices); or wall seconds on --draft
@@ -65,7 +67,12 @@ class SearchSettings(Part):
     """Most settings to try, those of an earlier search in the archive among them."""
 
     rates: tuple[float, ...] = ()
-    """Rejection rates to be considered besides: what no run was made with is told with the command that makes it."""
+    """Rejection rates to be considered besides: of those that no run was made with the command is
+    told that makes it."""
+
+    run: bool = False
+    """Make these runs, on the servers of the last run of ATTS that was given, which must be up: all rates on some of
+    the questions to search on, the better half on twice as many, and so on; the best on all questions."""
 
     seed: int = 0
     """Draws what is random."""
@@ -95,7 +102,13 @@ class Environment:
         if len(self.runs) < len(runs):
             raise UserError("two of the runs have the same name: rename one of the folders")
         self.searched, self.held_out = replay.halves(runs)
-        self.space = Space.of(((r.name, r.turns, r.repeats) for r in runs), vote=s.objective == "majority")
+        self.space = Space.of(((r.name, r.turns, r.repeats) for r in runs), vote=s.objective != "mean")
+        self._vote = VOTES["weighted" if s.objective == "weighted" else "majority"]
+        for run in runs if s.objective == "weighted" else ():
+            if all(sample.confidence is None for samples in run.questions.values() for sample in samples):
+                raise UserError(
+                    f"{run.path} holds no confidences to vote by: --objective weighted needs --confidence runs"
+                )
         self._unit, self._prices = s.unit, (s.prices[0] / 1e6, s.prices[1] / 1e6)
         self._pair = Deployment.parse(s.draft), Deployment.parse(s.target)
 
@@ -113,7 +126,7 @@ class Environment:
     def on(self, setting: Setting, questions: Sequence[int]) -> tuple[replay.Score, float]:
         """Its score on some questions and the cost of one of these."""
         run = self.runs[setting.run]
-        score = replay.score(run, setting, questions)
+        score = replay.score(run, setting, questions, vote=self._vote)
         if self._unit == "seconds":
             return score, seconds.seconds(run, setting, questions, *self._pair) / len(questions)
         prices = (1.0, 1.0) if self._unit == "tokens" else self._prices
@@ -140,6 +153,10 @@ async def search(s: SearchSettings) -> str:
     """Returns the front and the best setting's command. Raises UserError."""
     runs = [replay.read(path, *s.truth.given, s.read_again) for path in s.runs]
     environment = Environment(runs, s)
+    if s.run:
+        made = await _made(environment, s)
+        runs += [replay.read(path, *s.truth.given, s.read_again) for path in made]
+        environment = Environment(runs, s)
     size = len(environment.space.settings)
     say(f"{size} settings of {len(runs)} runs; {len(environment.searched)} questions to search on")
     about = _about(s)
@@ -171,16 +188,38 @@ def _about(s: SearchSettings) -> dict[str, Any]:
     return {**told, "prices": list(s.prices), "runs": [str(path) for path in s.runs]}
 
 
-def _needs_runs(environment: Environment, s: SearchSettings, chosen: Trial | None) -> list[str]:
-    """What replay can't answer: a chain at another rate would have gone on differently."""
+async def _made(environment: Environment, s: SearchSettings) -> list[Path]:
+    """Runs at the rates that are missing. Raises UserError."""
+    pairs, missing = _missing(environment, s)
+    if not missing:
+        return []
+    if not pairs:
+        raise UserError("--run goes on from a run of ATTS: give the folder of one")
+    base = pairs[-1]
+
+    def score(folder: Path) -> float:
+        run = replay.read(folder, *s.truth.given, s.read_again)
+        full = Setting(run.name, run.turns, run.repeats if s.objective != "mean" else 1)
+        right = replay.score(run, full, sorted(run.questions)).right
+        return sum(right) / len(right)
+
+    questions = len(base.questions)
+    return await real.at_rates(base, missing, len(environment.searched), questions, score)
+
+
+def _missing(environment: Environment, s: SearchSettings) -> tuple[list[Run], list[float]]:
+    """The runs of ATTS, and the rates asked for that none of them was made with."""
     pairs = [run for run in environment.runs.values() if run.alone is None]
     known = {report.rate(run) for run in pairs}
-    missing = [rate for rate in s.rates if rate not in known]
-    if not missing or not pairs:
+    return pairs, [rate for rate in s.rates if rate not in known]
+
+
+def _needs_runs(environment: Environment, s: SearchSettings, chosen: Trial | None) -> list[str]:
+    """What replay can't answer: a chain at another rate would have gone on differently."""
+    pairs, missing = _missing(environment, s)
+    if s.run or not missing or not pairs:
         return []
-    base = (
-        environment.runs[chosen.setting.run] if chosen and chosen.setting.run in {p.name for p in pairs} else pairs[0]
-    )
+    base = next((run for run in pairs if chosen and run.name == chosen.setting.run), pairs[0])
     full = Setting(base.name, base.turns, base.repeats)
     lines = ["", "needs a run, since chains at another rate would have gone on differently:"]
     for rate in missing:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ATTS.tuning.archive import Trial
-from ATTS.tuning.space import Setting, Space, neighbours
+from ATTS.tuning.space import Setting, Space
 
 SearcherName = Literal["grid", "random", "gp", "halving", "rules", "llm"]
 Next = tuple[Setting, float] | None  # the setting and the share of the questions to try it on; None: nothing is left
@@ -87,7 +87,7 @@ async def rules(space: Space, trials: Sequence[Trial], budget: float | None, dic
         if first not in known:
             return first, 1.0
     for trial in sorted(known.values(), key=lambda one: -one.value(budget)):
-        for setting in neighbours(space.settings, trial.setting):
+        for setting in space.near[trial.setting]:
             if setting not in known:
                 return setting, 1.0
     return None

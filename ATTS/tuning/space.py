@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class Space:
                 for r in doubling(repeats) if vote else (1,):
                     found += [Setting(name, t, r, *stop) for stop in STOPS if _matters(*stop, r)]
         return cls(tuple(found), tuple(name for name, *_ in given))
+
+    @cached_property
+    def near(self) -> dict[Setting, list[Setting]]:
+        """Of each setting those that differ in one thing by one step (:func:`neighbours`)."""
+        return {setting: neighbours(self.settings, setting) for setting in self.settings}
 
     def features(self) -> NDArray[np.float64]:
         """A row a setting: logarithms of turns and samples, and which run and rule it is."""

@@ -69,8 +69,23 @@ def _serve(told: Connection, count: "Synchronized[int]", faults: tuple[str, ...]
     asyncio.run(main())
 
 
+class Count:
+    """How many requests the servers had, and their process."""
+
+    def __init__(self, shared: "Synchronized[int]", process: Any) -> None:
+        self._shared, self._process = shared, process
+
+    @property
+    def value(self) -> int:
+        return self._shared.value
+
+    def signal(self, number: int) -> None:
+        """Sends the servers' process a signal."""
+        os.kill(self._process.pid, number)
+
+
 @contextmanager
-def pair(*faults: str, seconds: float = 0.0) -> Iterator[tuple[dict[str, Any], "Synchronized[int]"]]:
+def pair(*faults: str, seconds: float = 0.0) -> Iterator[tuple[dict[str, Any], Count]]:
     """Flags of two servers that fail by ``faults`` and take ``seconds`` a token, and how many requests they had."""
     count = ONCE.Value("q", 0)
     mine, its = ONCE.Pipe()
@@ -78,7 +93,7 @@ def pair(*faults: str, seconds: float = 0.0) -> Iterator[tuple[dict[str, Any], "
     process.start()
     try:
         draft, target = mine.recv()
-        yield {**PAIR, "small_model_url": draft, "eval_model_url": target}, count
+        yield {**PAIR, "small_model_url": draft, "eval_model_url": target}, Count(count, process)
     finally:
         process.kill()
         process.join()

@@ -108,10 +108,10 @@ def disturbed(what: str, flags: dict[str, Any], count: Any, folder: Path, kills:
     return {"kills": done, **wrong, "slowest_end": slowest}
 
 
-def measure(what: str, kills: int, number: int, seed: int) -> dict[str, Any]:
+def measure(what: str, kills: int, number: int, seed: int, questions: int = 25) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place, pair() as (urls, count):
         folder = Path(place)
-        flags = {**urls, "dataset_name": data_set(folder, 25)}
+        flags = {**urls, "dataset_name": data_set(folder, questions)}
         for name in ("whole", "killed"):
             (folder / name).mkdir()
         settings, command = WHAT[what][0](flags, folder / "whole"), WHAT[what][1]
@@ -144,9 +144,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM", "INT"))
     parser.add_argument("--what", default="run", choices=tuple(WHAT))
+    parser.add_argument("--questions", type=int, default=25, help="16 samples each")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    found = measure(args.what, args.kills, signal.Signals[f"SIG{args.signal}"], args.seed)
+    found = measure(args.what, args.kills, signal.Signals[f"SIG{args.signal}"], args.seed, args.questions)
     columns = ["what", "signal", "kills", "lost", "doubled", "torn", "tracebacks", "same", "left", "requests"]
     cells = [found[name] for name in columns]
     columns += ["again, for each kill", "slowest end, s"]

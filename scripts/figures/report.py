@@ -24,17 +24,17 @@ def size(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def build(folder: Path, site: Path) -> tuple[float, float]:
-    """Seconds of the command, and the most memory that it had, in MB."""
+def build(folder: Path, site: Path) -> tuple[float, float, float]:
+    """Seconds of the command, of a core, and the most memory that it had, in MB."""
     before = time.monotonic()
-    command = [sys.executable, "-m", "ATTS.report", str(folder), "--output", str(site)]
+    command = list(map(str, (sys.executable, "-m", "ATTS.report", folder, "--output", site)))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as it:  # noqa: S603
         _, status, used = os.wait4(it.pid, 0)
         it.returncode = os.waitstatus_to_exitcode(status)
     if it.returncode:
         sys.exit(it.returncode)
     assert isinstance(used, resource.struct_rusage)
-    return time.monotonic() - before, used.ru_maxrss / 1e3
+    return time.monotonic() - before, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
 
 
 def opened(site: Path) -> dict[str, float] | None:
@@ -69,16 +69,20 @@ def opened(site: Path) -> dict[str, float] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--samples", type=int, nargs="+", default=[3400, 34000])
-    parser.add_argument("--folder", type=Path, help="where the folders are made (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, help="where the folders are made, or were before (default: a temporary one)"
+    )
     given = parser.parse_args()
-    print("| samples | folder | report | written in | most memory | overview opens in | questions | transcript |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ("samples", "folder", "report", "written in", "of a core", "most memory")
+    print(f"| {' | '.join((*columns, 'overview opens in', 'questions', 'transcript'))} |")
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         place = given.folder or Path(temporary)
         for samples in given.samples:
             folder, site = place / f"run_{samples}", place / f"report_{samples}"
-            made_run.write(folder, samples // REPEATS, REPEATS, TURNS, WORDS)
-            seconds, memory = build(folder, site)
+            if not (folder / "summary.json").exists():
+                made_run.write(folder, samples // REPEATS, REPEATS, TURNS, WORDS)
+            seconds, busy, memory = build(folder, site)
             times = opened(site)
             cells = [f"{value:.2f} s" for value in times.values()] if times else ["-"] * 3
             row = (
@@ -86,6 +90,7 @@ def main() -> None:
                 f"{size(folder):.0f} MB",
                 f"{size(site):.0f} MB",
                 f"{seconds:.1f} s",
+                f"{busy:.1f} s",
                 f"{memory:.0f} MB",
             )
             print(f"| {' | '.join((*row, *cells))} |", flush=True)

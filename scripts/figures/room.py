@@ -2,7 +2,7 @@
 
     unshare -rm python scripts/figures/room.py
 
-(In a name space of its own, so that file systems can be mounted for it.) A run of 400 samples writes to a file system
+(In a name space of its own, so that file systems can be mounted for it.) A run of 96 samples writes to a file system
 with little room, a little more each time; under a limit on the size of files; to one that becomes read-only; and to a
 folder that is removed. Each must end with one line that names the file, keep what was finished, and go on when there is
 room again.
@@ -21,7 +21,7 @@ from emulated import data_set, forked, pair, told, waited
 from kills import WHAT, whole
 from show import show
 
-KILOBYTES = (40, 200, 800)
+KILOBYTES = (40, 150, 300)
 
 
 def system(*words: str) -> bool:
@@ -56,7 +56,7 @@ def main() -> None:
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as place, pair() as (urls, count):
         folder = Path(place)
-        flags = {**urls, "dataset_name": data_set(folder, 25)}
+        flags = {**urls, "dataset_name": data_set(folder, 6)}
         (folder / "whole").mkdir()
         make, command = WHAT["run"]
         assert waited(forked(make(flags, folder / "whole"), command, folder / "whole/log")) == 0
@@ -91,7 +91,7 @@ def main() -> None:
             own = folder / name
             own.mkdir()
             mounted(own, "size=100m")
-            number, at = forked(make(flags, own), command, own.with_suffix(".log")), count.value + 1000
+            number, at = forked(make(flags, own), command, own.with_suffix(".log")), count.value + 400
             while count.value < at:
                 time.sleep(0.001)
             if name == "removed":

@@ -29,7 +29,7 @@ from ATTS.tuning.searchers import SEARCHERS
 from ATTS.tuning.space import Setting
 
 NEAR = 0.01  # of the score
-BUDGETS = (4000.0, 8000.0, 16000.0, None)  # tokens a question
+BUDGETS = (8000.0, None)  # tokens a question
 MOST = 120  # trials that a search may take
 
 
@@ -40,17 +40,19 @@ class Table:
         self, environment: Environment, values: dict[Setting, tuple[Any, Any]], questions: Sequence[int]
     ) -> None:
         self.space, self._values, self._questions = environment.space, values, list(questions)
+        self._known: dict[tuple[Setting, float], Trial] = {}
 
     def tried(self, setting: Setting, share: float = 1.0) -> Trial:
-        own = self._questions[: max(1, round(share * len(self._questions)))]
-        right, cost = self._values[setting]
-        return Trial(setting, share, float(right[own].mean()), float(cost[own].mean()))
+        if (setting, share) not in self._known:
+            own = self._questions[: max(1, round(share * len(self._questions)))]
+            right, cost = self._values[setting]
+            self._known[setting, share] = Trial(setting, share, float(right[own].mean()), float(cost[own].mean()))
+        return self._known[setting, share]
 
 
-async def until_near(table: Table, name: str, budget: float | None, seed: int) -> tuple[float, bool]:
-    """Trials, those on a part of the questions counted as that part, until the best is near the best of all; and
-    whether it came there."""
-    goal = max(table.tried(setting).value(budget) for setting in table.space.settings) - NEAR
+async def until_near(table: Table, name: str, budget: float | None, seed: int, goal: float) -> tuple[float, bool]:
+    """Trials, those on a part of the questions counted as that part, until the best has at least the value ``goal``;
+    and whether it came there."""
     trials: list[Trial] = []
     while sum(trial.share for trial in trials) < MOST:
         chosen = await SEARCHERS[name](table.space, trials, budget, random.Random(f"{seed}-{len(trials)}"))
@@ -62,23 +64,39 @@ async def until_near(table: Table, name: str, budget: float | None, seed: int) -
     return sum(trial.share for trial in trials), False
 
 
-def measured(environment: Environment, seeds: int, names: Sequence[str]) -> list[dict[str, Any]]:
+def measured(environment: Environment, seeds: int, gp_seeds: int, names: Sequence[str]) -> list[dict[str, Any]]:
     questions = sorted([*environment.searched, *environment.held_out])
     values = {}
     for setting in environment.space.settings:
         score, _ = environment.on(setting, questions)
         values[setting] = np.array(score.right), np.array(score.draft_tokens) + np.array(score.target_tokens)
     rows = []
+    halves = [random.Random(f"half-{seed}").sample(range(len(questions)), len(questions) // 2) for seed in range(seeds)]
+    tables = [Table(environment, values, half) for half in halves]
+    everything = [[table.tried(setting) for setting in environment.space.settings] for table in tables]
     for budget in BUDGETS:
+        goals = [max(trial.value(budget) for trial in trials) - NEAR for trials in everything]
         for name in names:
-            found = []
-            for seed in range(seeds):
-                half = random.Random(f"half-{seed}").sample(range(len(questions)), len(questions) // 2)
-                found.append(asyncio.run(until_near(Table(environment, values, half), name, budget, seed)))
+            found = [
+                asyncio.run(until_near(table, name, budget, seed, goal))
+                for seed, (table, goal) in enumerate(
+                    list(zip(tables, goals, strict=True))[: gp_seeds if name == "gp" else seeds]
+                )
+            ]
             took = [trials for trials, _ in found]
             low, middle, high = np.percentile(took, (5, 50, 95)).tolist()
-            there = sum(near for _, near in found) / seeds
-            rows.append({"budget": budget, "searcher": name, "p5": low, "p50": middle, "p95": high, "there": there})
+            there = sum(near for _, near in found) / len(found)
+            rows.append(
+                {
+                    "budget": budget,
+                    "searcher": name,
+                    "p5": low,
+                    "p50": middle,
+                    "p95": high,
+                    "there": there,
+                    "seeds": len(found),
+                }
+            )
             print(f"{name}, budget {budget}: {middle:g} trials", file=sys.stderr, flush=True)
     return rows
 
@@ -87,14 +105,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with traces/ and hub/")
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--searchers", nargs="+", default=list(SEARCHERS))
+    parser.add_argument("--searchers", nargs="+", default=[*(name for name in SEARCHERS if name != "gp"), "gp"])
+    parser.add_argument("--gp_seeds", type=int, default=200, help="of gp, which takes minutes of CPU for ten")
     parser.add_argument("--out", type=Path, default=Path("results/searching"))
     args = parser.parse_args()
     paths = [args.data / "traces" / f"traces_math500_{name}.jsonl.gz" for name in ("ct1", "nonct", "ct1_v1")]
     try:
         runs = [replay.read(path, "math500", None, args.data / "hub", again=True) for path in paths]
         environment = Environment(runs, make(SearchSettings, runs=tuple(paths)))
-        rows = measured(environment, args.seeds, args.searchers)
+        rows = measured(environment, args.seeds, args.gp_seeds, args.searchers)
         everything = [environment.tried(setting) for setting in environment.space.settings]
         best = environment.reported(report.front(everything))
     except UserError as problem:
@@ -106,11 +125,12 @@ def main() -> None:
             f"{row['p50']:.0f}",
             f"{row['p5']:.0f} - {row['p95']:.0f}",
             f"{100 * row['there']:.0f} %",
+            row["seeds"],
         )
         for row in rows
     ]
-    print(f"{len(environment.space.settings)} settings, {args.seeds} seeds\n")
-    print(markdown(("budget, tokens", "searcher", "trials, median", "5 % - 95 %", "came there"), cells))
+    print(f"{len(environment.space.settings)} settings\n")
+    print(markdown(("budget, tokens", "searcher", "trials, median", "5 % - 95 %", "came there", "seeds"), cells))
     print(f"\nthe front:\n\n{report.table(best, 'tokens', None)}")
     args.out.mkdir(parents=True, exist_ok=True)
     told = {"seeds": args.seeds, "settings": len(environment.space.settings), "near": NEAR, "rows": rows}

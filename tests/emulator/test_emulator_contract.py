@@ -222,6 +222,30 @@ def test_clients_that_leave_end_their_requests(url: str, ids: list[int]) -> None
     pytest.fail(f"the requests go on: {now}")
 
 
+def test_a_request_is_aborted_by_its_number(url: str, ids: list[int]) -> None:
+    """It ends before it has all of its tokens, with what there is or without a reply."""
+
+    async def abort() -> int:
+        async with aiohttp.ClientSession() as session:
+            sampling = {"max_new_tokens": 1500, "ignore_eos": True}
+            body = {"input_ids": ids, "sampling_params": sampling, "rid": "the-one-to-abort"}
+            asking = asyncio.create_task(session.post(f"{url}/generate", json=body))
+            await asyncio.sleep(1)
+            async with session.post(f"{url}/abort_request", json={"rid": "the-one-to-abort"}) as answer:
+                assert answer.status == 200
+            try:
+                reply = await (await asking).json()
+            except aiohttp.ClientError:
+                return 0
+            return int(reply.get("meta_info", {}).get("completion_tokens", 0))
+
+    assert asyncio.run(abort()) < 1500
+    limit = time.monotonic() + 30
+    while counters(url)["sglang:num_running_reqs"]:
+        assert time.monotonic() < limit, "the request goes on"
+        time.sleep(0.3)
+
+
 def test_its_counters_count(url: str, ids: list[int]) -> None:
     before = counters(url)
     generate(url, ids, 3, sampling={"ignore_eos": True})

@@ -115,6 +115,24 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(folder: Path, tmp_path: Pat
     assert len(list((site / "data/r1").iterdir())) == 3
 
 
+def test_watch_writes_it_again_until_the_run_is_finished(tmp_path: Path) -> None:
+    going, page = made_run.write(tmp_path / "going", 1, 2, summary=False), tmp_path / "report/index.html"
+
+    async def main() -> None:
+        flags = make(ReportSettings, runs=(going,), output=tmp_path / "report", watch=True, every=1)
+        watching = asyncio.create_task(report(flags))
+        while not page.exists():  # noqa: ASYNC110 - the file tells, no event does
+            await asyncio.sleep(0.05)
+        assert '<meta http-equiv="refresh" content="1">' in page.read_text()
+        await asyncio.to_thread(made_run.write, going, 3, 2)
+        assert await watching == page
+
+    asyncio.run(main())
+    assert "refresh" not in page.read_text()
+    ((_, index),) = calls(tmp_path / "report/data/index.js")
+    assert len(index["questions"]) == 3
+
+
 def test_runs_of_other_questions_stand_beside_each_other_without_a_difference(folder: Path, tmp_path: Path) -> None:
     other = made_run.write(tmp_path / "other", 3, 2, text=lambda _, plain: f"Tell me: {plain}")
     site = build(folder, other, output=tmp_path / "report")

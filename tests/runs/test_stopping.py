@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from answering_draft import PAIR
 from chances import chance, cut_off
+from conftest import Pair, door
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -352,3 +353,21 @@ def test_the_outcome_of_all_samples_is_the_majority_without_a_rule() -> None:
         ballots = [Ballot(one.chain.answer) for one in played.of(number)]
         assert not outcome(rule("none"), ballots).stopped
         assert all(one.status is not ExitStatus.STOPPED for one in played.of(number))
+
+
+@pytest.mark.servers
+def test_real_servers_stop_and_say_how_sure_they_are(servers: Pair, tmp_path: Path) -> None:
+    """The demo pair: both are asked, questions are decided, and nothing is left at work behind the run."""
+    data = ("--dataset_name", "demo", "--max_problems", "4", "--repeats", "12", "--turns", "20", "--takeover", "random")
+    chunks = ("--small_model_max_tokens", "24", "--evalator_max_tokens", "24")
+    flags = (*servers.flags, *data, *chunks, "--output_dir", "out", "--samples_in_flight", "24")
+    done = door("ref_async", *flags, "--stop", "beta", "--confidence", "both", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "samples a question were used" in done.stdout
+    found = list(samples(tmp_path / "out"))
+    assert len(found) == 48
+    assert Counter(s["exit_status"] for s in found)["stopped"] > 0
+    for sample in found:
+        if sample["exit_status"] == "answered":
+            assert sample["confidence"].keys() == {"draft", "target"}
+            assert all(0 < one["yes"] + one["no"] <= 1.0001 for one in sample["confidence"].values())

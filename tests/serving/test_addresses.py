@@ -17,4 +17,6 @@ from ATTS.serving.supervisor import Server
     ],
 )
 def test_a_server_is_asked_where_this_machine_reaches_it(host: str, url: str) -> None:
-    assert Server(role="small_model", model="demo-draft", port=40000, host=host).url == url
+    server = Server(role="small_model", model="demo-draft", port=40000, host=host)
+    assert server.url == url
+    assert server.is_open == (host != "127.0.0.1")  # the launch warns of those, without a key

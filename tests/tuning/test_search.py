@@ -14,8 +14,10 @@ from openai_server import serve
 
 from ATTS.analysis.accuracy import majority_at_k
 from ATTS.analysis.voting import RIGHT
+from ATTS.emulator import Ask, Scripted, Served, Server, Written
 from ATTS.errors import UserError
 from ATTS.flags import flat, make, parse
+from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
 from ATTS.simulation.roofline import Deployment
 from ATTS.store import provenance
@@ -25,6 +27,7 @@ from ATTS.tuning.replay import Run, Sample, Turn
 from ATTS.tuning.search import Environment, SearchSettings, explored
 from ATTS.tuning.searchers import SEARCHERS
 from ATTS.tuning.space import Setting, Space, neighbours
+from ATTS.votes.vote import VOTES
 
 REPEATS, TURNS = 8, 4
 
@@ -116,7 +119,7 @@ def test_every_searcher_ends_with_the_best_setting(name: str, runs: list[Path]) 
     grid = {setting: environment.tried(setting) for setting in environment.space.settings}
     budget = 200.0
     most = max(trial.value(budget) for trial in grid.values())
-    trials = 12 if name == "gp" else len(grid)
+    trials = 20 if name == "gp" else len(grid)
     archive = Archive(None, {})
     tried = asyncio.run(explored(environment, SEARCHERS[name], archive, budget, trials, 0))
     best = max(trial.value(budget) for trial in tried)
@@ -213,6 +216,50 @@ def test_seconds_come_from_the_virtual_clock(runs: list[Path]) -> None:
     assert 0 < one < all_of_them
     assert stopped <= all_of_them
     assert one == seconds.seconds(run, Setting("good", TURNS, 1), questions, *pair)
+
+
+def test_rates_that_no_run_was_made_with_are_run_on_the_servers(tmp_path: Path) -> None:
+    """A target that is right and a draft that is not: of three rates the highest stays, and is run on all questions."""
+
+    def write(ask: Ask) -> Written:
+        if ask.role == "target":
+            return Written(r"so \boxed{1}", "stop")
+        return Written(" step" if chance(ask.text).random() < 0.6 else r"so \boxed{2}", "length")
+
+    content = Scripted(write, lambda ask, start: [-0.5] * len(ask.ids[start:]))
+    rows = [{"problem": f"question <{i}>", "answer": "1"} for i in range(16)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    async def run() -> str:
+        draft, target = (Server(Served(role=role, name=role[0], content=content)) for role in ("draft", "target"))
+        async with draft, target:
+            urls = {
+                "small_model_url": draft.url,
+                "eval_model_url": target.url,
+                "dataset_name": str(tmp_path / "q.jsonl"),
+            }
+            more = {"small_model_name": "d", "eval_model_name": "t", "takeover": "random", "repeats": 2, "turns": 3}
+            base = make(AsyncSettings, **urls, **more, output_dir=tmp_path / "base", rejection_rate=0.5)
+            await evaluate_async(base, False)
+            rates = (0.0, 0.5, 0.02, 1.0)
+            return await search.search(
+                make(SearchSettings, runs=(tmp_path / "base",), rates=rates, run=True, trials=20)
+            )
+
+    told = asyncio.run(run())
+    counts = {path.name: len(list(path.glob("problem_*.json"))) // 2 for path in tmp_path.iterdir() if path.is_dir()}
+    assert counts == {"base": 16, "base_rate0": 1, "base_rate0.02": 1, "base_rate1": 16}
+    assert "base_rate1: " in told
+    assert "needs a run" not in told
+
+
+def test_a_vote_by_confidence_needs_confidences(runs: list[Path]) -> None:
+    with pytest.raises(UserError, match="holds no confidences to vote by"):
+        asyncio.run(search.search(make(SearchSettings, runs=tuple(runs), objective="weighted")))
+    samples = [Sample(RIGHT, (Turn(1, None),), 0.9), *[Sample("a", (Turn(1, None),), 0.2)] * 2]
+    run = Run("r", Path("r"), {0: samples}, None)
+    for vote, right in (("majority", 0.0), ("weighted", 1.0)):
+        assert replay.score(run, Setting("r", 1, 3), [0], vote=VOTES[vote]).right == (right,)
 
 
 def test_a_budget_of_seconds_is_kept_by_the_clock(runs: list[Path]) -> None:

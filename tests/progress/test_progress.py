@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ATTS.analysis.metrics import describe
-from ATTS.analysis.run_status import lines, span
 from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Server
 from ATTS.emulator.timing import Timing
 from ATTS.errors import ExitStatus
 from ATTS.flags import make
 from ATTS.method.types import Event, Stage, Usage
+from ATTS.progress.counts import RunProgress
+from ATTS.progress.status import lines, span
 from ATTS.runs.evaluate import evaluate_async
-from ATTS.runs.progress import RunProgress
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.serving.limits import Limits
 from ATTS.store import progress, result_folder

@@ -5,22 +5,24 @@ import contextlib
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ATTS.analysis.run_status import lines
 from ATTS.errors import ExitStatus
 from ATTS.method.types import Stage, Transcript
-from ATTS.runs.samples import Loop, Sample
+from ATTS.progress.status import lines
 from ATTS.serving.limits import Limits
 from ATTS.store import progress
 from ATTS.store.progress import Status
 from ATTS.store.records import Key
 
+Sample = tuple[Transcript, Coroutine[Any, Any, ExitStatus]]  # and the work on it
 EVERY, LINE_EVERY, WINDOW = 1.0, 30.0, 60.0  # seconds: between looks, between lines without a terminal, of the rates
 
 
@@ -53,7 +55,7 @@ class RunProgress:
         self._live: Live | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def watched(self, loop: Loop) -> Loop:
+    def watched(self, loop: Callable[[Key], Sample]) -> Callable[[Key], Sample]:
         """The same loop, whose samples are counted while they are under way."""
 
         def begin(key: Key) -> Sample:
