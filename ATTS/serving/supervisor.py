@@ -29,13 +29,6 @@ POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 TERM_SECONDS = 8.0  # an idle server leaves within that; a busy one drains for over 30 s and is killed
 LOG_LINES = 25
-# Scoring makes a row of the whole vocabulary for every token. By default 2048 of them at a time, 3.6 GB for Qwen2.5's
-# 151,936 tokens, given back to the system and fetched anew for each batch: a fifth to nearly half of the CPU time.
-CPU_MEMORY = {
-    "SGLANG_LOGPROB_CHUNK_SIZE": "256",
-    "MALLOC_MMAP_THRESHOLD_": "2000000000",
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-}
 KEY_FLAGS = ("--api-key", "--admin-api-key")
 PID_FILES = ("small_model.pid", "eval_model.pid")
 
@@ -87,6 +80,7 @@ class Server:
             words += ["--device", "cpu", "--dtype", self.dtype, "--attention-backend", "torch_native"]
             words += ["--sampling-backend", "pytorch", "--grammar-backend", "none", "--disable-overlap-schedule"]
             words += ["--sleep-on-idle"]  # without it an idle server burns a core
+            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS)]
         else:
             words += ["--tensor-parallel-size", str(len(self.devices.split(",")))]
         return [*words, *self.extra]
@@ -112,7 +106,7 @@ class Server:
         hidden = {name for name in os.environ if name.lower() in proxies or name in secret}
         inherited = {name: value for name, value in os.environ.items() if name not in hidden}
         if self.device == "cpu":
-            inherited |= {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", **CPU_MEMORY}
+            inherited |= {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", **memory.ENVIRONMENT}
             if Path(demo.resolve(self.model)).is_dir():
                 inherited["HF_HUB_OFFLINE"] = "1"
         elif self.devices:

@@ -66,6 +66,8 @@ def test_flags_of_the_user_win_and_a_share_that_is_given_is_kept(tmp_path: Path)
     assert "--max-total-tokens" not in first
     assert first[first.index("--mem-fraction-static") + 1] == "0.1"
     assert "float32" in first
+    assert "--prefill-decode-interval" in first
+    assert "--prefill-decode-interval" not in third
     assert second[second.index("--dtype") + 1] == "bfloat16"
     assert second[-2:] == ["--max-total-tokens", "5000"]  # the last one counts
     assert "--mem-fraction-static" not in third
