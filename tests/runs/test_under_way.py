@@ -174,7 +174,7 @@ def test_a_run_whose_samples_mostly_fail_stops_and_says_why(
 
     one_turn = {"turns": 1}
     wanted = (
-        r"20 of the last 20 samples failed .* most often: draft server: status 500: " if stops else "of 100 samples"
+        r"20 of the last 20 samples failed .* most often: model server: status 500: " if stops else "of 100 samples"
     )
     with pytest.raises(UserError, match=wanted):
         asyncio.run(main(**one_turn))

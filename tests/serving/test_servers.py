@@ -1,6 +1,7 @@
 """Real SGLang servers: what the client relies on, and starting and stopping them."""
 
 import asyncio
+import json
 import math
 import os
 import signal
@@ -166,7 +167,8 @@ def servers_below(folder: Path) -> list[psutil.Process]:
 def test_a_server_that_dies_at_start_shows_its_log_and_takes_the_other_one_along(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "config.json").write_text("{}")
+    config = json.loads((demo.MODELS["draft"] / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"architectures": ["NoSuchModel"]}))
     folder = tmp_path / "servers"
     done = subprocess.run(
         supervise(folder, model=str(broken)), capture_output=True, text=True, timeout=200, env={**os.environ}

@@ -131,7 +131,7 @@ def test_a_folder_that_is_removed_under_a_run_says_so_and_the_same_command_begin
     with ResultStore(folder, about, force=False) as store:
         save(store, KEYS[0])
         (folder / "settings.json").unlink()
-        with pytest.raises(UserError, match=r"run was removed or moved away under .* same command begins anew"):
+        with pytest.raises(UserError, match=r"run was removed or moved away while .* same command begins anew"):
             save(store, KEYS[1])
         shutil.rmtree(folder)
         with pytest.raises(UserError, match="removed or moved away"):
