@@ -61,7 +61,10 @@ def test_a_published_folder_and_its_recording_tell_the_same(
     assert told.returncode == 0, told.stderr
     from_folder = json.loads(told.stdout)
     assert list(from_folder) == KEYS
-    assert from_folder == audit_of(input_dir=recording)
+    assert from_folder == audit_of(input_dir=recording, picture=tmp_path / "rates.svg")
+    drawn = (tmp_path / "rates.svg").read_text()
+    assert "asked" in drawn
+    assert "realised (95 %)" in drawn
     with gzip.open(recording, "rt") as lines:
         turns = [turn for line in lines for turn in json.loads(line)["turns"] if turn["ppl"] is not None]
     assert from_folder["n"] == len(turns) == sum(row["n"] for row in from_folder["by_turn"])
