@@ -103,7 +103,8 @@ def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(name: str
     for sample in samples(tmp_path / "parts"):
         ends = [e["at"] + e["queued"] + e["seconds"] for e in sample["full_history"]]
         assert max(ends) <= sample["duration_seconds"] + 1e-3
-        assert [e["at"] for e in sample["full_history"]] == sorted(e["at"] for e in sample["full_history"])
+        asked = [e["at"] for e in sample["full_history"]]
+        assert asked == sorted(asked) or name == "optimistic"  # which drafts ahead before it asks for the score
 
 
 def test_what_is_of_another_run_or_damaged_is_not_used(tmp_path: Path, data: Path) -> None:
