@@ -21,7 +21,7 @@ from ATTS.method.chain import Chain, ModelView
 from ATTS.method.conformal import PerTurn, worth
 from ATTS.method.loop import atts
 from ATTS.method.replay import Replayed, Reply
-from ATTS.method.take_over import RejectionPolicy, Ruling, TakeOver
+from ATTS.method.take_over import CountsRejections, RejectionPolicy, Ruling
 from ATTS.method.types import Event
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
@@ -59,7 +59,7 @@ class _Turns:
         return [(turn, key[0], own[key]) for turn, own in sorted(self.scores.items()) for key in sorted(own)]
 
 
-class _AtItsTurn(TakeOver):
+class _AtItsTurn(CountsRejections):
     """One sample's rule. ``known``: its scores in the journal, by turn and attempt."""
 
     def __init__(
@@ -70,13 +70,9 @@ class _AtItsTurn(TakeOver):
         partial: Journal,
         policy: RejectionPolicy,
     ) -> None:
+        super().__init__(policy)
         self._turns, self._member = turns, turns.barrier.join()
-        self._key, self._known, self._partial, self._policy = key, known, partial, policy
-        self.rules_on_answers = policy.score_answers
-        self._rejected = 0  # chunks of this turn
-
-    async def begin(self, turn: int) -> None:  # noqa: ARG002
-        self._rejected = 0
+        self._key, self._known, self._partial = key, known, partial
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         if drafted.final and chain.answer is None:
@@ -94,8 +90,7 @@ class _AtItsTurn(TakeOver):
             await self._turns.barrier.arrive(self._member, turn)
         if not self._turns.rule(turn)(score, turn).rejected or self._turns.is_last(turn):
             return Ruling.ACCEPT  # nothing is scored behind the last turn
-        self._rejected += 1
-        return self._policy.ruling(self._rejected)
+        return self.ruling()
 
     def leave(self) -> None:
         self._turns.barrier.leave(self._member)

@@ -64,18 +64,30 @@ class RejectionPolicy:
 AS_PUBLISHED = RejectionPolicy()
 
 
-class ByScore(TakeOver):
-    """ATTS: the chunk's score is compared with calibration scores on the spot. A text that the draft ended without
-    an answer goes to the target unscored."""
+class CountsRejections(TakeOver):
+    """Counts a turn's rejected chunks, by which the policy says what becomes of each."""
 
-    def __init__(self, rule: RejectionRule, policy: RejectionPolicy = AS_PUBLISHED) -> None:
-        self._rule, self._policy = rule, policy
+    def __init__(self, policy: RejectionPolicy) -> None:
+        self._policy, self._rejected = policy, 0
         self.rules_on_answers = policy.score_answers
-        self._rejected = 0  # chunks of this turn
 
     async def begin(self, turn: int) -> None:  # noqa: ARG002
         """See TakeOver."""
         self._rejected = 0
+
+    def ruling(self) -> Ruling:
+        """On one more rejected chunk of the turn."""
+        self._rejected += 1
+        return self._policy.ruling(self._rejected)
+
+
+class ByScore(CountsRejections):
+    """ATTS: the chunk's score is compared with calibration scores on the spot. A text that the draft ended without
+    an answer goes to the target unscored."""
+
+    def __init__(self, rule: RejectionRule, policy: RejectionPolicy = AS_PUBLISHED) -> None:
+        super().__init__(policy)
+        self._rule = rule
 
     async def decide(self, chain: Chain, target: ModelView, turn: int, drafted: Event) -> Ruling:
         """See TakeOver: scores the chunk and asks the rule."""
@@ -83,5 +95,4 @@ class ByScore(TakeOver):
             return Ruling.CONTINUE
         if not (await chain.score(target, turn, self._rule)).rejected:
             return Ruling.ACCEPT
-        self._rejected += 1
-        return self._policy.ruling(self._rejected)
+        return self.ruling()
