@@ -4,61 +4,21 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
+from misbehaving_server import Reply, serving
 
 from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel
-from ATTS.serving.server_info import ServerInfo, inspect, new_session
+from ATTS.serving.server_info import ServerInfo, new_session
 from ATTS.store.records import OWED
 
 INFO = ServerInfo(frozenset({"m"}), "m", None, 100, "0.5.23")
-Reply = Callable[[int, dict[str, Any]], web.StreamResponse | Awaitable[web.StreamResponse] | None]
-
-
-@asynccontextmanager
-async def serving(
-    reply: Reply, pages: Mapping[str, web.Response | Callable[[], web.Response]] | None = None
-) -> AsyncIterator[str]:
-    """A server whose /generate gives ``reply(how many requests came before, body)``."""
-    count = 0
-
-    async def generate(request: web.Request) -> web.StreamResponse:
-        nonlocal count
-        count += 1
-        answer = reply(count - 1, await request.json())
-        if answer is None:  # half an answer, then the connection breaks
-            half = web.StreamResponse(headers={"Content-Length": "1000"})
-            await half.prepare(request)
-            await half.write(b'{"text"')
-            assert request.transport is not None
-            request.transport.close()
-            return half
-        return answer if isinstance(answer, web.StreamResponse) else await answer
-
-    async def page(request: web.Request) -> web.Response:
-        if pages is None or request.path not in pages:
-            return web.json_response({"model_path": "m"}) if pages is None else web.Response(status=404)
-        page = pages[request.path]
-        return page() if callable(page) else page
-
-    app = web.Application()
-    app.router.add_post("/generate", generate)
-    app.router.add_get("/{any:.*}", page)
-    runner = web.AppRunner(app, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 def written(ids: list[int], finish: dict[str, Any], **more: Any) -> web.Response:
@@ -345,53 +305,3 @@ def test_no_more_requests_are_in_flight_than_the_limit_and_waiting_counts_as_que
     assert most == 3
     assert sum(result.usage.queue_seconds for result in results) > sum(0.1 * k for k in (1, 2)) * 3 * 0.8
     assert all(result.usage.serve_seconds >= 0.1 for result in results)
-
-
-MODELS = web.json_response
-
-
-@pytest.mark.parametrize(
-    ("pages", "message"),
-    [
-        ({"/get_model_info": lambda: web.Response(status=503)}, "not ready"),
-        ({"/other": lambda: web.Response()}, "not an SGLang server"),
-        ({"/get_model_info": lambda: web.Response(text="<html>")}, "not an SGLang server"),
-        ({"/get_model_info": lambda: web.json_response({"model_path": "x/other"})}, "serves x/other, not m"),
-    ],
-)
-def test_a_server_that_is_not_the_right_one_is_named_with_what_it_is(
-    pages: dict[str, Callable[[], web.Response]], message: str
-) -> None:
-    async def ask() -> None:
-        made = {path: page() for path, page in pages.items()}
-        async with serving(lambda *_: web.Response(), made) as url, new_session(5) as session:
-            await inspect(session, url, "draft", "m")
-
-    with pytest.raises(UserError, match=message):
-        asyncio.run(ask())
-
-
-def test_nobody_at_the_port_says_what_to_do() -> None:
-    async def ask() -> None:
-        async with new_session(5) as session:
-            await inspect(session, "http://127.0.0.1:9", "draft", "m")
-
-    with pytest.raises(UserError, match=r"no server answers at http://127\.0\.0\.1:9 .*launch_sglang_servers"):
-        asyncio.run(ask())
-
-
-def test_what_a_server_says_of_itself() -> None:
-    pages = {
-        "/get_model_info": {"model_path": "/models/m", "tokenizer_path": "/models/m"},
-        "/v1/models": {"data": [{"id": "m", "max_model_len": 4096}]},
-        "/server_info": {"version": "0.5.23", "max_total_num_tokens": 2000},
-    }
-
-    async def ask() -> ServerInfo:
-        made = {path: web.json_response(page) for path, page in pages.items()}
-        async with serving(lambda *_: web.Response(), made) as url, new_session(5) as session:
-            return await inspect(session, url, "draft", "m")
-
-    info = asyncio.run(ask())
-    assert info == ServerInfo(frozenset({"m", "/models/m"}), "/models/m", "/models/m", 2000, "0.5.23", 2000)
-    assert info.returns_ids
