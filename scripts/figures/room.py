@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,17 @@ def system(*words: str) -> bool:
 
 def mounted(place: Path, options: str) -> None:
     assert system("mount", "-o", options, "-t", "tmpfs", "room", str(place)), "run it under unshare -rm"
+
+
+@contextmanager
+def unmounted(folder: Path) -> Iterator[Path]:
+    """The folder; what was mounted in it is not there any more at the end."""
+    try:
+        yield folder
+    finally:
+        for own in folder.iterdir():
+            while os.path.ismount(own) and system("umount", "-l", str(own)):
+                pass
 
 
 def said(log: Path) -> str:
@@ -54,8 +67,7 @@ def limited(settings: Any, command: Any, log: Path, size: int) -> int:
 
 def main() -> None:
     rows: list[list[object]] = []
-    with tempfile.TemporaryDirectory() as place, pair() as (urls, count):
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as place, unmounted(Path(place)) as folder, pair() as (urls, count):
         flags = {**urls, "dataset_name": data_set(folder, 4)}
         (folder / "whole").mkdir()
         make, command = WHAT["run"]
@@ -72,7 +84,7 @@ def main() -> None:
             if name.startswith("room"):
                 system("mount", "-o", "remount,size=100m", str(own))
             if name == "read-only":
-                system("mount", "-o", "remount,rw", str(own))
+                system("umount", "-l", str(own))
             assert waited(forked(make(flags, own), command, log)) == 0, log.read_text()
             now = whole(own)
             assert kept.items() <= now.items(), name
@@ -83,7 +95,7 @@ def main() -> None:
             own.mkdir()
             mounted(own, f"size={kilobytes}k")
             case(f"room for {kilobytes} kB", forked(make(flags, own), command, own.with_suffix(".log")), own)
-        for size in (10, 3000):
+        for size in (2000, 3000):  # more than the command's own messages, which go to a file, too
             own = folder / f"limit{size}"
             own.mkdir()
             case(f"files up to {size} B", limited(make(flags, own), command, own.with_suffix(".log"), size), own)
@@ -97,12 +109,10 @@ def main() -> None:
             if name == "removed":
                 shutil.rmtree(own / "run", ignore_errors=True)
             else:
-                while not system("mount", "-o", "remount,ro", str(own)):  # refused while a file is open for writing
-                    time.sleep(0.001)
+                # The run keeps files open, so the folder itself can't become read-only: one that is lies over it.
+                assert system("mount", "--bind", str(own), str(own))
+                assert system("mount", "-o", "remount,bind,ro", str(own))
             case(name, number, own, again=name != "removed")
-        for own in folder.iterdir():
-            if os.path.ismount(own):
-                system("umount", "-l", str(own))
     show(["what", "finished samples kept", "what is said"], rows, {})
 
 
