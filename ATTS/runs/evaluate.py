@@ -72,7 +72,7 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
     if settings.scoring.on_rejection == "resample":
         longest = settings.text_limit
     async with new_session(settings.requests.request_timeout) as session:
-        limits = Limits(in_flight.samples, longest)
+        limits = Limits(in_flight.samples, longest, settings.requests.request_timeout)
         slots, seats = limits.gate(in_flight.draft), limits.gate(in_flight.target)
         scoring = CapacityLimiter(in_flight.scoring) if in_flight.scoring else None
         first = await models.draft(session, draft, settings.requests, slots)
@@ -133,7 +133,7 @@ async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Pat
     s = settings
     questions = to_evaluate(s.data)
     async with new_session(s.requests.request_timeout) as session:
-        limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens))
+        limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens), s.requests.request_timeout)
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots, role)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
