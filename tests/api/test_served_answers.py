@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from served_pair import CHUNK, PAIR, STEPS, ServedPair, array, served_pair
 
@@ -16,6 +17,7 @@ from ATTS.runs import rules
 from ATTS.runs.evaluate import connected
 from ATTS.runs.settings import AsyncSettings
 from ATTS.store import certificate
+from ATTS.store.array_file import BY_TURN
 from ATTS.store.certificate import Certificate
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
@@ -81,6 +83,16 @@ def test_a_text_is_the_one_that_a_run_makes_of_the_question_streamed_or_not(
             parts = events(served, {"messages": [{"role": "user", "content": question}]})
             assert "".join(part["choices"][0]["delta"].get("content", "") for part in parts) == text
             assert [part["choices"][0]["finish_reason"] for part in parts][:-1] == [None] * (len(parts) - 1)
+
+
+def test_turns_have_arrays_of_their_own(tmp_path: Path) -> None:
+    """At turn 0 all chunks score below the array, at turn 1 above: the target continues the second chunk."""
+    levels = [(turn, question, 10.0 if turn == 0 else 1.0) for turn in range(2) for question in range(100)]
+    np.save(tmp_path / "array.npy", np.array(levels, BY_TURN))
+    steps = Scripted(lambda ask: Written(f" {ask.role}", "length"), lambda ask, start: [-1.0] * (len(ask.ids) - start))
+    flags = {"ppl_array_path": tmp_path / "array.npy", "calibration": "per_turn", "rejection_rate": 0.5, "turns": 2}
+    with served_pair(steps, **flags) as served:
+        assert content(served.ask("?")) == [" draft draft target"]
 
 
 def test_a_chunk_is_sent_when_it_is_accepted_before_the_next_one_is_scored(calibrated: Path) -> None:
