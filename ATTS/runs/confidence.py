@@ -26,13 +26,15 @@ PLACE = "the-answer-stands-here"  # of the chain, while the template's text behi
 
 @dataclass(frozen=True)
 class Confidence:
-    """Asks one model of a run. ``said``: the tokens that a Yes and a No begin with."""
+    """Asks one model of a run. ``by``: "draft" (also of a run of one model) or "target", in samples. ``said``: the
+    tokens that a Yes and a No begin with."""
 
     model: ChunkModel
+    by: str
     said: dict[str, list[int]]
 
     @classmethod
-    def of(cls, model: ChunkModel) -> "Confidence":
+    def of(cls, model: ChunkModel, by: str) -> "Confidence":
         """Raises UserError for a tokenizer that can't tell a Yes from a No by one token, and for a template that
         leaves the answer out."""
         first = {name: {model.tokenizer.encode(word)[0] for word in words} for name, words in SAYS.items()}
@@ -43,7 +45,7 @@ class Confidence:
                 f"the {model.model.role}'s tokenizer begins Yes and No with the same token: --confidence can't ask it"
             )
         behind(model.tokenizer, model.system, "")
-        return cls(model, said)
+        return cls(model, by, said)
 
     async def ask(self, view: ModelView, question: Question) -> tuple[dict[str, float], Usage]:
         """The probabilities of a Yes and of a No behind the chain of ``view``. Raises SampleError."""
@@ -95,11 +97,11 @@ async def asked(
     fails leaves the sample without a confidence, and as it is."""
     status = await ending
     for confidence, view in views if chain.answer is not None else ():
-        role, turn = confidence.model.model.role, chain.history[-1].turn
+        turn = chain.history[-1].turn
         try:
             found, usage = await confidence.ask(view, question)
         except SampleError as error:
             log.warning("no confidence: %s", error)
             continue
-        chain.history.append(Event(turn, Stage.CONFIDENCE, usage, details={"by": role, **found}))
+        chain.history.append(Event(turn, Stage.CONFIDENCE, usage, details={"by": confidence.by, **found}))
     return status

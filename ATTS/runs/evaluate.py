@@ -82,7 +82,7 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
         limits.add(second.model, seats, second.memory, adaptive=in_flight.target == 0)
         models.say_how_they_think([first, second], settings.answers.answer_after_think)
         roles = {"draft": first, "target": second}
-        confidence = {role: Confidence.of(roles[role]) for role in settings.voting.asked}
+        confidence = {role: Confidence.of(roles[role], role) for role in settings.voting.asked}
         yield Atts(settings, decides, first, second, limits, confidence)
 
 
@@ -138,7 +138,7 @@ async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Pat
         model = await models.draft(session, s.draft, s.requests, slots, role)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
         models.say_how_they_think([model], s.answers.answer_after_think)
-        method = Alone(s, model, Confidence.of(model) if s.voting.asked else None)
+        method = Alone(s, model, Confidence.of(model, s.voting.asked[0]) if s.voting.asked else None)
         run = Run(
             *("baseline", s, questions, [model], limits, names.baseline_results(s), s.limits.schedule),
             under_way=method.under_way,

@@ -193,6 +193,21 @@ def test_confidences_are_asked_stored_and_voted_by(whom: str, tmp_path: Path) ->
     assert voting["quality"]["auroc_within"] in (None, 1.0)
 
 
+def test_a_model_alone_says_how_sure_it_is_as_the_draft(tmp_path: Path) -> None:
+    async def run() -> Path:
+        DICE[0] = chance("alone")
+        async with Server(Served(role="draft", name="d", content=content())) as server:
+            flags = {**asking(tmp_path, 3), "small_model_name": "d", "small_model_url": server.url}
+            del flags["takeover"]
+            return await evaluate_alone(make(BaselineSettings, **flags, repeats=4, confidence="draft"))
+
+    made = asyncio.run(run())
+    assert all(sample["confidence"].keys() == {"draft"} for sample in samples(made))
+    chosen: dict[str, Any] = {"votes": ("weighted",), "vote_confidence": "draft"}
+    voting = json.loads(asyncio.run(grade(make(AccuracySettings, output_dir=made, json=True, **chosen))))["voting"]
+    assert voting["quality"]["auroc_within"] in (None, 1.0)
+
+
 def test_a_sure_answer_is_enough_for_es(tmp_path: Path) -> None:
     """The first answer with 0.75 is right, so the vote is, whatever the majority says."""
     summary, found = run_both(tmp_path, 9, stop="es", stop_threshold=0.7, confidence="target", samples_in_flight=2)
