@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.errors import UserError
-from ATTS.serving import before_start, keys, memory, sglang_server
+from ATTS.serving import before_start, keys, memory, sglang_server, speculation
 from ATTS.serving.server_log import tail, waiting_for
 
 POLL_SECONDS = 1.0
@@ -127,6 +127,7 @@ def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
     for server in servers:
         before_start.check_model(server.role, server.model)
         before_start.check_port(server.role, server.host, server.port)
+        speculation.check(server.model, server.extra)
         if server.is_open and not server.key:
             print(
                 f"warning: the {server.role} server listens on {server.host} without a key, for whoever reaches it:"

@@ -1,4 +1,4 @@
-"""The installation for GPUs, without one: what is locked, what a machine must have, where compilers find the toolkit."""
+"""The installation for GPUs, without one: what is locked, what a machine must have, where a toolkit is found."""
 
 import importlib.metadata
 import os
