@@ -127,6 +127,7 @@ class Server:
                 "served_model_name": served.name,
                 "context_length": served.context_length,
                 "max_total_num_tokens": served.timing.kv_tokens or None,
+                "page_size": served.timing.page,
                 "version": served.release.version,
                 "emulated": True,
             }
