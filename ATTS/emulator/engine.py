@@ -126,6 +126,12 @@ class Engine:
             written_tokens=self.spent.written,
         )
 
+    def flush(self) -> bool:
+        """Empties the cache. Returns whether it could: not while requests run."""
+        if not self.running:
+            self.cache = RadixCache(self.timing.kv_tokens)
+        return not self.running
+
     async def stop(self) -> None:
         """Ends the engine's task."""
         if self._task is not None:

@@ -49,7 +49,7 @@ def test_nothing_counts_as_forgotten_where_the_cache_holds_all_of_its_pages(page
 
 def test_taken_for_a_cache_of_single_tokens_it_would_look_too_full() -> None:
     """Of 64-token pages about 32 tokens a request are lost: with chunks of 24, the limits would be cut."""
-    memory, used = asyncio.run(chains(64))
+    _, used = asyncio.run(chains(64))
     single = CacheStats()
     for before, usage in zip([None, *used], used, strict=False):
         single.count(min(before.prompt_tokens, usage.prompt_tokens - 24) if before else 0, usage.cached_tokens)
