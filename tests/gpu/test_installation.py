@@ -189,3 +189,21 @@ def test_nothing_is_installed_on_a_machine_that_lacks_something(tmp_path: Path) 
     assert "PROBLEM  Python.h" in done.stderr
     assert "installing" not in done.stderr
     assert done.stderr.count("ran") == 1
+
+
+def test_an_image_copies_all_that_setup_reads_before_it_runs() -> None:
+    """And names nothing that isn't there."""
+    lines = (FOLDER / "Dockerfile").read_text().splitlines()
+    copied = [
+        line.split()[1:-1] for line in lines[: lines.index("RUN bash scripts/setup.sh")] if line.startswith("COPY")
+    ]
+    there = [ROOT / name for names in copied for name in names]
+    assert [path for path in there if not path.exists()] == []
+    base = re.findall(r"^ *base=\((.*)\)|base\+=\((.*)\)", (ROOT / "scripts/setup.sh").read_text(), re.M)
+    read = [
+        word.strip('"').replace("$SGLANG", "third_party/sglang_gpu") for pair in base for word in "".join(pair).split()
+    ]
+    read += ["third_party/sglang_gpu/check.sh", "README.md", "ATTS/__init__.py"]
+    assert len(read) >= 7
+    for name in read:
+        assert any(path == ROOT / name or path in (ROOT / name).parents for path in there), name

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, free_ports
 
 from ATTS.errors import UserError
-from ATTS.serving import before_start
+from ATTS.serving import before_start, supervisor
 from ATTS.serving.server_log import COMPILING, PARTS, START, waiting_for
 from ATTS.serving.supervisor import Server
 
@@ -174,3 +174,50 @@ def test_the_lines_are_those_that_sglang_writes() -> None:
     for line in written:
         assert line in text, line
     assert len({name for _, name in PARTS}) == 8
+
+
+STUB = """
+import http.server, os, pathlib, sys, time, urllib.request
+flags = dict(zip(sys.argv[1:], sys.argv[2:]))
+folder, mine = pathlib.Path(os.environ["SEEN"]), flags["--served-model-name"]
+def answers(port):
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200
+    except OSError:
+        return False
+(folder / mine).write_text(str(answers(os.environ["DRAFT_PORT"])))
+while os.environ["TOGETHER"] == "1" and len(list(folder.iterdir())) < 2:
+    time.sleep(0.05)
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(flags["--port"])), Page).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("devices", [("0", "0"), ("0", "1,2")])
+def test_servers_on_one_gpu_start_one_after_the_other_and_others_at_once(
+    tmp_path: Path, devices: tuple[str, str]
+) -> None:
+    """In the place of SGLang a program that notes whether the draft answers already, and that, of those that start at
+    once, does not answer before both are there."""
+    together = devices[0] != devices[1]
+    (tmp_path / "sglang").mkdir()
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "sglang/__init__.py").touch()
+    (tmp_path / "sglang/launch_server.py").write_text(STUB)
+    ports = free_ports(2)
+    seen, servers = tmp_path / "seen", tmp_path / "servers"
+    given = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "SEEN": str(seen), "DRAFT_PORT": str(ports[0])}
+    environment = {**os.environ, **given, "TOGETHER": str(int(together))}
+    command = [sys.executable, "-m", "ATTS.servers", "start", "--folder", str(servers), "--timeout", "60"]
+    for role, name, port, cards in zip(("small", "eval"), ("draft", "target"), ports, devices, strict=True):
+        command += [f"--{role}_model", name, f"--{role}_model_port", str(port), f"--{role}_model_devices", cards]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150)
+        assert done.returncode == 0, done.stderr
+        assert (seen / "draft").read_text() == "False"
+        assert (seen / "target").read_text() == str(not together)
+    finally:
+        supervisor.stop(servers)
