@@ -74,7 +74,9 @@ def test_the_share_of_memory_is_sglangs_where_none_is_given(models: Path) -> Non
     shares = {name: one["mem_fraction_static"] for name, one in found.items() if name.startswith("H100")}
     assert shares["H100 gpu_1x80 0"] == 0.15
     assert shares["H100 gpu_1x80_8b 0"] == 0.33
-    assert {shares[f"H100 gpu_3x80 {n}"] for n in (0, 1)} == {0.83, 0.828}
+    assert [shares[f"H100 gpu_3x80 {n}"] for n in (0, 1)] == [0.83, 0.828]
+    assert [found[f"{card} gpu_3x80 1"]["chunked_prefill_size"] for card in ("H100", "B200")] == [8192, 16384]
+    assert found["B200 gpu_3x80 1"]["mem_fraction_static"] == 0.853
     assert 81559 * (1 - 0.83) > 10 * 1024
 
 

@@ -3,6 +3,10 @@
 import asyncio
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,15 @@ import gpu_replay
 import pytest
 import torch
 from chances import chance
+from conftest import ROOT, free_ports
 from gpu_agreement import AgreementSettings
 from gpu_check import CheckSettings
+from stand_in.sglang.launch_server import write
 from transformers import AutoModelForCausalLM
 
 from ATTS import demo
 from ATTS.calibration.calibrate import calibrate
-from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written
+from ATTS.emulator import Ask, Scripted, Served, Server, Timing
 from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
@@ -27,14 +33,6 @@ from ATTS.store import result_folder
 
 PAIR = {"small_model_name": "demo-draft", "eval_model_name": "demo-target", "dataset_name": "demo", "max_problems": 6}
 CHUNKS = {"small_model_max_tokens": 24, "evalator_max_tokens": 24}
-
-
-def write(ask: Ask) -> Written:
-    """A step; one in eight answers."""
-    drawn = chance(ask.role, ask.text)
-    if drawn.random() < 0.125:
-        return Written(rf" so \boxed{{{drawn.randrange(5)}}}", "stop")
-    return Written(f" {drawn.randrange(10**6)} and" * 9)
 
 
 class Scores:
@@ -174,3 +172,60 @@ def test_what_transformers_is_compared_with_is_off_by_as_much_as_it_is(tmp_path:
     ):
         (tmp_path / "config.json").write_text(json.dumps({"dtype": saved}))
         assert gpu_agreement.dtype_of({"dtype": told}, str(tmp_path)) == expected
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> dict[str, str]:
+    """A machine with GPUs, as the scripts see it, whose SGLang is emulated. Both servers are on the one GPU."""
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler here, which the script asks for first")
+    config = tmp_path / "config.sh"
+    draft, target = free_ports(2)
+    config.write_text(
+        f"DEVICE=cuda SMALL_MODEL=demo-draft EVAL_MODEL=demo-target SMALL_MODEL_DEVICE=0 EVAL_MODEL_DEVICES=0\n"
+        f"SMALL_MODEL_PORT={draft} EVAL_MODEL_PORT={target}\n"
+    )
+    tests = ROOT / "tests"
+    paths = os.pathsep.join(map(str, (tests / "gpu/stand_in", tests, ROOT)))
+    return {
+        **os.environ,
+        "CONFIG": str(config),
+        "PYTHON": sys.executable,
+        "PYTHONPATH": paths,
+        "OUT": str(tmp_path / "out"),
+    }
+
+
+@pytest.mark.timeout(900)  # nine processes that import for seconds, more on a busy machine
+def test_the_whole_check_runs_with_the_engines_speculation_and_leaves_no_server(
+    machine: dict[str, str], tmp_path: Path
+) -> None:
+    sizes = {"QUESTIONS": "3", "REPEATS": "2", "TURNS": "3", "CHUNK": "24", "REFERENCE": "none"}
+    devices = {"SIMULATED_DRAFT": "1.5B:L4", "SIMULATED_TARGET": "7B:L4"}
+    command = ["bash", ROOT / "scripts/gpu_check.sh"]
+    done = subprocess.run(command, env={**machine, **sizes, **devices}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    assert done.stdout.endswith((out / "gpu_check.md").read_text())
+    figures = json.loads((out / "gpu_check.json").read_text())
+    assert [run["name"] for run in figures["runs"]] == list(gpu_check.RUNS)
+    assert [run["samples"] for run in figures["runs"]] == [6] * 4
+    assert [run["simulated"] is not None for run in figures["runs"]] == [True, False, True, True]
+    assert figures["agreement"]["chunks"] == 6
+    first = (out / "servers/eval_model.log").read_text().splitlines()[0]
+    assert "--load-format dummy" in first
+    assert "--speculative-algorithm NGRAM" in first  # of the last start
+    assert "stopped: small_model, eval_model" in done.stderr
+    assert not list((out / "servers").glob("*.pid"))
+
+
+def test_kernels_are_warmed_by_random_weights_and_the_servers_are_stopped(
+    machine: dict[str, str], tmp_path: Path
+) -> None:
+    command = ["bash", ROOT / "scripts/precompile_kernels.sh"]
+    done = subprocess.run(command, env=machine, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "out/times.md").read_text()
+    for role in ("small_model", "eval_model"):
+        assert "--load-format dummy" in (tmp_path / f"out/servers/{role}.log").read_text().splitlines()[0]
+    assert not list((tmp_path / "out/servers").glob("*.pid"))
