@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ATTS.errors import UserError
 from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
+from ATTS.serving import supervisor
 from ATTS.store import result_folder
 
 PAIR = {"small_model_name": "demo-draft", "eval_model_name": "demo-target", "dataset_name": "demo", "max_problems": 6}
@@ -175,7 +177,7 @@ def test_what_transformers_is_compared_with_is_off_by_as_much_as_it_is(tmp_path:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> dict[str, str]:
+def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A machine with GPUs, as the scripts see it, whose SGLang is emulated. Both servers are on the one GPU."""
     if shutil.which("c++") is None:
         pytest.skip("no C++ compiler here, which the script asks for first")
@@ -187,13 +189,11 @@ def machine(tmp_path: Path) -> dict[str, str]:
     )
     tests = ROOT / "tests"
     paths = os.pathsep.join(map(str, (tests / "gpu/stand_in", tests, ROOT)))
-    return {
-        **os.environ,
-        "CONFIG": str(config),
-        "PYTHON": sys.executable,
-        "PYTHONPATH": paths,
-        "OUT": str(tmp_path / "out"),
-    }
+    given = {"CONFIG": str(config), "PYTHON": sys.executable, "PYTHONPATH": paths, "OUT": str(tmp_path / "out")}
+    try:
+        yield {**os.environ, **given}
+    finally:
+        supervisor.stop(tmp_path / "out/servers")
 
 
 @pytest.mark.timeout(900)  # nine processes that import for seconds, more on a busy machine
