@@ -26,7 +26,8 @@ fi
 : "${EVAL_MODEL_MEM_FRACTION:=}"                           # CPU, SGLang's choice on GPUs
 : "${SMALL_MODEL_ARGS:=}"                                  # more flags for the draft server
 : "${EVAL_MODEL_ARGS:=}"                                   # and for the target server
-: "${WAIT_TIMEOUT:=600}"                                   # seconds until both must be healthy
+: "${WAIT_TIMEOUT:=}"                                      # seconds until both must be healthy; none: 600 on a CPU, an
+                                                           # hour on GPUs, where the first start downloads and compiles
 : "${SERVER_DIR:=results/servers}"                         # logs and PID files
 
 # Starts both servers for this script alone, their logs and PID files below the folder given, and stops them when it ends;

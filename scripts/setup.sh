@@ -3,7 +3,8 @@
 #   DEVICE=cpu|cuda  which SGLang (default: cuda if nvidia-smi works, else cpu)
 #   TEST=1           the test tools too
 #   VENV=DIR         where (default: .venv)    PYTHON=python3.11  made with which Python
-# Does nothing when everything asked for is there already.
+# Does nothing when everything asked for is there already. For cuda, what else the machine needs is checked first, a line
+# a thing, and the toolkit that kernels are compiled with is laid out in VENV/cuda.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,6 +20,7 @@ case $DEVICE in
 esac
 
 base=("$SGLANG/requirements.txt" requirements.lock scripts/setup.sh pyproject.toml)
+if [[ $DEVICE == cuda ]]; then base+=("$SGLANG/toolkit.sh"); fi
 fingerprint() { cat "$@" | sha256sum | cut -d' ' -f1; }
 done=$(fingerprint "${base[@]}")
 done_test=$(fingerprint "${base[@]}" requirements-test.lock)
@@ -45,6 +47,8 @@ if [[ ! -x $VENV/bin/python ]]; then
     "$python" -m venv "$VENV" || { echo "error: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 2; }
 fi
 
+if [[ $DEVICE == cuda ]]; then bash "$SGLANG/check.sh" "$VENV/bin/python" >&2; fi
+
 pip() { "$VENV/bin/python" -m pip "$@" --quiet --disable-pip-version-check; }
 echo "installing into $VENV ($DEVICE); the first time this takes some minutes" >&2
 if [[ $DEVICE == cpu ]]; then
@@ -54,7 +58,8 @@ if [[ $DEVICE == cpu ]]; then
     site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     printf '%s\nimport sglang_cpu_shim\n' "$PWD/$SGLANG/shim" >"$site/sglang_cpu_shim.pth"
 else
-    pip install -r "$SGLANG/requirements.txt"
+    pip install --no-deps -r "$SGLANG/requirements.txt" # all of them: nothing is left to choose
+    bash "$SGLANG/toolkit.sh" "$VENV"
 fi
 pip install --no-deps -r requirements.lock
 if [[ $TEST == 1 ]]; then pip install --no-deps -r requirements-test.lock; fi

@@ -39,9 +39,10 @@ class Job:
         """Tokens it had still to write when it was last admitted."""
         return len(self.output) - self.written
 
-    def most_cached(self, known: int) -> int:
-        """Of ``known`` leading tokens, those that save work: the last one is always computed."""
-        return min(known, self.cacheable, max(0, len(self.prompt) - 1))
+    def most_cached(self, known: int, page: int = 1) -> int:
+        """Of ``known`` leading tokens, those that save work: whole pages, and the last one is always computed."""
+        most = min(known, self.cacheable, max(0, len(self.prompt) - 1))
+        return most - most % page
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class Engine:
     async def run(self, job: Job) -> None:
         """Returns when ``job`` is finished; to be cancelled is to abort it."""
         if self.timing.speed == 0:
-            job.cached = job.most_cached(self.cache.match(job.prompt))
+            job.cached = job.most_cached(self.cache.match(job.prompt), self.timing.page)
             await asyncio.sleep(0)
             self.cache.insert([*job.prompt, *job.output])
             return
@@ -124,6 +125,12 @@ class Engine:
             cached_tokens=self.spent.cached,
             written_tokens=self.spent.written,
         )
+
+    def flush(self) -> bool:
+        """Empties the cache. Returns whether it could: not while requests run."""
+        if not self.running:
+            self.cache = RadixCache(self.timing.kv_tokens)
+        return not self.running
 
     async def stop(self) -> None:
         """Ends the engine's task."""
@@ -180,7 +187,7 @@ class Engine:
         job.private, cached = job.written, 0
         if self.cache.capacity:
             job.pin, known = self.cache.pin(job.prompt)
-            cached = job.most_cached(known)
+            cached = job.most_cached(known, self.timing.page)
             self._make_room(len(job.prompt) - known)
             job.pin = self.cache.extend(job.pin, job.prompt[known:])
         else:

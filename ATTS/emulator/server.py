@@ -70,6 +70,7 @@ class Server:
             "/metrics": self._metrics,
         }
         posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/abort_request": self._abort}
+        posts["/flush_cache"] = self._flush
         if self.served.release.has_server_info:
             gets |= {"/model_info": self._model_info, "/server_info": self._server_info}
             posts |= {"/tokenize": self._tokenize, "/v1/tokenize": self._tokenize}
@@ -127,6 +128,7 @@ class Server:
                 "served_model_name": served.name,
                 "context_length": served.context_length,
                 "max_total_num_tokens": served.timing.kv_tokens or None,
+                "page_size": served.timing.page,
                 "version": served.release.version,
                 "emulated": True,
             }
@@ -157,6 +159,9 @@ class Server:
         body = requests.parse_json(await http.read(), self.served.release)
         request = requests.chat(body, self.tokenizer, self.served.release, self.served.context_length)
         return await self._serve(http, request, replies.chat)
+
+    async def _flush(self, http: web.Request) -> web.Response:  # noqa: ARG002
+        return web.Response(status=200 if self._engine.flush() else 400)
 
     async def _abort(self, http: web.Request) -> web.Response:
         body = requests.parse_json(await http.read(), self.served.release)

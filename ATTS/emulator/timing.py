@@ -26,6 +26,9 @@ class Timing:
     prefill_tokens: int = 8192  # most that are computed at once (--chunked-prefill-size)
     max_running: int = 0  # requests at a time; the others queue; 0 = no limit
     kv_tokens: int = 200_000  # memory, of running requests and radix cache together; 0 = endless, and no cache
+    page: int = (
+        1  # tokens that the radix cache keeps together: the end of a prompt that fills no page is computed again
+    )
     reserve: float = 0.4  # share of what requests may still write for which there must be room to admit one
     speed: float = 1.0  # 10: everything takes a tenth; 0: no waiting at all
 
@@ -35,6 +38,8 @@ class Timing:
                 raise ValueError(f"{name} must not be negative")
         if self.prefill_tokens_per_second <= 0 or self.prefill_tokens <= 0:
             raise ValueError("prefill_tokens_per_second and prefill_tokens must be positive")
+        if self.page < 1:
+            raise ValueError("page must be positive")
         if self.max_running < 0 or self.kv_tokens < 0:
             raise ValueError("max_running and kv_tokens must not be negative")
 

@@ -27,11 +27,14 @@ class CacheStats:
 
     known: int = 0  # of the prompts sent, what the server had seen of the same chain before
     cached: int = 0  # and of that, what it had kept
+    page: int = 1  # tokens that its cache keeps together or not at all
 
     def count(self, known: int, cached: int) -> None:
-        """One more request: the server had seen ``known`` tokens of its prompt before and had ``cached`` of them."""
-        self.known += known
-        self.cached += min(known, cached)
+        """One more request: the server had seen ``known`` tokens of its prompt before and had ``cached`` of them. The
+        end of ``known`` that fills no page can't be cached, so it doesn't count."""
+        whole = known - known % self.page
+        self.known += whole
+        self.cached += min(whole, cached)
 
 
 @dataclass(slots=True)

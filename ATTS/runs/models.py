@@ -106,7 +106,9 @@ async def draft(
 ) -> ChunkModel:
     """The model that writes first: with the system message on every turn, so that its prompt stays."""
     model, tokenizer = await connect(session, requests, role, part.url, part.name, limit)
-    return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, system=SYSTEM)
+    return ChunkModel(
+        model, tokenizer, part.max_tokens, part.temperature, system=SYSTEM, memory=CacheStats(page=model.info.page_size)
+    )
 
 
 async def target(
@@ -122,7 +124,8 @@ async def target(
     model, tokenizer = await connect(
         session, requests, "target", part.url, part.name, limit, scoring_limit=scoring_limit
     )
-    return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, None, template)
+    memory = CacheStats(page=model.info.page_size)
+    return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, None, template, memory)
 
 
 async def connect(

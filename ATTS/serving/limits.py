@@ -99,6 +99,7 @@ class ServerReport(TypedDict):
     limit: int | None  # None: found on the way
     last_limit: int
     slots_busy_until_queue_empty: float | None  # of fixed limits
+    page_tokens: NotRequired[int]  # that its cache keeps together, if more than one; the next share is of whole pages
     forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more
     by_its_metrics: NotRequired[ByMetrics]
 
@@ -172,6 +173,8 @@ class Server:
             ),
             "forgotten": 1 - self.memory.cached / self.memory.known if self.memory.known else None,
         }
+        if self.memory.page > 1:
+            state["page_tokens"] = self.memory.page
         if first is not None and last is not None:
             state["by_its_metrics"] = {
                 "looks": self.means.looks,

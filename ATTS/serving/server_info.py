@@ -30,6 +30,7 @@ class ServerInfo:
     context_length: int | None  # tokens of prompt and continuation together
     version: str | None
     kv_tokens: int | None = None  # tokens that fit its memory, of all requests and of the prefix cache
+    page_size: int = 1  # tokens that the prefix cache keeps together: 64 on a B200
 
     @property
     def returns_ids(self) -> bool:
@@ -81,6 +82,7 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
         context_length=min((int(limit) for limit in limits if limit), default=None),
         version=server.get("version"),
         kv_tokens=int(memory) if memory else None,
+        page_size=int(server.get("page_size") or 1),
     )
 
 

@@ -9,6 +9,8 @@ from ATTS.console import heed_interrupts, printable
 from ATTS.errors import UserError
 from ATTS.serving.supervisor import Server, free_ports, start, stop
 
+START_SECONDS = {"cpu": 600.0, "cuda": 3600.0}  # the first start on GPUs downloads 80 GB and compiles kernels
+
 
 def main(description: str | None) -> None:
     """Runs one of ``start``, ``stop`` and ``ports``. Signals are the supervisor's: no event loop takes part."""
@@ -16,14 +18,14 @@ def main(description: str | None) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("start", help="start both servers and wait until they are healthy")
-    starting.add_argument("--timeout", type=float, default=600)
+    starting.add_argument("--timeout", type=_number, help="seconds; else 600 on a CPU, 3600 on GPUs")
     starting.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     starting.add_argument("--host", default="127.0.0.1")
     for role in ("small_model", "eval_model"):
         starting.add_argument(f"--{role}", required=True)
         starting.add_argument(f"--{role}_port", type=int, required=True)
         starting.add_argument(f"--{role}_devices", default="")
-        starting.add_argument(f"--{role}_memory_fraction", type=lambda text: float(text) if text else None)
+        starting.add_argument(f"--{role}_memory_fraction", type=_number)
         starting.add_argument(f"--{role}_args", type=shlex.split, default=[])
     for command in (starting, commands.add_parser("stop", help="stop the servers of a folder")):
         command.add_argument("--folder", type=Path, required=True, help="where logs and PID files are")
@@ -49,8 +51,13 @@ def main(description: str | None) -> None:
             )
             for role in ("small_model", "eval_model")
         ]
-        start(servers, args["folder"], args["timeout"])
+        start(servers, args["folder"], args["timeout"] or START_SECONDS[args["device"]])
     except UserError as problem:
         sys.exit(f"error: {printable(problem)}")
     except KeyboardInterrupt:
         sys.exit("interrupted; no server is left running")
+
+
+def _number(text: str) -> float | None:
+    """A number, or none for the empty text of a variable that is not set."""
+    return float(text) if text else None

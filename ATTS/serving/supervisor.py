@@ -23,12 +23,12 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.errors import UserError
-from ATTS.serving import keys, memory, sglang_server
+from ATTS.serving import before_start, keys, memory, sglang_server, speculation
+from ATTS.serving.server_log import tail, waiting_for
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 TERM_SECONDS = 8.0  # an idle server leaves within that; a busy one drains for over 30 s and is killed
-LOG_LINES = 25
 KEY_FLAGS = ("--api-key", "--admin-api-key")
 PID_FILES = ("small_model.pid", "eval_model.pid")
 
@@ -100,17 +100,21 @@ class Server:
         return keys.key(self.key_variable)
 
     def surroundings(self) -> dict[str, str]:
-        """Environment of the server process: no proxy, since all traffic is on this machine, and nobody else's key."""
-        proxies = {"http_proxy", "https_proxy", "all_proxy"}
+        """Environment of the server process: a proxy is for downloads only, and nobody else's key is there."""
         secret = {"OPENAI_API_KEY", *keys.VARIABLES.values()} - {self.key_variable}
-        hidden = {name for name in os.environ if name.lower() in proxies or name in secret}
-        inherited = {name: value for name, value in os.environ.items() if name not in hidden}
+        inherited = {name: value for name, value in os.environ.items() if name not in secret}
+        direct = [inherited.get("no_proxy") or inherited.get("NO_PROXY"), "127.0.0.1,localhost,::1", self.host]
+        inherited["NO_PROXY"] = inherited["no_proxy"] = ",".join(filter(None, direct))
         if self.device == "cpu":
             inherited |= {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", **memory.ENVIRONMENT}
             if Path(demo.resolve(self.model)).is_dir():
                 inherited["HF_HUB_OFFLINE"] = "1"
-        elif self.devices:
-            inherited["CUDA_VISIBLE_DEVICES"] = self.devices
+        else:  # kernels are compiled when it starts: with ninja, and the toolkit that setup.sh laid out
+            inherited["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+            if (toolkit := Path(sys.prefix) / "cuda").is_dir():
+                inherited.setdefault("CUDA_HOME", str(toolkit))
+            if self.devices:
+                inherited["CUDA_VISIBLE_DEVICES"] = self.devices
         if self.key:  # its program is one of this package
             package = str(Path(sglang_server.__file__).parents[2])
             inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [package, inherited.get("PYTHONPATH")]))
@@ -121,8 +125,9 @@ def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
     """Starts ``servers`` and waits until all are healthy. Raises UserError, with none left running."""
     folder.mkdir(parents=True, exist_ok=True)
     for server in servers:
-        _check_model(server)
-        _check_port(server)
+        before_start.check_model(server.role, server.model)
+        before_start.check_port(server.role, server.host, server.port)
+        speculation.check(server.model, server.extra)
         if server.is_open and not server.key:
             print(
                 f"warning: the {server.role} server listens on {server.host} without a key, for whoever reaches it:"
@@ -137,9 +142,12 @@ def start(servers: Sequence[Server], folder: Path, timeout: float) -> None:
                 " scripts/stop_sglang_servers.sh, or give this one another SERVER_DIR"
             )
     servers = fitted(servers)
+    in_turn = servers[0].device == "cuda" and before_start.share_a_device([server.devices for server in servers])
     with _stopped_on_failure(folder):
-        processes = {server.role: _spawn(server, folder) for server in servers}
-        _wait(servers, processes, folder, timeout)
+        # On one GPU, each takes its part of the memory that it finds free: the second one of what the first has left.
+        for together in [[server] for server in servers] if in_turn else [servers]:
+            processes = {server.role: _spawn(server, folder) for server in together}
+            _wait(together, processes, folder, timeout)
 
 
 def fitted(servers: Sequence[Server]) -> list[Server]:
@@ -187,24 +195,6 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _check_model(server: Server) -> None:
-    path = Path(demo.resolve(server.model))
-    if (path.is_absolute() or server.model.startswith(".")) and not path.exists():
-        raise UserError(f"the model of the {server.role} server, {server.model}, does not exist")
-
-
-def _check_port(server: Server) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((server.host, server.port))
-        except OSError as error:
-            raise UserError(
-                f"the {server.role} server can't listen on {server.host}:{server.port}: {error.strerror}; free the"
-                " port or choose another"
-            ) from None
-
-
 def _spawn(server: Server, folder: Path) -> subprocess.Popen[bytes]:
     log, pid_file = folder / f"{server.role}.log", folder / f"{server.role}.pid"
 
@@ -242,19 +232,18 @@ def _wait(
         time.sleep(POLL_SECONDS)
         seconds = time.monotonic() - started
         for role, server in list(waiting.items()):
-            code = processes[role].poll()
+            code, log = processes[role].poll(), folder / f"{role}.log"
             if code is not None:
-                raise UserError(
-                    f"the {role} server ended with status {code} before it was ready.\n{_tail(folder, role)}"
-                )
+                raise UserError(f"the {role} server ended with status {code} before it was ready.\n{tail(log)}")
             if _healthy(server):
                 print(f"{role} is ready after {seconds:.0f} s", file=sys.stderr, flush=True)
                 del waiting[role]
             elif seconds > timeout:
-                raise UserError(f"the {role} server was not ready within {timeout:.0f} s.\n{_tail(folder, role)}")
+                raise UserError(f"the {role} server was not ready within {timeout:.0f} s.\n{tail(log)}")
         if waiting and time.monotonic() - spoken > LINE_SECONDS:
             spoken = time.monotonic()
-            print(f"waiting for {', '.join(waiting)}, {seconds:.0f} s", file=sys.stderr, flush=True)
+            busy = [f"{role} ({waiting_for(folder / f'{role}.log', processes[role].pid)})" for role in waiting]
+            print(f"waiting for {', '.join(busy)}, {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def _healthy(server: Server) -> bool:
@@ -266,12 +255,6 @@ def _healthy(server: Server) -> bool:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def _tail(folder: Path, role: str) -> str:
-    log = folder / f"{role}.log"
-    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in lines)])
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class EngineModel:
         self.url = "emulated"
         self.role = role
         self.engine = engine
-        self.memory = CacheStats()
+        self.memory = CacheStats(page=engine.timing.page)
         memory = engine.timing.kv_tokens or None
         self.info = ServerInfo(frozenset({role}), role, None, None, "0.5.23", memory)
         self._says = says

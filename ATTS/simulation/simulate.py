@@ -20,7 +20,7 @@ class SimulateSettings(Part):
     """Flags of simulate."""
 
     draft: str = "8B:A100"
-    """Draft as MODEL:DEVICExGPUS; models 1.5B 7B 8B 32B 70B, devices A100 H100 H200."""
+    """Draft as MODEL:DEVICExGPUS; models 1.5B 7B 8B 14B 32B 70B, devices L4 4090 A100 H100 H200."""
 
     target: str = "32B:A100x2"
     """Target, likewise."""

@@ -1,0 +1,1 @@
+"""In the place of SGLang for tests of whole scripts: see launch_server."""
