@@ -22,7 +22,7 @@ from ATTS.store import atomic, blocks, provenance
 from ATTS.store.blocks import CALIBRATION, BlockLog
 from ATTS.store.result_folder import SUMMARY, parsed
 
-WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force")
+WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force", "quiet")
 
 
 @dataclass(frozen=True)

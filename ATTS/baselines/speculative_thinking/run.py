@@ -67,7 +67,7 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
                 samples=Samples(repeats=evaluations.n),
                 requests=s.requests,
                 limits=s.limits,
-                output=Results(force=s.output.force, output_dir=evaluations.result_dir / folder),
+                output=Results(force=s.output.force, quiet=s.output.quiet, output_dir=evaluations.result_dir / folder),
             )
             folders.append(await _think(run))
     return "\n".join(map(str, folders))
