@@ -26,7 +26,7 @@ def test_a_process_that_ends_at_any_call_leaves_whole_files_or_none_and_the_next
 
 @pytest.mark.parametrize(("what", "in_flight"), [("run", 16), ("calibration", 32)])  # a score takes two requests
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same(what: str, in_flight: int) -> None:
-    told = figures("kills.py", "--kills", "4", "--questions", "4", "--what", what)
+    (told,) = figures("kills.py", "--kills", "4", "--questions", "4", "--what", what)["commands"]
     assert told["kills"] >= 1
     assert (told["lost"], told["doubled"], told["torn"], told["tracebacks"], told["left"]) == (0, 0, 0, 0, [])
     assert told["same"]
