@@ -97,9 +97,11 @@ async def _rewrite(path: Path, news: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Refuses a folder that a run is writing to (it locks a file there). Raises UserError."""
+    """Refuses a folder that a run is writing to (it locks a file there); removes what a killed command left there.
+    Raises UserError."""
     lock = folder / ".lock"
     if not lock.exists():
+        atomic.sweep(folder)
         yield
         return
     handle = os.open(lock, os.O_RDWR)

@@ -89,7 +89,8 @@ def re_extract_settings(_: Flags, folder: Path) -> ReExtractSettings:
 
 def blocks(kind: type[Any], more: Flags, flags: Flags, folder: Path) -> Any:
     """The settings of runs that are made block by block."""
-    size = {"max_problems": 12, "repeats": 4, "blocks": 2, "calibration_problems": 20, "sample_size": 2}
+    questions = len(Path(flags["dataset_name"]).read_text().splitlines()) // 4 * 2
+    size = {"max_problems": max(4, questions), "repeats": 4, "blocks": 2, "calibration_problems": 20, "sample_size": 2}
     chunks = {"token_budget": 90, "small_model_max_tokens": 20, "evalator_max_tokens": 20}
     asked = flags | {"dataset_name": "demo", "output_dir": folder / "blocks"}
     return make(kind, **asked, **size, **chunks, small_model_concurrency=8, eval_model_concurrency=8, **more)
@@ -137,7 +138,7 @@ def blocks_done(folder: Path) -> dict[str, bytes]:
     for entry in log(folder):
         found[f"{entry['method']} {entry['block']}"] = json.dumps(entry).encode()
         for path in place.glob(f"{entry['method']}/problem_*.json"):
-            if int(path.stem[-4:]) // 4 // 6 == entry["block"]:  # 4 samples a question, 6 questions a block
+            if int(path.stem[-4:]) // entry["samples"] == entry["block"]:
                 found[f"{entry['method']} {path.name}"] = path.read_bytes()
     return found
 

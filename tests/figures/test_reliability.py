@@ -24,10 +24,24 @@ def test_a_process_that_ends_at_any_call_leaves_whole_files_or_none_and_the_next
     assert all(told["points"] > 5 for told in figures("crash_points.py").values())
 
 
-@pytest.mark.parametrize(("what", "in_flight"), [("run", 16), ("calibration", 32)])  # a score takes two requests
-def test_a_run_that_is_killed_again_and_again_comes_to_the_same(what: str, in_flight: int) -> None:
-    (told,) = figures("kills.py", "--kills", "4", "--questions", "4", "--what", what)["commands"]
-    assert told["kills"] >= 1
+@pytest.mark.parametrize(
+    ("what", "in_flight"),
+    [
+        ("run", 16),
+        ("calibration", 32),  # a score takes two requests
+        ("re_extraction", 16),
+        ("sync_fix_budget", 16),
+        ("speculative_thinking", 16),
+        ("comparison", 10_000),  # a block that was interrupted is done again, so that its clock is whole
+        ("frontier", 10_000),
+        ("search", 0),
+    ],
+)
+def test_a_command_that_is_killed_again_and_again_comes_to_the_same(what: str, in_flight: int) -> None:
+    kills = "4" if what in ("run", "calibration") else "2"
+    (told,) = figures("kills.py", "--kills", kills, "--questions", "4", "--what", what)["commands"]
+    assert told["kills"] == int(kills)
     assert (told["lost"], told["doubled"], told["torn"], told["tracebacks"], told["left"]) == (0, 0, 0, 0, [])
+    assert told["processes"] == 0
     assert told["same"]
     assert told["again_a_kill"] <= in_flight
