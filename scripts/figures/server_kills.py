@@ -1,15 +1,16 @@
-"""Real SGLang servers on the CPU that are killed (SIGKILL) in the middle of a run, restarted, and the same command again.
+"""Real SGLang servers on the CPU that are killed (SIGKILL) in the middle of a run, and the same command after it.
 
     python scripts/figures/server_kills.py --kills 20
 
 The demo pair without sampling (temperature 0), decided by its scores (--calibration online). Draft, target and both are
-killed in random order, each so many times; a run that has come to its end begins anew in another folder. Ended: seconds
-from the kill to the end of the command. Named: it says which server is gone, and that the same command tries again. Kept:
-samples that were finished are as they were. Made up: scores of the same chunk in the same place that differ by over one
-per cent from those of a run that nobody disturbed; of all, counted over the folders' scores.
+killed in random order, each so many times, and started again; a run that has come to its end begins anew in another
+folder. Slowest end: seconds from the kill to the end of the command. Named: it says which server is gone, and that the
+same command tries again. In the JSON, lost: finished samples that are gone or another later; made_up: scores that differ
+by over one per cent from that of the same chunk in the same place of a run that nobody disturbed, of those compared.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -52,7 +53,8 @@ class Pair:
         for role in roles:
             group = int((self._folder / role / f"{role}.pid").read_text().split()[0])
             os.killpg(group, signal.SIGKILL)
-            os.waitpid(group, 0)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(group, 0)
 
     def stop(self) -> None:
         for role in MODELS:
