@@ -5,8 +5,9 @@
 The demo pair without sampling (temperature 0), decided by its scores (--calibration online). Draft, target and both are
 killed in random order, each so many times, and started again; a run that has come to its end begins anew in another
 folder. Slowest end: seconds from the kill to the end of the command. Named: it says which server is gone, and that the
-same command tries again. In the JSON, lost: finished samples that are gone or another later; made_up: scores that differ
-by over one per cent from that of the same chunk in the same place of a run that nobody disturbed, of those compared.
+same command tries again. In the JSON, lost: finished samples that are gone or another later; made_up: scores that
+differ by over one per cent from that of the same chunk in the same place of a run that nobody disturbed, of those
+compared.
 """
 
 import argparse
