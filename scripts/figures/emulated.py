@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -24,6 +25,10 @@ from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written
 from ATTS.emulator.faults import Fault
 from ATTS.flags import Part
 from ATTS.store.result_folder import samples
+
+# What commands import when they first need it: seconds of each, which a fork would spend again.
+for late in ("matplotlib.figure", "openai", "scipy.stats", "transformers.utils.chat_template_utils"):
+    import_module(late)
 
 ONCE = get_context("fork")
 Writer = Callable[[Ask], Written]

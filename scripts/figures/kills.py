@@ -14,6 +14,7 @@ import argparse
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -145,7 +146,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     number = signal.Signals[f"SIG{args.signal}"]
-    found = [measure(what, args.kills, number, args.seed, args.questions) for what in args.what]
+    found = []
+    for what in args.what:
+        found.append(measure(what, args.kills, number, args.seed, args.questions))
+        print(found[-1], file=sys.stderr, flush=True)
     rows = [
         [*(one.get(name) for name in COLUMNS[:-2]), f"{one['again_a_kill']:.1f}", f"{one['slowest_end']:.2f}"]
         for one in found
