@@ -70,6 +70,7 @@ def picture(rows: Sequence[Row], others: Sequence[Trial], unit: str, path: Path)
         panel.scatter([t.cost for t in others], [100 * t.score for t in others], s=8, color=FAINT, label="tried")
         panel.errorbar(costs, rates, bars, capsize=2, label="front, held-out questions", **pictures.style(0))
         panel.set(xscale="log", xlabel=f"{unit} a question", ylabel="right, % (95 %)")
+        panel.xaxis.set_major_formatter("{x:g}")
         pictures.legend(figure)
 
 
