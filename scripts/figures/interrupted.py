@@ -38,7 +38,7 @@ class Work:
 
     ``finished``: by name what must neither vanish nor change any more (ValueError: a file is torn). ``outcome``: what
     is compared with the undisturbed one. ``names``: of all that is finished; one that comes twice was done twice.
-    ``prepared``: makes what is there before. ``asks``: its moments are counted in requests, else in seconds.
+    ``prepared``: makes what is there before. ``done``: counts its moments, where it asks no server.
     """
 
     settings: Callable[[Flags, Path], Any]
@@ -47,7 +47,7 @@ class Work:
     outcome: Callable[[Path], Any]
     names: Callable[[Path], Sequence[object]]
     prepared: Callable[[Path, int], None] = lambda _, __: None
-    asks: bool = True
+    done: Callable[[Path], int] | None = None
     writer: Writer = write_paragraphs
 
 
@@ -242,5 +242,13 @@ WHAT: dict[str, Work] = {
         compared,
         lambda folder: [(entry["method"], entry["block"]) for entry in log(folder)],
     ),
-    "search": Work(search_settings, search, tried, lambda folder: trials(folder)[1:], trials, two_runs, asks=False),
+    "search": Work(
+        search_settings,
+        search,
+        tried,
+        lambda folder: trials(folder)[1:],
+        trials,
+        two_runs,
+        done=lambda folder: len(trials(folder)),
+    ),
 }

@@ -38,7 +38,7 @@ COLUMNS = (
 class Disturbed:
     """Ends a command by a signal, again and again, and counts what was wrong after any.
 
-    ``span``: requests, or seconds, after which a command is ended at the latest.
+    ``span``: requests, or trials of a search, after which a command is ended at the latest.
     """
 
     work: Work
@@ -53,7 +53,7 @@ class Disturbed:
         stored: dict[str, bytes] = {}
         while True:
             process = forked(settings, self.work.command, folder / "log")
-            if self._ends(process, never=wrong["kills"] >= most):
+            if self._ends(process, folder, never=wrong["kills"] >= most):
                 break
             began, started = time.monotonic(), psutil.Process(process).children(recursive=True)
             os.kill(process, self.number)
@@ -75,19 +75,21 @@ class Disturbed:
         self.slowest = slowest
         return wrong
 
-    def _ends(self, process: int, never: bool) -> bool:
+    def _ends(self, process: int, folder: Path, never: bool) -> bool:
         """Waits until the command has ended by itself, or until it is time to end it."""
         after = self.dice.uniform(0, self.span)
-        begun = self.count.value if self.work.asks else time.monotonic()
+        begun = self._done(folder)
         while True:
             ended, status = os.waitpid(process, os.WNOHANG)
             if ended:
                 assert os.waitstatus_to_exitcode(status) == 0, "the command failed"
                 return True
-            now = self.count.value if self.work.asks else time.monotonic()
-            if not never and now >= begun + after:
+            if not never and self._done(folder) >= begun + after:
                 return False
             time.sleep(0.0005)
+
+    def _done(self, folder: Path) -> int:
+        return self.work.done(folder) if self.work.done else self.count.value
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -109,11 +111,11 @@ def measure(what: str, kills: int, number: int, seed: int, questions: int = 25) 
             work.prepared(parent / name, questions)
             return parent / name
 
-        whole, began = prepared("whole"), time.monotonic()
+        whole = prepared("whole")
         process = forked(work.settings(flags, whole), work.command, whole / "log")
         assert waited(process) == 0, (whole / "log").read_text()
-        seconds, asked, right = time.monotonic() - began, count.value, work.outcome(whole)
-        span = max(40.0, 3 * asked / kills) if work.asks else seconds
+        asked, right = count.value, work.outcome(whole)
+        span = work.done(whole) / 4 if work.done else max(40.0, 3 * asked / kills)
         disturbed = Disturbed(work, number, count, span, random.Random(seed))
         found, left, same, slowest, rounds = Counter[str](), list[str](), True, 0.0, 0
         while found["kills"] < kills:
