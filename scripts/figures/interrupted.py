@@ -1,6 +1,7 @@
 """Commands that kills.py ends and gives again: with which settings, what they have finished, what they come to."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,6 +116,13 @@ def samples_of(folder: Path) -> dict[str, bytes]:
     return {name: raw for name, raw in found.items() if json.loads(raw).get("exit_status") not in owed}
 
 
+def whole_questions(folder: Path) -> dict[str, bytes]:
+    """Samples of questions all of whose samples ended: they rank each other, so before that none is finished."""
+    found = samples_of(folder)
+    ended = Counter(int(name[8:12]) // 16 for name in found)
+    return {name: raw for name, raw in found.items() if ended[int(name[8:12]) // 16] == 16}
+
+
 def array_of(folder: Path) -> dict[str, bytes]:
     """An array, which is there with its page beside it."""
     whole(folder)
@@ -210,7 +218,9 @@ WHAT: dict[str, Work] = {
     ),
     "speculative_thinking": Work(thinking_settings, evaluate_speculative_thinking, *SAMPLES),
     "async_fix_budget": Work(partial(baseline, AsyncFixBudgetSettings, BUDGETS), evaluate_fixed_budget, *SAMPLES),
-    "sync_fix_budget": Work(partial(baseline, SyncFixBudgetSettings, BUDGETS), evaluate_fixed_budget, *SAMPLES),
+    "sync_fix_budget": Work(
+        partial(baseline, SyncFixBudgetSettings, BUDGETS), evaluate_fixed_budget, whole_questions, alike, indexes
+    ),
     "calibration": Work(
         calibration_settings,
         partial(calibrate, per_question=False),
