@@ -1,7 +1,7 @@
 """Commands that are killed at random moments and given again.
 
     python scripts/figures/kills.py --kills 200
-    python scripts/figures/kills.py --kills 50 --signal TERM
+    python scripts/figures/kills.py --kills 50 --signal TERM INT
     python scripts/figures/kills.py --kills 20 --what calibration re_extraction comparison frontier search
 
 Runs of 400 samples over emulated servers, 16 requests in flight; begun anew in an empty folder whenever one has come to
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +143,14 @@ def measure(what: str, kills: int, number: int, seed: int, questions: int = 25) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM", "INT"))
+    parser.add_argument("--signal", default=["KILL"], nargs="+", choices=("KILL", "TERM", "INT"))
     parser.add_argument("--what", default=["run"], nargs="+", choices=tuple(WHAT))
     parser.add_argument("--questions", type=int, default=25, help="16 samples each")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    number = signal.Signals[f"SIG{args.signal}"]
     found = []
-    for what in args.what:
-        found.append(measure(what, args.kills, number, args.seed, args.questions))
+    for what, name in product(args.what, args.signal):
+        found.append(measure(what, args.kills, signal.Signals[f"SIG{name}"], args.seed, args.questions))
         print(found[-1], file=sys.stderr, flush=True)
     rows = [
         [*(one.get(name) for name in COLUMNS[:-2]), f"{one['again_a_kill']:.1f}", f"{one['slowest_end']:.2f}"]
