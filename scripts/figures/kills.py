@@ -148,9 +148,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=25, help="16 samples each")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell has it ignored by what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have ignored in the background
     found = []
     for what, name in product(args.what, args.signal):
         found.append(measure(what, args.kills, signal.Signals[f"SIG{name}"], args.seed, args.questions))
