@@ -176,14 +176,15 @@ class Once(logging.Handler):
 
 
 class Progress:
-    """Counts finished items by status, with their rate. Use as a context manager."""
+    """Counts finished items by status, with their rate; ``quiet`` shows none of it. Use as a context manager."""
 
-    def __init__(self, total: int, done: int, unit: str) -> None:
-        self._total, self._done, self._unit = total, done, unit
+    def __init__(self, total: int, done: int, unit: str, quiet: bool = False) -> None:
+        self._total, self._done, self._unit, self._quiet = total, done, unit, quiet
         self._already = done
         self._counts: Counter[str] = Counter()
         self._started = self._printed = time.monotonic()
-        self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if sys.stderr.isatty() else None
+        shown = sys.stderr.isatty() and not quiet
+        self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if shown else None
 
     def add(self, status: str) -> None:
         """One more is done, with this outcome."""
@@ -196,6 +197,8 @@ class Progress:
             self._line()
 
     def _line(self) -> None:
+        if self._quiet:
+            return
         self._printed = time.monotonic()
         rate = (self._done - self._already) / max(self._printed - self._started, 1e-9)
         counts = ", ".join(f"{name} {count}" for name, count in self._counts.most_common())

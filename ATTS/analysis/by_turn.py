@@ -8,11 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from ATTS.analysis import folders, pictures
+from ATTS.analysis import folders, intervals, pictures
+from ATTS.analysis.accuracy import Graded
 from ATTS.analysis.chains import chain
 from ATTS.analysis.folders import Truth
 from ATTS.analysis.grading import answered, by_math
-from ATTS.analysis.tables import markdown, percent
+from ATTS.analysis.tables import markdown, percent, within
 from ATTS.console import printable
 from ATTS.errors import ExitStatus
 from ATTS.flags import Part
@@ -40,21 +41,23 @@ def of_run(
     samples, references = [sample for sample, _ in kept], [ref for _, ref in kept]
     if again:
         samples = [{**s, "final_answer": find_answer(chain(s, folder.by_compat), True) or INVALID} for s in samples]
-    return by_turn(samples, [sample.right for sample in by_math(samples, references, folder.repeats)])
+    return by_turn(samples, by_math(samples, references, folder.repeats))
 
 
-def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:
+def by_turn(samples: Sequence[Record], graded: Sequence[Graded]) -> list[TurnRow]:
     """One row for each number of turns. Means are what all samples would have reached with that many, those still
     under way being wrong; published samples tell neither tokens nor seconds."""
+    right, questions = [one.right for one in graded], [one.question for one in graded]
     entries = [entry for sample in samples for entry in sample["full_history"]]
     tell = all("seconds" in entry for entry in entries)
     last = [max((entry["turn"] for entry in sample["full_history"]), default=0) for sample in samples]
     tokens: dict[str, float] = {"draft": 0, "target": 0}
-    seconds, so_far = 0.0, 0
+    seconds = 0.0
     rows: list[TurnRow] = []
     for turn in range(max(last, default=-1) + 1):
         stopped = [number for number, final in enumerate(last) if final == turn]
-        so_far += sum(right[number] for number in stopped)
+        by_then = [one and final <= turn for one, final in zip(right, last, strict=True)]
+        accuracy = intervals.interval(by_then, questions)
         for entry in (entry for entry in entries if entry["turn"] == turn and tell):
             seconds += entry["seconds"]
             if author := AUTHORS.get(entry["model"]):
@@ -65,7 +68,9 @@ def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:
                 "stopped": len(stopped),
                 "answered": sum(answered(samples[number]) for number in stopped),
                 "right": sum(right[number] for number in stopped),
-                "accuracy": so_far / len(samples),
+                "accuracy": sum(by_then) / len(samples),
+                "low": accuracy.low,
+                "high": accuracy.high,
                 "tokens": {who: count / len(samples) for who, count in tokens.items()} if tell else None,
                 "seconds": seconds / len(samples) if tell else None,
             }
@@ -75,15 +80,20 @@ def by_turn(samples: Sequence[Record], right: Sequence[bool]) -> list[TurnRow]:
 
 def table(rows: Sequence[TurnRow]) -> str:
     """Markdown."""
-    accuracy = "accuracy with --turns N"
+    accuracy = "accuracy with --turns N (95 %)"
     columns = ("turns", "stopped", "of them right", accuracy, "tokens: draft", "target", "seconds")
     lines = []
     for row in rows:
         share = percent(row["right"] / row["stopped"] if row["stopped"] else None)
         tokens = [f"{row['tokens'][who]:.1f}" for who in ("draft", "target")] if row["tokens"] else ["-", "-"]
         seconds = "-" if row["seconds"] is None else f"{row['seconds']:.2f}"
-        lines.append((row["turns"], row["stopped"], share, percent(row["accuracy"]), *tokens, seconds))
+        lines.append((row["turns"], row["stopped"], share, within(row["accuracy"], bounds(row)), *tokens, seconds))
     return markdown(columns, lines)
+
+
+def bounds(row: TurnRow) -> tuple[float, float] | None:
+    """The interval of its accuracy, where the summary tells it."""
+    return (row["low"], row["high"]) if "low" in row else None
 
 
 def picture(runs: Mapping[str, Sequence[TurnRow]], path: Path) -> None:
@@ -93,9 +103,11 @@ def picture(runs: Mapping[str, Sequence[TurnRow]], path: Path) -> None:
             look = pictures.style(number)
             turns, accuracy = [row["turns"] for row in rows], [100 * row["accuracy"] for row in rows]
             left.plot(turns, accuracy, label=printable(name), **look)
+            pictures.band(left, turns, map(bounds, rows), number)
             tokens = [sum(row["tokens"].values()) for row in rows if row["tokens"]]
             if len(tokens) == len(rows):
                 middle.plot(tokens, accuracy, **look)
+                pictures.band(middle, tokens, map(bounds, rows), number)
             stopped = Counter({row["turns"]: row["stopped"] for row in rows})
             right.plot(turns, [100 * stopped[turn] / stopped.total() for turn in turns], **look)
         left.set(xlabel="--turns", ylabel="accuracy, %")

@@ -35,7 +35,7 @@ def summarise(folder: Path, keys: Sequence[Key]) -> Amount:
         **accuracy(graded, repeats),
         **work(records),
         **by_role.summarise(records),
-        "by_turn": by_turn(ran(records), [sample.right for sample in graded if sample.status != ExitStatus.STOPPED]),
+        "by_turn": by_turn(ran(records), [sample for sample in graded if sample.status != ExitStatus.STOPPED]),
         "timing": timing(ran(records)),
         **stopping(records, repeats),
     }

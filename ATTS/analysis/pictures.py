@@ -1,7 +1,7 @@
 """The style of pictures: colours that the colour-blind can tell apart, and SVG that suits light and dark pages."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -41,6 +41,14 @@ def style(number: int) -> dict[str, Any]:
         "linestyle": LINES[turn % len(LINES)],
         "markersize": 4,
     }
+
+
+def band(panel: Any, at: Sequence[float], bounds: Iterable[Sequence[float] | None], number: int) -> None:
+    """The intervals of a line of the run ``number``, shares shown in percent; nothing where one is not known."""
+    known = [pair for pair in bounds if pair is not None]
+    if len(known) == len(at):
+        low, high = ([100 * pair[end] for pair in known] for end in (0, 1))
+        panel.fill_between(at, low, high, color=style(number)["color"], alpha=0.12, linewidth=0)
 
 
 def label(letter: str, name: str) -> str:

@@ -38,7 +38,7 @@ class Changes:
 
 
 async def read_again(
-    folder: Folder, find: FindAnswer, extractor: Extractor | None, concurrency: int, dry_run: bool
+    folder: Folder, find: FindAnswer, extractor: Extractor | None, concurrency: int, dry_run: bool, quiet: bool = False
 ) -> Changes:
     """Reads every sample again and, unless ``dry_run``, rewrites those whose content changes, each whole or not.
 
@@ -79,7 +79,7 @@ async def read_again(
         done[index] = cast(Record, {**sample, **news})
         progress.add("changed" if answer != before else "as it was")
 
-    with _alone(folder.path), Progress(len(folder.samples), 0, "sample") as progress:
+    with _alone(folder.path), Progress(len(folder.samples), 0, "sample", quiet) as progress:
         await drain(folder.samples, work, concurrency)
     changes.changed.sort()
     changes.folder = replace(folder, samples=[done[s["problem_index"]] for s in folder.samples])
@@ -97,9 +97,11 @@ async def _rewrite(path: Path, news: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Refuses a folder that a run is writing to (it locks a file there). Raises UserError."""
+    """Refuses a folder that a run is writing to (it locks a file there); removes what a killed command left there.
+    Raises UserError."""
     lock = folder / ".lock"
     if not lock.exists():
+        atomic.sweep(folder)
         yield
         return
     handle = os.open(lock, os.O_RDWR)
@@ -150,6 +152,9 @@ class ReExtractSettings(compute_accuracy.JudgeSettings):
     json: bool = False
     """Print JSON."""
 
+    quiet: bool = False
+    """Show nothing of how far the work has come."""
+
 
 async def re_extract(settings: ReExtractSettings) -> str:
     """Reads a folder's answers again; returns what changed, as text or JSON. Raises UserError."""
@@ -160,7 +165,7 @@ async def re_extract(settings: ReExtractSettings) -> str:
         if settings.extract_mode == "llm":
             extractor = await stack.enter_async_context(compute_accuracy.extractor(settings))
         find = answering.reader(settings.extract_mode, settings.answer_after_think)
-        changes = await read_again(folder, find, extractor, settings.concurrency, settings.dry_run)
+        changes = await read_again(folder, find, extractor, settings.concurrency, settings.dry_run, settings.quiet)
         if extractor:
             extractor.endpoint.check()
         graded = await compute_accuracy.graded(changes.folder, settings, judge)

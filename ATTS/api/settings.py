@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from ATTS.flags import Part, Positive, Range, require
+from ATTS.flags import Incidental, Part, Positive, Range, require
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs import parts
 from ATTS.runs.settings import AsyncSettings, PairAnswers, Rule
@@ -60,6 +60,13 @@ class Http(Part):
     """Seconds that requests under way have to finish when the server is stopped."""
 
 
+class Trust(Part):
+    """What may differ."""
+
+    force: Incidental[bool] = False
+    """Accept a calibration array that was made with other settings."""
+
+
 class ServeSettings(Part):
     """Flags of serve."""
 
@@ -71,7 +78,7 @@ class ServeSettings(Part):
     length: Length = Length()
     requests: parts.Requests = parts.Requests()
     limits: parts.LoopLimits = parts.LoopLimits()
-    output: parts.Output = parts.Output()
+    output: Trust = Trust()
     http: Http = Http()
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ a machine that slows down or warms up favours none. A block that was interrupted
 """
 
 import json
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from ATTS.errors import UserError
 from ATTS.flags import Settings, flags, flat, make
 from ATTS.runs.questions import to_evaluate
 from ATTS.runs.settings import ConformalSettings
-from ATTS.store import atomic, blocks, provenance
+from ATTS.store import atomic, blocks, provenance, under_way
 from ATTS.store.blocks import CALIBRATION, BlockLog
 from ATTS.store.result_folder import SUMMARY, parsed
 
-WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force")
+WHERE = ("small_model_url", "eval_model_url", "small_model_port", "eval_model_port", "force", "quiet")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ async def run_in_blocks(
             say(f"== block {number + 1} of {s.plan.blocks}: {name}")
             for index in indices:  # of an interrupted block
                 (s.output.output_dir / name / f"problem_{index:04d}.json").unlink(missing_ok=True)
+            shutil.rmtree(s.output.output_dir / name / under_way.FOLDER, ignore_errors=True)
             folder = await run(name, block)
             summary = json.loads((folder / SUMMARY).read_text())
             log.add(name, number, summary["wall_seconds"], summary["samples_in_wall_seconds"])

@@ -129,7 +129,7 @@ async def calibrate_turns(
         return view
 
     answers = settings.answers.reader()
-    with Progress(len(keys), 0, "sample") as progress:
+    with Progress(len(keys), 0, "sample", settings.output.quiet) as progress:
 
         async def work(key: tuple[int, int]) -> None:
             d, t = reader(draft, key), reader(target, key)

@@ -132,7 +132,7 @@ async def first_chunks(
     everything = [(row, sample) for row in range(len(questions)) for sample in range(settings.calibration.sample_size)]
     done = {(entry["row"], entry["sample"]) for entry in partial.entries}
     drawer = _Drawer(settings, questions, draft, target)
-    with Progress(len(everything), len(done), "score") as progress:
+    with Progress(len(everything), len(done), "score", settings.output.quiet) as progress:
 
         async def work(item: tuple[int, int]) -> None:
             row, sample = item

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from ATTS.analysis import pictures
+from ATTS.analysis.by_turn import bounds
 from ATTS.analysis.pictures import COLOURS, FAINT, LINES, drawn, label
-from ATTS.analysis.tables import percent
+from ATTS.analysis.tables import percent, within
 from ATTS.reporting.runs import Run
 
 MOST = 12  # runs in a picture; more can't be told apart
 BINS = 160  # points of time
+MOST_IN_A_BIN = 50  # % of the chunks; where more have nearly the same score, the others are seen on a log scale only
+FEWEST = 5  # questions behind a rate that is drawn: with fewer, the interval says nothing. The table tells all
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _trade(
             panel.errorbar([value], [mean], yerr=[[mean - low], [high - mean]], capsize=3, label=_label(run), **look)
             panel.annotate(run.letter, (value, mean), textcoords="offset points", xytext=(6, 4))
         panel.set(xlabel=unit, ylabel="accuracy of a sample, % (95 %)")
-        panel.set_xlim(left=0)
+        panel.set_xlim(left=-0.03 * max(value for _, value in points))  # a point at 0 is seen whole
     rows = [(f"{run.letter}  {run.name}", f"{value:,.1f}", percent(run.row["mean_accuracy"])) for run, value in points]
     yield Chart(file, title, f"{title}: a point a run, with its interval", ("run", unit, "accuracy"), rows)
 
@@ -96,14 +99,17 @@ def _over_samples(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
             ks = sorted(map(int, votes))
             look = pictures.style(run.number)
             panel.plot(ks, [100 * votes[str(k)] for k in ks], label=_label(run), **look)
+            spread = run.row["intervals"]["majority_at_k"]
+            pictures.band(panel, ks, [spread[str(k)] for k in ks], run.number)
             panel.plot(ks, [100 * best[str(k)] for k in ks], **(look | {"linestyle": ":", "alpha": 0.7}))
-            for name, by_k in (("vote", votes), ("any", best)):
-                rows += [(f"{run.letter}  {run.name}", name, k, percent(by_k[str(k)])) for k in ks]
+            for name, key in (("vote", "majority_at_k"), ("any", "pass_at_k")):
+                by_k, spread = run.row[key], run.row["intervals"][key]
+                rows += [(f"{run.letter}  {run.name}", name, k, within(by_k[str(k)], spread[str(k)])) for k in ks]
         panel.set(xlabel="samples of a question", ylabel="accuracy, %: vote; any (dots)")
         panel.set_xticks(sorted({int(k) for run in runs for k in run.row["majority_at_k"]}))
         pictures.legend(figure)
-    alt = "Accuracy of the vote and of the best of k samples, a line a run"
-    yield Chart("samples.svg", "Accuracy over samples", alt, ("run", "of", "samples", "accuracy"), rows)
+    alt = "Accuracy of the vote (line, 95 % interval as a band) and of the best of k samples (dots), for every run"
+    yield Chart("samples.svg", "Accuracy over samples", alt, ("run", "of", "samples", "accuracy (95 %)"), rows)
 
 
 def _over_turns(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
@@ -117,15 +123,17 @@ def _over_turns(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
             panel.plot(
                 turns, [100 * row["accuracy"] for row in run.turns], label=_label(run), **pictures.style(run.number)
             )
+            pictures.band(panel, turns, map(bounds, run.turns), run.number)
             rows += [
-                (f"{run.letter}  {run.name}", row["turns"], percent(row["accuracy"]), row["stopped"])
+                (f"{run.letter}  {run.name}", row["turns"], within(row["accuracy"], bounds(row)), row["stopped"])
                 for row in run.turns
             ]
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set(xlabel="turns that a sample may take", ylabel="accuracy of a sample, %")
+        panel.set(xlabel="turns that a sample may take", ylabel="accuracy of a sample, % (95 %)")
         pictures.legend(figure)
-    alt = "Accuracy if samples had been stopped after so many turns, a line a run"
-    yield Chart("turns.svg", "Accuracy over turns", alt, ("run", "turns", "accuracy", "samples that end then"), rows)
+    alt = "Accuracy if samples had been stopped after so many turns, a line a run with its 95 % interval as a band"
+    columns = ("run", "turns", "accuracy (95 %)", "samples that end then")
+    yield Chart("turns.svg", "Accuracy over turns", alt, columns, rows)
 
 
 def _rates(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
@@ -134,7 +142,8 @@ def _rates(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
         return
     cells = []
     with drawn(folder / "rates.svg") as (figure, panel):
-        for place, (run, rows) in enumerate(found):
+        for place, (run, told) in enumerate(found):
+            rows = [row for row in told if row["questions"] >= FEWEST] or told
             shift = 0.12 * (place - (len(found) - 1) / 2)
             rate = [100 * row["rate"] for row in rows]
             error = [
@@ -154,13 +163,15 @@ def _rates(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
                     f"{percent(row['rate'])} ({percent(row['low'])} - {percent(row['high'])})",
                     percent(run.rate),
                 )
-                for row in rows
+                for row in told
             ]
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set_xlim(0.5, max(row["turn"] for _, rows in found for row in rows) + 1.5)
         panel.set(xlabel="turn", ylabel="rejected of scored chunks, % (95 %)", ylim=(0, 100))
         pictures.legend(figure)
-    alt = "Share of scored chunks that was rejected at each turn with its interval; dotted: the rate that was asked for"
+    alt = (
+        "Share of scored chunks that was rejected at each turn with its interval; dotted: the rate that was asked for."
+        f" Turns that fewer than {FEWEST} questions reach are in the table only"
+    )
     yield Chart(
         "rates.svg", "Rejection rate by turn", alt, ("run", "turn", "scored", "rejected (95 %)", "asked"), cells
     )
@@ -179,12 +190,18 @@ def _scores(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
             continue
         low, high = float(edges[0]), float(np.quantile(score, 0.995))
         edges = np.linspace(low, max(high, low + 1e-9), 41)
+        shares = [
+            (name, 100 * np.histogram(np.clip(values, low, edges[-1]), bins=edges)[0] / len(values), colour, line)
+            for name, values, colour, line in groups
+            if len(values)
+        ]
         file = f"scores_{run.number}.svg"
         with drawn(folder / file) as (figure, panel):
-            for name, values, colour, line in groups:
-                if len(values):
-                    share = np.histogram(np.clip(values, low, edges[-1]), bins=edges)[0] / len(values)
-                    panel.stairs(100 * share, edges, label=name, color=colour, linestyle=line, linewidth=1.4)
+            for name, share, colour, line in shares:
+                panel.stairs(share, edges, label=name, color=colour, linestyle=line, linewidth=1.4)
+            if max(share.max() for _, share, *_ in shares) > MOST_IN_A_BIN:
+                panel.set_yscale("log")
+                panel.yaxis.set_major_formatter("{x:g}")
             panel.set(xlabel=f"score ({run.settings.get('score', 'mean')})", ylabel="of the chunks, %")
             pictures.legend(figure)
         rows = [
@@ -241,9 +258,11 @@ def _in_flight(folder: Path, runs: Sequence[Run]) -> Iterator[Chart]:
             for number, (who, (begins, ends)) in enumerate(sorted(spans.items())):
                 begun = np.searchsorted(np.sort(begins), at, side="right")
                 count = begun - np.searchsorted(np.sort(ends), at, side="right")
-                panel.plot(at - first, count, label=run.alone or who, color=COLOURS[number], linestyle=LINES[number])
+                look = {"color": COLOURS[number], "linestyle": LINES[number], "marker": "none", "linewidth": 1.1}
+                panel.step(at - first, count, where="mid", label=run.alone or who, **look)
                 rows.append((run.alone or who, f"{count.mean():.1f}", int(count.max())))
             panel.set(xlabel="seconds of the run", ylabel="requests in flight", ylim=(0, None))
+            panel.yaxis.get_major_locator().set_params(integer=True)
             pictures.legend(figure)
         title = f"In flight of {run.letter}  {run.name}"
         yield Chart(file, title, "Requests at each server over time", ("server", "on the average", "most"), rows)

@@ -85,7 +85,7 @@ def write(folder: Path, runs: Sequence[Run], questions: Sequence[Place]) -> None
         where = {sample["problem_index"]: numbers[row] for row, sample in enumerate(run.folder.samples)}
         known: set[int] = set()
         for question, samples in groupby(_placed(folders.read(run.path), where), key=lambda pair: pair[0]):
-            content = [shown(sample) for _, sample in samples]
+            content = [shown(sample, run.alone) for _, sample in samples]
             path = folder / f"r{run.number}" / f"q{question}.js"
             about = {"text": questions[question].text, "reference": questions[question].reference}
             calls: list[tuple[str, Any]] = [("piece", [run.number, question, about, content])]

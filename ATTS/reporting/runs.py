@@ -85,7 +85,8 @@ class Run:
         for at in np.unique(turn):
             which = turn == at
             found = interval(rejected[which], asked[which])
-            rows.append({"turn": int(at), "n": found.n, "rate": found.rate, "low": found.low, "high": found.high})
+            told = {"rate": found.rate, "low": found.low, "high": found.high}
+            rows.append({"turn": int(at), "n": found.n, "questions": found.clusters, **told})
         return rows
 
     def calibration_scores(self) -> NDArray[np.float64] | None:
@@ -156,9 +157,8 @@ def _read(number: int, path: Path, truth: Truth, targets: Container[str | None])
     if "per_question" not in stored or "intervals" not in stored:
         row |= accuracy(graded, folder.repeats)
     turns = stored.get("by_turn")
-    if not turns:
-        right = [sample.right for sample in graded if sample.status != ExitStatus.STOPPED]
-        turns = by_turn(ran(folder.samples), right)
+    if not turns or "low" not in turns[0]:  # a summary of an older version tells no intervals
+        turns = by_turn(ran(folder.samples), [sample for sample in graded if sample.status != ExitStatus.STOPPED])
     about = result_folder.about_of(path) if path.is_dir() else {}
     row["against_first"] = None
     states, endings = [_state(sample) for sample in graded], [sample.status for sample in graded]

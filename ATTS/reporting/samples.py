@@ -83,15 +83,16 @@ def _only(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: content[name] for name in names if name in content}
 
 
-def shown(sample: Record) -> dict[str, Any]:
-    """A sample as its transcript shows it; docs/REPORT.md lists the keys."""
+def shown(sample: Record, alone: str | None = None) -> dict[str, Any]:
+    """A sample as its transcript shows it; docs/REPORT.md lists the keys. ``alone``: of a run of one model, which of
+    the two it is."""
     content: dict[str, Any] = {
         "i": sample["problem_index"],
         "a": sample["final_answer"],
         "s": sample.get("exit_status"),
         "why": sample.get("reason"),
         "d": _finite(sample.get("duration_seconds")),
-        "c": chunks(sample["full_history"]),
+        "c": [{**one, "by": one["by"] and (alone or one["by"])} for one in chunks(sample["full_history"])],
         "ahead": len(sample.get("discarded", ())),
     }
     return content
@@ -101,12 +102,13 @@ def chunks(history: list[HistoryEntry]) -> list[dict[str, Any]]:
     """The history chunk by chunk, each with the score or grade that it got. A score without a chunk before it stands
     by itself."""
     found: list[dict[str, Any]] = []
+    decided = iter(rejections(history))
     for entry in history:
         kind = entry["model"]
         if kind in (Stage.SCORE.value, Stage.GRADE.value):
             if not found or "score" in found[-1]:
                 found.append({"by": None, "t": entry["turn"]})
-            found[-1]["score"] = _score(entry) if kind == Stage.SCORE.value else _grade(entry)
+            found[-1]["score"] = _score(entry, next(decided)) if kind == Stage.SCORE.value else _grade(entry)
             continue
         text = entry.get("discarded") if kind in DISCARDED else entry.get("output")
         chunk: dict[str, Any] = {"by": AUTHORS.get(kind), "t": entry["turn"], "x": text or ""}
@@ -125,13 +127,13 @@ def chunks(history: list[HistoryEntry]) -> list[dict[str, Any]]:
     return found
 
 
-def _score(entry: HistoryEntry) -> dict[str, Any]:
+def _score(entry: HistoryEntry, rejected: bool) -> dict[str, Any]:
     name = next((score.name for score in SCORES.values() if score.key != "ppl" and score.key in entry), "ppl")
     content: dict[str, Any] = {"name": name, "v": _finite(recorded(entry)), "pc": _finite(entry.get("percentile"))}
-    for short, key in (("rej", "rejected"), ("p", "p_value"), ("level", "level"), ("sec", "seconds"), ("q", "queued")):
+    content["rej"] = rejected
+    for short, key in (("p", "p_value"), ("level", "level"), ("sec", "seconds"), ("q", "queued")):
         if key in entry:
-            value = cast(Mapping[str, Any], entry)[key]
-            content[short] = value if isinstance(value, bool) else _finite(value)
+            content[short] = _finite(cast(Mapping[str, Any], entry)[key])
     return content
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ATTS.console import say
-from ATTS.method.chain import Chain, ModelView
+from ATTS.method.chain import Chain
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore
 from ATTS.published import Author, PublishedChain, published
@@ -22,7 +22,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
-from ATTS.store.under_way import ChainJournal, UnderWay
+from ATTS.store.under_way import UnderWay
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,12 @@ class Atts:
             published_chain = PublishedChain(question.prompt, first, second, s.scoring.use_chat_template, answers)
             return published_chain, published(published_chain, rule, turns)
         journal = self.under_way.chain(key)
-        d, t = _reader(self.draft, key, journal), _reader(self.target, key, journal)
+        d, t = self.draft.recalled(key.question, journal), self.target.recalled(key.question, journal)
         rule = journal.rule(rule, self.rules.learns)
         chain = Chain(answers, d, t, score=s.scoring.measure, token_budget=s.text_limit)
         loop = atts(chain, d, t, ByScore(rule, s.scoring.policy), s.most_turns, s.limits.optimistic)
         views = [(self.confidence[role], d if role == "draft" else t) for role in s.voting.asked]
         return chain, asked(chain, loop, question, views)
-
-
-def _reader(served: ChunkModel, key: Key, journal: ChainJournal) -> ModelView:
-    """The model's view of a chain that may have been begun before."""
-    view = served.reader(key.question)
-    view.model = journal.model(view.model, served.model.role)
-    return view
 
 
 @asynccontextmanager
@@ -121,7 +114,7 @@ class Alone:
 
     def sample(self, key: Key) -> Sample:
         """A sample's chain and the work on it."""
-        reader = _reader(self.model, key, self.under_way.chain(key))
+        reader = self.model.recalled(key.question, self.under_way.chain(key))
         chain = Chain(self.settings.answers.reader(), reader, token_budget=self.settings.samples.token_budget)
         views = [(self.confidence, reader)] if self.confidence else []
         return chain, asked(chain, alone(chain, reader, self.settings.samples.turns), key.question, views)

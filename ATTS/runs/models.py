@@ -22,6 +22,7 @@ from ATTS.serving.chat_template import Thinking
 from ATTS.serving.client import SGLangModel, Slots
 from ATTS.serving.server_info import inspect, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
+from ATTS.store.under_way import ChainJournal
 from ATTS.tasks.datasets import Question
 
 
@@ -76,6 +77,12 @@ class ChunkModel:
         return ModelView(
             self.model, self.tokenizer, writing, scoring, self.max_tokens, self.temperature, memory=self.memory
         )
+
+    def recalled(self, question: Question, journal: ChainJournal) -> ModelView:
+        """The same of a chain that may have been begun before."""
+        view = self.reader(question)
+        view.model = journal.model(view.model, self.model.role)
+        return view
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raises UserError for a question whose prompt leaves no room for a chunk."""

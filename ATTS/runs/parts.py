@@ -311,10 +311,13 @@ class LoopLimits(QueueLimits):
 
 
 class Output(Part):
-    """What may be written over."""
+    """What may be written over, and what is shown meanwhile."""
 
     force: Incidental[bool] = False
     """Accept a calibration array or a result folder made with other settings."""
+
+    quiet: Incidental[bool] = False
+    """Show nothing of how far the work has come (of a run, python -m ATTS.watch does)."""
 
 
 class Resumable(Output):
@@ -330,9 +333,6 @@ class Results(Resumable):
 
     output_dir: Incidental[Path | None] = None
     """Result folder; default: results/... by the naming scheme."""
-
-    quiet: Incidental[bool] = False
-    """Show nothing of how far the run has come (python -m ATTS.watch does)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -75,6 +75,8 @@ class TurnRow(TypedDict):
     answered: int
     right: int
     accuracy: float
+    low: NotRequired[float]  # its 95 % interval over questions; missing in older summaries
+    high: NotRequired[float]
     tokens: dict[str, float] | None  # by author
     seconds: float | None  # at the servers
 

@@ -31,9 +31,15 @@ Place = tuple[str, int, int]  # role, which prompt, start of what is scored (-1:
 
 
 class UnderWay:
-    """The files of a run. Made before the run's folder is opened; until :meth:`open` nothing is known or kept."""
+    """The files of a run. Made before the run's folder is opened; until :meth:`open` nothing is known or kept.
 
-    def __init__(self) -> None:
+    ``together``: how many samples of a question need each other, so that all are done again where one is missing: the
+    files of a question stay until so many of it have ended, and those that had ended say again what they said.
+    """
+
+    def __init__(self, together: int = 1) -> None:
+        self._together = together
+        self._ended: dict[int, list[int]] = defaultdict(list)  # by question
         self._folder: Path | None = None
         self._about: Line = {}
         self._found: dict[int, list[Line]] = {}
@@ -74,9 +80,14 @@ class UnderWay:
 
     def ended(self, key: Key, again: bool) -> None:
         """A sample has ended and is stored; ``again``: as one that goes on another time."""
-        journal = self._chains.pop(key.index, None)
-        if not again and self._folder is not None and (journal or key.index in self._found):
-            (self._folder / _name(key.index)).unlink(missing_ok=True)
+        self._chains.pop(key.index, None)
+        if again or self._folder is None:
+            return
+        ended = self._ended[key.question.index]
+        ended.append(key.index)
+        if len(ended) >= self._together:
+            for index in self._ended.pop(key.question.index):
+                (self._folder / _name(index)).unlink(missing_ok=True)
 
     def decided(self) -> list[tuple[int, HistoryEntry]]:
         """The decisions of interrupted samples, each with the sample's number, as a history tells them."""

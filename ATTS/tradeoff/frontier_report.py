@@ -180,8 +180,7 @@ def _axes(axes: Sequence[Any], curves: Curves, number: int) -> None:
     axes[0].plot(counts, [100 * at.any.mean for at in by_samples], alpha=0.4, **look)
     axes[1].plot([at.count for at in by_turns], [100 * at.mean.mean for at in by_turns], **look)
     for place, points in ((axes[0], [at.majority for at in by_samples]), (axes[1], [at.mean for at in by_turns])):
-        ends = [[100 * point.low for point in points], [100 * point.high for point in points]]
-        place.fill_between(range(1, len(points) + 1), *ends, color=look["color"], alpha=0.12)
+        pictures.band(place, range(1, len(points) + 1), ((point.low, point.high) for point in points), number)
 
 
 Margin = Annotated[float, Range(0, 1, open_low=True, open_high=True)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ATTS.errors import UserError
+from ATTS.store import atomic
 from ATTS.tuning.space import Setting
 
 
@@ -49,8 +50,9 @@ class Archive:
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}): remove it to search anew") from None
         path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.sweep(path.parent, path.name)
         if not rows or len(whole) < len(lines):
-            path.write_text("".join(whole) or json.dumps(about) + "\n", encoding="utf-8")
+            atomic.write(path, ("".join(whole) or json.dumps(about) + "\n").encode())
 
     def add(self, trial: Trial) -> None:
         """Keeps a trial, on the disk too."""

@@ -176,7 +176,7 @@ def _of_question(run: Run, number: int, setting: Setting, orders: int, vote: Vot
 
 @lru_cache(maxsize=4096)
 def drawn_orders(question: int, samples: int, count: int) -> list[list[int]]:
-    """Orders in which a question's samples may have ended, the same whenever they are asked for."""
+    """Orders in which a question's samples may have come, the same for all that ask."""
     dice = random.Random(f"order-{question}")
     return [dice.sample(range(samples), samples) for _ in range(count)]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ATTS.analysis import intervals
+from ATTS.analysis import intervals, pictures
+from ATTS.analysis.pictures import FAINT
 from ATTS.analysis.tables import markdown, within
 from ATTS.flags import flags, flat, make
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
@@ -62,21 +63,15 @@ def table(rows: Sequence[Row], unit: str, chosen: Setting | None) -> str:
 
 def picture(rows: Sequence[Row], others: Sequence[Trial], unit: str, path: Path) -> None:
     """The front with intervals on held-out questions, over all that was tried."""
-    from matplotlib import pyplot as plt
-
-    figure, panel = plt.subplots(figsize=(6, 4))
-    panel.scatter([t.cost for t in others], [100 * t.score for t in others], s=8, color="#bbbbbb", label="tried")
     points = [(row.cost, *row.accuracy) for row in rows]
     bars = [[100 * (rate - low) for _, rate, low, _ in points], [100 * (high - rate) for _, rate, _, high in points]]
     costs, rates = [cost for cost, *_ in points], [100 * rate for _, rate, *_ in points]
-    panel.errorbar(costs, rates, bars, fmt="o-", ms=3, lw=1, label="front, held-out questions")
-    panel.set_xscale("log")
-    panel.set_xlabel(f"{unit} a question", fontsize=8)
-    panel.set_ylabel("right, %", fontsize=8)
-    panel.legend(fontsize=7, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    with pictures.drawn(path) as (figure, panel):
+        panel.scatter([t.cost for t in others], [100 * t.score for t in others], s=8, color=FAINT, label="tried")
+        panel.errorbar(costs, rates, bars, capsize=2, label="front, held-out questions", **pictures.style(0))
+        panel.set(xscale="log", xlabel=f"{unit} a question", ylabel="right, % (95 %)")
+        panel.xaxis.set_major_formatter("{x:g}")
+        pictures.legend(figure)
 
 
 def command(run: Run, setting: Setting, **other: Any) -> str | None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -19,12 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from ATTS import console
+from ATTS.baselines.prompts import SPEC_REASON_SCORE
 from ATTS.emulator import Ask, Scripted, Served, Server, Timing, Written
 from ATTS.emulator.faults import Fault
 from ATTS.flags import Part
 from ATTS.store.result_folder import samples
 
+# What commands import when they first need it: seconds of each, which a fork would spend again.
+for late in ("matplotlib.figure", "openai", "scipy.stats", "transformers.utils.chat_template_utils"):
+    import_module(late)
+
 ONCE = get_context("fork")
+Writer = Callable[[Ask], Written]
 PAIR = {"small_model_name": "d", "eval_model_name": "t"}
 
 
@@ -40,23 +47,44 @@ def write(ask: Ask) -> Written:
     return Written(f" {words}" + (r" so \boxed{7}" if dice.random() < 0.125 else ""), "length")
 
 
+def write_paragraphs(ask: Ask) -> Written:
+    """As :func:`write`, in paragraphs, some of which doubt; and a digit where a grade is asked for."""
+    if ask.text.endswith(SPEC_REASON_SCORE):
+        return Written(str(chance(ask.text).randrange(10)), "length")
+    written = write(ask)
+    doubt = chance("doubt", ask.role, ask.text).choice(("", "", "Wait, ", "Let me check. "))
+    return Written(f"{doubt}{written.text}\n\n", "length")
+
+
+def write_number(ask: Ask) -> Written:
+    """An answer that is read off a text."""
+    return Written(str(chance(ask.text).randrange(10)), "stop")
+
+
+def grades(ask: Ask) -> dict[str, float]:
+    """The digit that is written."""
+    return {str(chance(ask.text).randrange(10)): 0.9}
+
+
 def scores(ask: Ask, start: int) -> list[float | None]:
     """Of each token asked for."""
     dice = chance(ask.text)
     return [-2 * dice.random() for _ in ask.ids[start:]]
 
 
-def _serve(told: Connection, count: "Synchronized[int]", faults: tuple[str, ...], seconds: float) -> None:
+def _serve(
+    told: Connection, count: "Synchronized[int]", faults: tuple[str, ...], seconds: float, writer: Writer
+) -> None:
     def counted(ask: Ask) -> Written:
         count.value += 1
-        return write(ask)
+        return writer(ask)
 
     def scored(ask: Ask, start: int) -> list[float | None]:
         count.value += 1
         return scores(ask, start)
 
     async def main() -> None:
-        content, timing = Scripted(counted, scored), Timing(step_seconds=seconds, speed=1.0 if seconds else 0.0)
+        content, timing = Scripted(counted, scored, grades), Timing(step_seconds=seconds, speed=1.0 if seconds else 0.0)
         plans = tuple(map(Fault.parse, faults))
         pair = [
             Served(role=role, name=role[0], content=content, timing=timing, faults=plans, seed=number)
@@ -85,11 +113,12 @@ class Count:
 
 
 @contextmanager
-def pair(*faults: str, seconds: float = 0.0) -> Iterator[tuple[dict[str, Any], Count]]:
-    """Flags of two servers that fail by ``faults`` and take ``seconds`` a token, and how many requests they had."""
+def pair(*faults: str, seconds: float = 0.0, writer: Writer = write) -> Iterator[tuple[dict[str, Any], Count]]:
+    """Flags of two servers that fail by ``faults``, take ``seconds`` a token and say what ``writer`` says, and how many
+    requests they had."""
     count = ONCE.Value("q", 0)
     mine, its = ONCE.Pipe()
-    process = ONCE.Process(target=_serve, args=(its, count, faults, seconds), daemon=True)
+    process = ONCE.Process(target=_serve, args=(its, count, faults, seconds, writer), daemon=True)
     process.start()
     try:
         draft, target = mine.recv()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from emulated import data_set, forked, pair, told, waited
-from kills import WHAT, whole
+from interrupted import WHAT, samples_of
 from show import show
 
 KILOBYTES = (40, 150)
@@ -70,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, unmounted(Path(place)) as folder, pair() as (urls, count):
         flags = {**urls, "dataset_name": data_set(folder, 4)}
         (folder / "whole").mkdir()
-        make, command = WHAT["run"]
+        make, command = WHAT["run"].settings, WHAT["run"].command
         assert waited(forked(make(flags, folder / "whole"), command, folder / "whole/log")) == 0
         right = told(folder / "whole/run")
 
@@ -78,7 +78,7 @@ def main() -> None:
             log = own.with_suffix(".log")
             status = waited(number)
             assert status == 2, (name, status, log.read_text())
-            line, kept = said(log), whole(own)
+            line, kept = said(log), samples_of(own)
             assert again or not kept
             rows.append([name, len(kept), line.replace(str(own), "...")])
             if name.startswith("room"):
@@ -86,7 +86,7 @@ def main() -> None:
             if name == "read-only":
                 system("umount", "-l", str(own))
             assert waited(forked(make(flags, own), command, log)) == 0, log.read_text()
-            now = whole(own)
+            now = samples_of(own)
             assert kept.items() <= now.items(), name
             assert told(own / "run") == right, name
 

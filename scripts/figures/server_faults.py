@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emulated import data_set, forked, pair, told, waited
-from kills import WHAT
+from interrupted import WHAT
 from show import show
 
 KINDS = {
@@ -37,8 +37,8 @@ def measure(faults: tuple[str, ...], questions: int) -> tuple[list[Any], int]:
     with tempfile.TemporaryDirectory() as place, pair(*faults) as (urls, count):
         folder = Path(place)
         settings, command = (
-            WHAT["run"][0]({**urls, "dataset_name": data_set(folder, questions)}, folder),
-            WHAT["run"][1],
+            WHAT["run"].settings({**urls, "dataset_name": data_set(folder, questions)}, folder),
+            WHAT["run"].command,
         )
         status = waited(forked(settings, command, folder / "log"))
         text = (folder / "log").read_text()

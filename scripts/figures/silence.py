@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emulated import Count, data_set, forked, pair, told, waited
-from kills import WHAT, whole
+from interrupted import WHAT, samples_of
 from show import show
 
 from ATTS.flags import make
@@ -36,7 +36,7 @@ def silent(fault: str) -> dict[str, Any]:
         folder = Path(place)
         with pair(*filter(None, [fault])) as (urls, count):
             flags = {**urls, "dataset_name": data_set(folder, 25), "stall_timeout": STALL, "max_retries": 1}
-            settings, command = WHAT["run"][0](flags, folder), WHAT["run"][1]
+            settings, command = WHAT["run"].settings(flags, folder), WHAT["run"].command
             (folder / "log").touch()
             process = forked(settings, command, folder / "log")
             if not fault:
@@ -53,7 +53,7 @@ def silent(fault: str) -> dict[str, Any]:
                 time.sleep(0.01)
             seconds = time.monotonic() - quiet
             line = re.findall("^error: (.*)", (folder / "log").read_text(), re.M)[-1]
-            kept = len(whole(folder))
+            kept = len(samples_of(folder))
         with pair() as (urls, _):
             again = replace(settings, draft=replace(settings.draft, address=urls["small_model_url"]))
             again = replace(again, target=replace(again.target, address=urls["eval_model_url"]))
@@ -85,7 +85,7 @@ def interrupted(count: Count, urls: dict[str, Any], folder: Path) -> dict[str, A
             ended, status = os.waitpid(process, os.WNOHANG)
             gone = time.monotonic() - began
         time.sleep(0.01)
-    return {"idle": idle, "ended": gone, "status": os.waitstatus_to_exitcode(status), "whole": len(whole(folder))}
+    return {"idle": idle, "ended": gone, "status": os.waitstatus_to_exitcode(status), "whole": len(samples_of(folder))}
 
 
 def main() -> None:

@@ -10,10 +10,16 @@ from conftest import door
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ATTS.analysis import folders
+from ATTS.analysis import folders, intervals
+from ATTS.analysis.accuracy import Graded
 from ATTS.analysis.by_turn import by_turn, of_run
 from ATTS.errors import UserError
 from ATTS.store.recording import read_recording
+from ATTS.tasks.equivalence import Verdict
+
+
+def graded(question: int, right: bool) -> Graded:
+    return Graded(question, "1", None, Verdict.EQUAL if right else Verdict.DIFFERENT, "answered", "1")
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=30))
@@ -22,12 +28,15 @@ def test_accuracy_with_fewer_turns_counts_the_samples_that_had_stopped_by_then(s
         {"final_answer": "1", "full_history": [{"turn": turn, "model": "small"} for turn in range(turns)]}
         for turns, _ in samples
     ]
-    rows = by_turn(found, [right for _, right in samples])
+    rows = by_turn(found, [graded(number // 3, right) for number, (_, right) in enumerate(samples)])
     assert [row["turns"] for row in rows] == list(range(1, max(turns for turns, _ in samples) + 1))
     for row in rows:
         assert row["stopped"] == sum(turns == row["turns"] for turns, _ in samples)
         right = sum(right for turns, right in samples if turns <= row["turns"])
         assert row["accuracy"] == right / len(samples)
+        assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
+    whole = intervals.interval([right for _, right in samples], [number // 3 for number in range(len(samples))])
+    assert (rows[-1]["low"], rows[-1]["high"]) == (whole.low, whole.high)
 
 
 @pytest.mark.parametrize("name", ["ct1", "nonct"])

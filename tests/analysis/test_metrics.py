@@ -1,7 +1,10 @@
 """Accuracy and counts from samples."""
 
+import asyncio
 import itertools
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import guarantees_simulated
@@ -14,7 +17,9 @@ from scipy import stats
 
 from ATTS.analysis import intervals
 from ATTS.analysis.accuracy import accuracy, ks, majority_at_k, pass_at_k
+from ATTS.analysis.compute_accuracy import AccuracySettings, grade
 from ATTS.analysis.grading import by_math
+from ATTS.flags import make
 
 
 def sample(index: int, answer: str) -> dict[str, Any]:
@@ -36,6 +41,22 @@ def test_accuracy_groups_by_index_so_gaps_shift_nothing() -> None:
     assert result["unanswered"] == 1
     assert [row["question_index"] for row in result["per_question"]] == [0, 1, 2]
     assert [(row["right"], row["samples"]) for row in result["per_question"]] == [(1, 1), (0, 1), (2, 2)]
+
+
+def test_the_questions_whose_samples_differ_are_named(tmp_path: Path) -> None:
+    """Some of their samples are right and some are not; all right or all wrong is no difference."""
+    answers = {0: ("1", "1"), 1: ("1", "2"), 2: ("8", "9"), 3: ("invalid", "1")}
+    for question, given_answers in answers.items():
+        for repeat, answer in enumerate(given_answers):
+            one = {**sample(2 * question + repeat, answer), "question_index": question, "repeat": repeat}
+            one |= {"reference_answer": "1", "question": f"question {question}", "question_id": str(question)}
+            (tmp_path / f"problem_{2 * question + repeat:04d}.json").write_text(json.dumps(one))
+    rows = ({"problem": f"question {question}", "answer": "1"} for question in answers)
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = {"output_dir": tmp_path, "dataset_name": str(tmp_path / "data.jsonl"), "repeats": 2}
+    told = asyncio.run(grade(make(AccuracySettings, **flags, per_question=True)))
+    assert told.splitlines()[-1] == "samples differ, some right and some not, on 2 questions: 1, 3"
+    assert "samples differ" not in asyncio.run(grade(make(AccuracySettings, **flags)))
 
 
 def test_the_majority_counts_answers_by_what_they_mean_and_not_by_correctness() -> None:

@@ -92,7 +92,9 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
         config_file.load(tmp_path / "none.yml")
 
 
-def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path) -> None:
+def test_whole_runs_of_both_modes_leave_result_folders_and_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = {"target_model_name": "target-model", "speculative_model_name": "draft-model"}
     (tmp_path / "two.yml").write_text(yaml.safe_dump(configuration(own)))
     draft, target = Script(["a.\n\n", "wait ~", END]), Script(["then ~", r"\boxed{1}$"])
@@ -106,7 +108,9 @@ def test_whole_runs_of_both_modes_leave_result_folders_and_resume(tmp_path: Path
             for _ in range(2):  # the second time nothing is asked
                 told = await evaluate_speculative_thinking(settings(one, two, spe_config=tmp_path / "two.yml"))
                 assert told == str(tmp_path / "out/two_demo_t0.6_n1")
-            told = await evaluate_speculative_thinking(settings(one, two, model="target-model"))
+            assert "samples 1 of 1 done" in capsys.readouterr().err
+            told = await evaluate_speculative_thinking(settings(one, two, model="target-model", quiet=True))
+            assert "done" not in capsys.readouterr().err
             assert told == str(tmp_path / "out/target-model_demo_t0.6_n1")
             with pytest.raises(UserError, match="no question from 2 to 2"):
                 await evaluate_speculative_thinking(settings(one, two, model="target-model", start=2, end=2))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ATTS.analysis.metrics import describe
 from ATTS.calibration.calibrate import calibrate
+from ATTS.console import Progress
 from ATTS.emulator import Server
 from ATTS.emulator.timing import Timing
 from ATTS.errors import ExitStatus
@@ -92,6 +93,14 @@ def test_quiet_says_nothing_but_writes_it_for_watch(tmp_path: Path, capsys: pyte
     done = door("watch", str(tmp_path / "run"), cwd=tmp_path)
     assert done.returncode == 2
     assert "has not been heard of for 6" in done.stderr
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_work_on_many_items_is_counted_unless_quiet(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(3, 1, "score", quiet) as counted:
+        counted.add("scored")
+    said = capsys.readouterr().err
+    assert said == "" if quiet else said.startswith("2/3 scores, ")
 
 
 def test_where_no_run_is_watch_says_so(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Reports in a real browser without a display: opened from the disk, driven by keys, read back from the page.
 
 Needs Chromium (Debian: apt install chromium, or $CHROMIUM) and playwright (requirements-test.lock); skipped where one
-is missing. $REPORT_SCREENSHOTS: a folder for pictures of the pages.
+is missing. $REPORT_SCREENSHOTS: a folder for pictures of the pages. $REPORT_SAMPLES: of the largest report.
 """
 
 import asyncio
@@ -17,7 +17,11 @@ import made_run
 import pytest
 import sums
 
+from ATTS.analysis import folders
+from ATTS.analysis.accuracy import accuracy
 from ATTS.analysis.compare import rows
+from ATTS.analysis.grading import by_math
+from ATTS.analysis.metrics import rejections, work
 from ATTS.flags import make
 from ATTS.reporting.build import ReportSettings, report
 from ATTS.store import result_folder
@@ -25,6 +29,7 @@ from ATTS.store import result_folder
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-test.lock)")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian: apt install chromium, or set $CHROMIUM)")
+SAMPLES = int(os.environ.get("REPORT_SAMPLES", "3400")) // 16 * 16
 SIZES = {"wide": (1280, 900), "narrow": (400, 800)}
 
 
@@ -185,6 +190,7 @@ def test_a_transcript_is_the_sample_chunk_by_chunk(chromium: Any, site: Path) ->
         assert shown.locator("#text").inner_text() == sample["question"]
         assert shown.locator("#reference").inner_text() == sample["reference_answer"]
         assert f"answer {sample['final_answer']}" in shown.locator(".facts").inner_text()
+        assert set(shown.locator(".who").all_inner_texts()) <= {"DRAFT", "TARGET"}
         texts = [entry["output"] for entry in sample["full_history"] if "output" in entry]
         assert shown.locator(".chunk .text").all_text_contents() == texts
         decided = [entry for entry in sample["full_history"] if entry["model"] == "eval_ppl"]
@@ -193,6 +199,8 @@ def test_a_transcript_is_the_sample_chunk_by_chunk(chromium: Any, site: Path) ->
         for text, entry in zip(told, decided, strict=True):
             assert ("✗ rejected" in text) == entry["rejected"]
             assert f"ppl {entry['ppl']:.3f}, percentile {100 * entry['percentile']:.1f} (rejected from 50.0)" in text
+    shown = page.open("transcript.html")
+    assert shown.locator(".who").all_inner_texts() == ["TARGET"]  # a run of the target alone
     page.check()
 
 
@@ -238,6 +246,49 @@ def test_a_published_recording_is_shown_with_its_mathematics(
         shown.keyboard.press("m")
     assert drawn >= len(places) - 1  # one may hold a sum of money
     page.keep("mathematics")
+    shown = page.open("index.html")
+    published = folders.load(recording, "math500", None, hub)
+    told = accuracy(by_math(published.samples, published.references, published.repeats), published.repeats)
+    right = shown.locator("#runs [data-name=mean_accuracy]")
+    assert float(str(right.get_attribute("data-value"))) == told["mean_accuracy"]
+    assert shown.locator("#runs [data-name=samples]").inner_text() == str(len(published.samples))
+    rejected = shown.locator("#runs [data-name=rejection_rate]")
+    assert float(str(rejected.get_attribute("data-value"))) == work(published.samples)["rejection_rate"]
+    shown = page.open("transcript.html", q=3)  # published samples don't say it: the target wrote behind the chunk
+    decided = [text.split()[1] for text in shown.locator(".decision").all_inner_texts()]
+    (sample,) = (s for s in folders.read(recording) if s["problem_index"] == 48)
+    assert decided == ["rejected" if it else "accepted" for it in rejections(sample["full_history"])]
+    assert set(decided) == {"rejected", "accepted"}
+    page.check()
+
+
+def test_a_report_of_many_samples_shows_them_all(chromium: Any, tmp_path: Path) -> None:
+    """Their numbers, the last one of them, and the way there by keys."""
+    folder = made_run.write(tmp_path / "run", SAMPLES // 16, 16, turns=2, words=3)
+    page = Page(chromium, build(folder, output=tmp_path / "report"))
+    shown = page.open("index.html")
+    summary = result_folder.read_summary(folder)
+    for name in ("mean_accuracy", "samples", "rejection_rate"):
+        value = shown.locator(f"#runs [data-name={name}]").get_attribute("data-value")
+        assert float(str(value)) == summary[name]  # type: ignore[literal-required]
+    shown = page.open("questions.html")
+    assert shown.locator("#count").inner_text() == f"{SAMPLES // 16} of {SAMPLES // 16} questions"
+    right = 0
+    while True:
+        right += shown.locator("#grid .cell.r").count()
+        if SAMPLES > 5000 or shown.locator("#after").is_disabled():  # of as many pages as take no minutes
+            break
+        before = shown.locator("#page").inner_text()
+        shown.keyboard.press("n")
+        shown.wait_for_function("before => document.getElementById('page').textContent !== before", arg=before)
+    pages = summary["per_question"][: shown.locator("#grid .question").count()] if SAMPLES > 5000 else None
+    assert right == sum(row["right"] for row in pages or summary["per_question"])
+    shown = page.open("transcript.html", q=SAMPLES // 16 - 1, s=14)
+    assert page.press("j") == f"{SAMPLES // 16 - 1}.0.15"
+    last = result_folder.parsed(folder / f"problem_{SAMPLES - 1:04d}.json")
+    assert shown.locator(".chunk .text").all_text_contents() == [
+        e["output"] for e in last["full_history"] if "output" in e
+    ]
     page.check()
 
 

@@ -1,7 +1,7 @@
 """Runs with a fixed number or share of take-overs, behind a barrier or drawn at random."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ATTS.baselines.fixed_budget.rules import Budget, RandomBudget, RankedBudget, fixed, share
@@ -18,6 +18,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
+from ATTS.store.under_way import UnderWay
 
 Settings = SyncFixBudgetSettings | AsyncFixBudgetSettings
 
@@ -30,11 +31,12 @@ class FixedBudget:
     budgets: Mapping[int, RankedBudget | RandomBudget]  # by question
     draft: ChunkModel
     target: ChunkModel
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def sample(self, key: Key) -> Sample:
         """A sample's chain and the work on it."""
-        s, question = self.settings, key.question
-        d, t = self.draft.reader(question), self.target.reader(question)
+        s, question, journal = self.settings, key.question, self.under_way.chain(key)
+        d, t = self.draft.recalled(question, journal), self.target.recalled(question, journal)
         chain = Chain(s.answers.reader(), d, t, token_budget=s.samples.token_budget)
         return chain, atts(chain, d, t, self.budgets[question.index].sample(key.repeat), s.samples.turns)
 
@@ -51,9 +53,14 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
         # All samples of a question must be under way at once where they wait for each other.
         limits = Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1))
         command = f"ref_{_kind(s)}_fix_budget"
-        run = Run(command, s, questions, [draft, target], limits, _folder(s), whole_questions=sync)
         budgets = {question.index: _budget(s, question.index) for question in questions}
-        return await run.finish(FixedBudget(s, budgets, draft, target).sample)
+        method = FixedBudget(s, budgets, draft, target, UnderWay(together=s.samples.repeats if sync else 1))
+        run = Run(
+            *(command, s, questions, [draft, target], limits, _folder(s)),
+            whole_questions=sync,
+            under_way=method.under_way,
+        )
+        return await run.finish(method.sample)
 
 
 def _kind(s: Settings) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -10,6 +10,7 @@ import aiohttp
 from ATTS.baselines.flags import SpecReasonSettings
 from ATTS.baselines.prompts import spec_reason_maths, spec_reason_multiple_choice
 from ATTS.baselines.spec_reason.loop import Reasoning, Rules, Speaker, spec_reason
+from ATTS.baselines.spec_reason.recalled import RecalledSpeaker
 from ATTS.baselines.spec_reason.speakers import OpenAISpeaker, SGLangSpeaker, digit_ids
 from ATTS.errors import UserError
 from ATTS.runs import models
@@ -24,6 +25,7 @@ from ATTS.serving.client import inspect_openai
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
+from ATTS.store.under_way import UnderWay
 from ATTS.tasks.datasets import Question
 
 Speakers = tuple[StepModel, Callable[[Question], Speaker]]
@@ -36,6 +38,7 @@ class SpecReason:
     settings: SpecReasonSettings
     draft: Callable[[Question], Speaker]
     target: Callable[[Question], Speaker]
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def sample(self, key: Key) -> Sample:
         """A sample's reasoning and the work on it."""
@@ -49,7 +52,12 @@ class SpecReason:
             published=s.compat is not None,
         )
         chain = Reasoning(self.settings.answers.reader())
-        return chain, spec_reason(chain, self.draft(key.question), self.target(key.question), rules)
+        journal = self.under_way.chain(key)
+        draft, target = (
+            RecalledSpeaker(speaks(key.question), role, journal)
+            for role, speaks in (("draft", self.draft), ("target", self.target))
+        )
+        return chain, spec_reason(chain, draft, target, rules)
 
 
 async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
@@ -65,8 +73,11 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
         draft, draft_says = await connect(session, s, s.draft, "draft", s.limits.draft)
         target, target_says = await connect(session, s, s.target, "target", s.limits.target)
         limits, both, only = Limits(s.limits.draft + s.limits.target), [draft, target], s.samples.repeat_id
-        run = Run("spec_reason", s, questions, both, limits, _folder(s), only_repeat=only)
-        return await run.finish(SpecReason(s, draft_says, target_says).sample)
+        method = SpecReason(s, draft_says, target_says)
+        run = Run(
+            *("spec_reason", s, questions, both, limits, _folder(s)), only_repeat=only, under_way=method.under_way
+        )
+        return await run.finish(method.sample)
 
 
 def _folder(s: SpecReasonSettings) -> Path:

@@ -70,10 +70,11 @@ class _Patience:
         return length
 
 
-async def speculative_thinking(thought: Thought, rules: Rules) -> ExitStatus:
-    """Until a model ends the text, or the tokens or seconds run out. Raises SampleError."""
+async def speculative_thinking(thought: Thought, rules: Rules, earlier: float = 0.0) -> ExitStatus:
+    """Until a model ends the text, or the tokens or seconds run out, of which ``earlier`` are spent already. Raises
+    SampleError."""
     patience = _Patience(rules)
-    started = time.monotonic()
+    started = time.monotonic() - earlier
     begin = rules.begin
     for turn in itertools.count():
         before = thought.length

@@ -1,7 +1,7 @@
 """Runs of Speculative Thinking, and of its target alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.store.records import Key
+from ATTS.store.under_way import ChainJournal, UnderWay
 from ATTS.tasks.answers import FindAnswer
 from ATTS.tasks.datasets import Question
 
@@ -67,7 +68,7 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
                 samples=Samples(repeats=evaluations.n),
                 requests=s.requests,
                 limits=s.limits,
-                output=Results(force=s.output.force, output_dir=evaluations.result_dir / folder),
+                output=Results(force=s.output.force, quiet=s.output.quiet, output_dir=evaluations.result_dir / folder),
             )
             folders.append(await _think(run))
     return "\n".join(map(str, folders))
@@ -83,6 +84,7 @@ class Thinking:
     settings: ThinkingSettings
     draft: Served | None
     target: Served
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     @property
     def served(self) -> list[Served]:
@@ -95,7 +97,8 @@ class Thinking:
         contexts = [model.info.context_length for model, _ in self.served if model.info.context_length]
         context = min(contexts, default=0)
         find = self.settings.answers.reader()
-        t = self._reader(self.target, key.question)
+        journal = self.under_way.chain(key)
+        t = self._reader(self.target, key.question, journal)
         if published:
             find = _behind(self.target[1].decode_all(t.prompt), find)
         if self.draft is None:
@@ -104,14 +107,14 @@ class Thinking:
             return thought, normal(thought, max(1, room))
         rules = TakeOvers.model_validate(self.settings.run.rules).rules(writing.max_tokens, context, published)
         ends = (self.draft[1].end, self.target[1].end) if published else None
-        thought = Thought(self._reader(self.draft, key.question), t, find, rules.max_model_len, ends)
-        return thought, speculative_thinking(thought, rules)
+        thought = Thought(self._reader(self.draft, key.question, journal), t, find, rules.max_model_len, ends)
+        return thought, speculative_thinking(thought, rules, journal.earlier)
 
-    def _reader(self, one: Served, question: Question) -> ModelView:
+    def _reader(self, one: Served, question: Question, journal: ChainJournal) -> ModelView:
         model, tokenizer = one
         user = [{"role": "user", "content": thinking_prompt(question)}]
         ids = tokenizer.begin(tokenizer.render(user, answer=self.settings.writing.compat is None))
-        return ModelView(model, tokenizer, ids, ids, 1, self.settings.run.temperature)
+        return ModelView(journal.model(model, model.role), tokenizer, ids, ids, 1, self.settings.run.temperature)
 
 
 async def _think(s: ThinkingSettings) -> Path:
@@ -130,7 +133,7 @@ async def _think(s: ThinkingSettings) -> Path:
         method = Thinking(s, draft, target)
         served = [StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in method.served]
         in_flight = Limits(limits.target + (limits.draft if draft else 0))
-        run = Run("speculative_thinking", s, questions, served, in_flight, folder)
+        run = Run("speculative_thinking", s, questions, served, in_flight, folder, under_way=method.under_way)
         return await run.finish(method.sample)
 
 

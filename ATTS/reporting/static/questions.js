@@ -40,7 +40,7 @@
     return [...row.v].map((state, i) => make("a", {
       class: `cell ${state}`,
       href: `transcript.html${ATTS.link({ q: place, r: run, s: i })}`,
-      title: `Sample ${row.n[i]}: ${words[state]}, ${data.ended[row.e[i]]}`,
+      title: `Sample ${i + 1} (number ${row.n[i]} in its folder): ${words[state]}, ${data.ended[row.e[i]]}`,
       "aria-label": `Question ${place + 1}, sample ${i + 1} of run ${data.runs[run].letter}: ${words[state]}`,
     }, symbols[state]));
   }

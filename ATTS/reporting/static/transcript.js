@@ -70,13 +70,13 @@
     return make("article", { class: `chunk ${who} ${one.gone ? "dropped" : ""}`, id: `c${side}.${place}`, tabindex: "-1" }, ...parts);
   }
 
-  function column(sample, state, side, r, values) {
+  function column(sample, state, side, r, s, values) {
     const run = data.runs[r];
     const facts = [`${symbols[state]} ${words[state]}`, `answer ${sample.a == null || sample.a === "invalid" ? "none" : sample.a}`];
     const rest = [sample.s, sample.d == null ? null : seconds(sample.d), sample.why, sample.ahead ? `${sample.ahead} chunks drafted ahead for nothing` : null].filter(Boolean);
     const answer = make("span", { class: "answer" }, facts[1]);
-    return make("section", { class: "sample", "aria-label": `Run ${run.letter}, sample ${sample.i}` },
-      make("h2", {}, `${run.letter}  ${run.name}, sample ${sample.i}`),
+    return make("section", { class: "sample", "aria-label": `Run ${run.letter}, sample ${s + 1}` },
+      make("h2", { title: `number ${sample.i} in its folder` }, `${run.letter}  ${run.name}, sample ${s + 1}`),
       make("p", { class: "facts" }, make("span", { class: `cell ${state}` }, symbols[state]), make("b", { class: "state" }, ` ${words[state]} `), answer, ` · ${rest.join(" · ")}`),
       ...sample.c.map((one, place) => chunk(one, place, side, run, values)));
   }
@@ -151,7 +151,7 @@
     at("columns").replaceChildren(...sides.map(([r, s], side) => {
       const row = data.questions[here.q].runs[r];
       const sample = pieces[side].samples.find((one) => one.i === row.n[s]);
-      return column(sample, row.v[s], side, r, values(here));
+      return column(sample, row.v[s], side, r, s, values(here));
     }));
     document.body.dataset.shown = `${here.q}.${here.r}.${here.s}`;
     focus(here.c);
