@@ -173,8 +173,8 @@ class OneRun(Part):
 
     target: Annotated[str, arg(name="eval_model_name")]
     draft: Annotated[str | None, arg(name="small_model_name")]
-    target_urls: Annotated[Incidental[tuple[str, ...]], arg(name="eval_model_url")]
-    draft_urls: Annotated[Incidental[tuple[str, ...]], arg(name="small_model_url")]
+    target_url: Annotated[Incidental[addresses.Urls], arg(name="eval_model_url")]
+    draft_url: Annotated[Incidental[addresses.Urls | None], arg(name="small_model_url")]
     temperature: float
     rules: Annotated[dict[str, object], Fixed]
 

@@ -188,7 +188,9 @@ class SGLangModel:
                         raise
 
         try:
-            content, counts = await retry.call(attempt, self._retries, f"{self.role} server at {' / '.join(self.urls)}")
+            several = f"one of {len(self.servers)} {self.role} servers"
+            what = several if len(self.servers) > 1 else f"{self.role} server at {self.url}"
+            content, counts = await retry.call(attempt, self._retries, what)
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
             assert last is not None
             if await last.gone():

@@ -307,9 +307,8 @@ class Limits:
 
     async def _run(self) -> None:
         while True:
-            async with asyncio.TaskGroup() as looks:
-                for server in self.servers:
-                    looks.create_task(server.look())
+            for server in self.servers:
+                await server.look()
             inside, count = Counter[str](), Counter[str]()
             for server in self.servers:
                 inside[server.model.role] += server.gate.inside

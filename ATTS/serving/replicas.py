@@ -29,7 +29,7 @@ from ATTS.serving.server_info import ServerInfo, inspect
 
 BOUND = 1.25  # of the mean, and one more: a place among few is a large share
 QUESTIONS = 1024  # whose newest chain's server is known
-AGAIN = (5.0, 10.0, 20.0, 40.0)  # seconds until a lost server is tried, then each MOST_SECONDS
+AGAIN = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)  # seconds until a lost server is tried, then each MOST_SECONDS
 MOST_SECONDS = 60.0
 
 

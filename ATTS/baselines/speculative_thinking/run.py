@@ -14,7 +14,7 @@ from ATTS.baselines.speculative_thinking.thought import Thought
 from ATTS.errors import UserError
 from ATTS.method.chain import ModelView
 from ATTS.runs import models
-from ATTS.runs.addresses import urls
+from ATTS.runs.addresses import several
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parts import Data, Results, Samples
@@ -54,8 +54,8 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
                 temperature=temperature,
                 target=config.target if config else str(s.models.model),
                 draft=config.draft if config else None,
-                target_urls=s.target.urls,
-                draft_urls=s.draft.urls if config and config.draft else (),
+                target_url=s.target.address or s.target.url,
+                draft_url=s.draft.address or s.draft.url if config and config.draft else None,
                 rules=config.take_overs.model_dump() if config and config.take_overs else {},
             )
             run = ThinkingSettings(
@@ -123,10 +123,10 @@ async def _think(s: ThinkingSettings) -> Path:
     one, limits = s.run, s.limits
     async with new_session(s.requests.request_timeout) as session:
         connect = partial(models.connect, session, s.requests, top_k=s.writing.top_k)
-        target = await connect("target", urls(one.target_urls), one.target, limits.target)
+        target = await connect("target", several(one.target_url), one.target, limits.target)
         draft = None
-        if one.draft is not None and one.draft_urls:
-            draft = await connect("draft", urls(one.draft_urls), one.draft, limits.draft)
+        if one.draft is not None and one.draft_url is not None:
+            draft = await connect("draft", several(one.draft_url), one.draft, limits.draft)
         method = Thinking(s, draft, target)
         served = [StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in method.served]
         in_flight = Limits(
