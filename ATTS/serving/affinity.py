@@ -10,9 +10,11 @@ from uuid import uuid4
 
 
 class Place(Protocol):
-    """A server as a chain sees it. ``chains``: how many have their place there."""
+    """A server as a chain sees it. ``chains``: how many have their place there; ``moved``: how many have left it for
+    another."""
 
     chains: int
+    moved: int
 
 
 @dataclass(eq=False)
@@ -32,6 +34,7 @@ class Affinity:
         """From where it was, if anywhere."""
         if (before := self._places.get(role)) is not None:
             before.chains -= 1
+            before.moved += 1
         place.chains += 1
         self._places[role] = place
 

@@ -54,6 +54,7 @@ class Endpoint:
         self.url, self.role, self.info, self.label, self.workers = url, role, info, label or role, workers
         self.limit, self._scoring_limit = limit, scoring_limit or limit
         self.chains = 0  # that have their place here
+        self.moved = 0  # that have left for another server
         self.asked = 0  # requests in flight, and those that wait for a slot
         self.waiting = 0  # these alone
         self.lost = False  # it has gone or hangs, and isn't asked until it is back

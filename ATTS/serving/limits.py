@@ -100,6 +100,7 @@ class ServerReport(TypedDict):
     forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more; of
     # several servers of one model, over all of them
     url: NotRequired[str]
+    chains_moved: NotRequired[int]  # from there to another server of the model
     requests: NotRequired[int]  # answered
     prompt_tokens: NotRequired[int]  # of those
     cached_share: NotRequired[float | None]  # of the prompt tokens, what was in its prefix cache
@@ -177,6 +178,7 @@ class Server:
         if (one := self.endpoint) is not None:
             state |= {
                 "url": one.url,
+                "chains_moved": one.moved,
                 "requests": one.requests,
                 "prompt_tokens": one.prompt_tokens,
                 "cached_share": one.cached_tokens / one.prompt_tokens if one.prompt_tokens else None,

@@ -1,13 +1,6 @@
-"""Several servers of one model: which of them a request goes to, and what becomes of one that dies.
-
-A chain stays with the server that has its beginning in the prefix cache. It moves when requests already wait there
-and the server has more than ``BOUND`` times as many as the servers have on the average (bounded load, Mirrokni et al.
-2018, arXiv:1608.01350), or when the server is lost. A new chain goes to where its question's newest chain is, whose
-prompt it shares, as long as that keeps the bound in chains; else to the server with the fewest.
-"""
+"""Several servers of one model: how they are reached, and what becomes of one that dies."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
@@ -24,11 +17,10 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.endpoint import Endpoint
 from ATTS.serving.identity import Identity, difference
 from ATTS.serving.limits import START
+from ATTS.serving.placement import Placement
 from ATTS.serving.retry import Stalled
 from ATTS.serving.server_info import ServerInfo, inspect
 
-BOUND = 1.25  # of the mean, and one more: a place among few is a large share
-QUESTIONS = 1024  # whose newest chain's server is known
 AGAIN = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)  # seconds until a lost server is tried, then each MOST_SECONDS
 MOST_SECONDS = 60.0
 
@@ -43,7 +35,7 @@ class Replicas:
         self.info = common([endpoint.info for endpoint in endpoints])
         self.number = uuid4().hex[:8]  # before the names of requests: other clients have chains with these names, too
         self._endpoints, self._same = endpoints, same
-        self._questions: OrderedDict[str, Endpoint] = OrderedDict()
+        self._placement = Placement(endpoints)
         self._tasks: set[asyncio.Task[None]] = set()  # end with the event loop
 
     def __iter__(self) -> Iterator[Endpoint]:
@@ -53,30 +45,8 @@ class Replicas:
         return len(self._endpoints)
 
     def choose(self, who: Affinity, avoid: Collection[Endpoint] = ()) -> Endpoint:
-        """Where the chain's next request goes; not to one of ``avoid`` if another is there."""
-        up = [one for one in self._endpoints if not one.lost]
-        rest = [one for one in up if one not in avoid] or up
-        home = who.place(self.role)
-        if isinstance(home, Endpoint) and home in rest:
-            if not home.waiting or home.asked + 1 <= _bound(one.asked for one in up):
-                return home
-            chosen = min(rest, key=lambda one: one.asked)
-        else:
-            chosen = self._newest(who.question, up, rest) or min(rest, key=lambda one: (one.chains, one.asked))
-        if chosen is not home:
-            who.move(self.role, chosen)
-        if who.question:
-            self._questions[who.question] = chosen
-            self._questions.move_to_end(who.question)
-            if len(self._questions) > QUESTIONS:
-                self._questions.popitem(last=False)
-        return chosen
-
-    def _newest(self, question: str, up: Sequence[Endpoint], rest: Sequence[Endpoint]) -> Endpoint | None:
-        """The server of the question's newest chain, if it has room for another."""
-        found = self._questions.get(question)
-        room = found in rest and found is not None and found.chains + 1 <= _bound(one.chains for one in up)
-        return found if room else None
+        """See Placement."""
+        return self._placement.choose(who, avoid)
 
     async def lose(self, endpoint: Endpoint, error: BaseException) -> bool:
         """Whether a request that failed there by ``error`` is to go to another server at once, because this one has
@@ -115,12 +85,6 @@ class Replicas:
             if not told:
                 say(f"the {self.role} server at {endpoint.url} is not used any more: it {differs}")
                 told = True
-
-
-def _bound(loads: Iterator[int]) -> float:
-    """Most that one server may have when there is one more."""
-    counts = list(loads)
-    return BOUND * (sum(counts) + 1) / len(counts) + 1
 
 
 def common(infos: Sequence[ServerInfo]) -> ServerInfo:
