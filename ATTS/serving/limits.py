@@ -258,7 +258,7 @@ class Limits:
 
     def add(self, model: Watched, gate: CapacityLimiter, memory: CacheStats, adaptive: bool) -> Server:
         """A server of the run, with the gate before it; ``memory`` counts what its replies say."""
-        server = Server(model, gate, memory, adaptive, model.role)
+        server = Server(model, gate, memory, adaptive, label=model.role)
         self.servers.append(server)
         return server
 
