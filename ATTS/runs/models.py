@@ -154,7 +154,7 @@ async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: s
     tokenizer.prompt(PROBE.strip(), SYSTEM)
     # Loaders of SentencePiece models differ in what they make of a blank at the very beginning; no prompt begins so.
     probe = PROBE.lstrip()
-    own, served = tokenizer.begin(probe), await tokenized(session, model.url, model.role, name, probe)
+    own, served = tokenizer.begin(probe), await tokenized(session, model.direct, model.role, name, probe)
     if served is not None and served not in (own, tokenizer.plain_prompt(probe)):  # some add begin-of-text unasked
         raise UserError(
             f"the {model.role} server at {model.url} has another tokenizer than {tokenizer.source!r}: of the text"

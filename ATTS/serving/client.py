@@ -84,6 +84,12 @@ class SGLangModel:
         return self.urls[0]
 
     @property
+    def direct(self) -> str:
+        """Of a server itself, where the first is a gateway."""
+        first = next(iter(self.servers))
+        return next(iter(first.workers), first.url)
+
+    @property
     def urls(self) -> list[str]:
         """Of all servers."""
         return [endpoint.url for endpoint in self.servers]
@@ -212,7 +218,7 @@ class SGLangModel:
         )
 
     async def load(self) -> Load | None:
-        """How busy its servers are; None where one doesn't say."""
+        """How busy its servers are; None where none says anything."""
         return together([await endpoint.load() for endpoint in self.servers])
 
     async def gone(self) -> bool:
