@@ -28,10 +28,10 @@ from emulated import told
 from replicas import ROLES, Kept, flags, servers, summary
 from show import show
 
+from ATTS.launch.gateway import command
+from ATTS.launch.supervisor import free_ports
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
-from ATTS.serving.launch_gateway import command
-from ATTS.serving.supervisor import free_ports
 
 PYTHON = os.environ.get("GATEWAY_PYTHON", sys.executable)
 

@@ -16,12 +16,12 @@ from test_replicas import QUESTIONS, REPEATS, by_server, pairs, right, servers, 
 
 from ATTS.emulator import Server
 from ATTS.errors import UserError
+from ATTS.launch.gateway import command
+from ATTS.launch.supervisor import free_ports
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.serving.gateway import workers
-from ATTS.serving.launch_gateway import command
 from ATTS.serving.replicas import reach
 from ATTS.serving.server_info import new_session
-from ATTS.serving.supervisor import free_ports
 
 PYTHON = os.environ.get("GATEWAY_PYTHON", sys.executable)
 __all__ = ["right"]  # a fixture

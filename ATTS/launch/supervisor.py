@@ -23,7 +23,8 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.errors import UserError
-from ATTS.serving import keys, memory, sglang_server
+from ATTS.launch import memory, sglang_server
+from ATTS.serving import keys
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
