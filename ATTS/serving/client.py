@@ -76,7 +76,7 @@ class SGLangModel:
     def _begin(self, servers: Replicas, retries: int, top_p: float, top_k: int) -> None:
         self.servers, self.role, self.info = servers, servers.role, servers.info
         self._retries = retries
-        self._sampling: dict[str, float] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
+        self._sampling: dict[str, Any] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
 
     @property
     def url(self) -> str:
@@ -94,7 +94,7 @@ class SGLangModel:
         """Of all servers."""
         return [endpoint.url for endpoint in self.servers]
 
-    def sampling(self, **parameters: float) -> "SGLangModel":
+    def sampling(self, **parameters: float | list[int]) -> "SGLangModel":
         """The same model behind the same limits, that writes with these sampling parameters of SGLang besides."""
         other = copy.copy(self)
         other._sampling = {**self._sampling, **parameters}
