@@ -31,14 +31,14 @@ LINE_SECONDS = 15.0
 TERM_SECONDS = 8.0  # an idle server leaves within that; a busy one drains for over 30 s and is killed
 LOG_LINES = 25
 KEY_FLAGS = ("--api-key", "--admin-api-key")
-PID_FILES = ("small_model.pid", "eval_model.pid")
+PID_FILES = ("small_model*.pid", "eval_model*.pid")  # of all servers of a model, and of its gateway
 
 
 @dataclass(frozen=True)
 class Server:
     """How to start one server."""
 
-    role: str  # "small_model" (draft) or "eval_model" (target); names the log and the PID file
+    role: str  # "small_model" (draft) or "eval_model" (target), with a number behind it; names the log and PID file
     model: str
     port: int
     host: str = "127.0.0.1"
@@ -49,6 +49,7 @@ class Server:
     folder: str = ""  # of the model, where it has been downloaded
     extra: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    health: str = "/health"  # the page that answers with 200 when it is ready
 
     @property
     def url(self) -> str:
@@ -93,7 +94,7 @@ class Server:
     @property
     def key_variable(self) -> str:
         """The environment variable that may hold its key."""
-        return f"{self.role.upper()}_API_KEY"
+        return f"{_model(self.role).upper()}_API_KEY"
 
     @property
     def key(self) -> str | None:
@@ -166,11 +167,15 @@ def fitted(servers: Sequence[Server]) -> list[Server]:
     ]
 
 
+def _model(role: str) -> str:
+    """small_model of small_model_2."""
+    return re.sub(r"_(\d+|gateway)$", "", role)
+
+
 def stop(folder: Path) -> list[str]:
     """Stops every server whose PID file is in ``folder``. Returns their names."""
     stopped = []
-    for name in PID_FILES:
-        path = folder / name
+    for path in (path for pattern in PID_FILES for path in sorted(folder.glob(pattern), reverse=True)):
         group = _alive(path)
         if group:
             _stop_group(group)
@@ -263,7 +268,7 @@ def _healthy(server: Server) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     opener.addheaders = [("Authorization", f"Bearer {server.key}")] if server.key else []
     try:
-        with opener.open(f"{server.url}/health", timeout=20) as reply:
+        with opener.open(f"{server.url}{server.health}", timeout=20) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False
