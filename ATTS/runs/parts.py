@@ -64,7 +64,7 @@ class Requests(Part):
 
     stall_timeout: Annotated[Incidental[float], Range(0, open_low=True)] = STALL_SECONDS
     """Seconds that a server may show no sign of life while requests wait for it: no answer to any, and no progress by
-    its page of metrics. Then all of them count as failed."""
+    its page of metrics. Then all of them count as failed; of several servers a side, the others take them."""
 
 
 class DraftModel(DraftAddress):

@@ -75,10 +75,12 @@ class Replicas:
             await asyncio.sleep(seconds)
             try:
                 differs = await self._same(endpoint) if self._same else None
+                if not await endpoint.healthy():
+                    continue
             except UserError:
                 continue
-            if not await endpoint.healthy():
-                continue
+            except RuntimeError:  # the session is closed: the run is over
+                return
             if differs is None:
                 endpoint.lost = False
                 say(f"the {self.role} server at {endpoint.url} is back")

@@ -131,7 +131,14 @@ def servers(each: int, random_text: bool = False) -> Iterator[tuple[dict[str, li
 def flags(found: dict[str, list[Kept]], folder: Path, questions: int, **more: Any) -> AsyncSettings:
     urls = {"small_model_url": tuple(one.url for one in found["draft"])}
     urls["eval_model_url"] = tuple(one.url for one in found["target"])
-    run: dict[str, Any] = {"repeats": 16, "turns": 8, "takeover": "random", "rejection_rate": 0.4, "quiet": True}
+    run: dict[str, Any] = {
+        "repeats": 16,
+        "turns": 8,
+        "takeover": "random",
+        "rejection_rate": 0.4,
+        "quiet": True,
+        "max_retries": 8,
+    }
     run["use_chat_template"] = True  # a chain is one line to the target, too
     chunks = {"small_model_max_tokens": 100, "evalator_max_tokens": 100, "output_dir": folder / "run"}
     own = {"dataset_name": data_set(folder, questions)}
