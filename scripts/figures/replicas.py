@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -245,6 +246,12 @@ def failover(questions: int) -> None:
     show(columns, rows, figures)
 
 
+def _is_used(server: Kept) -> bool:
+    """Whether it had a request since it was started."""
+    with urllib.request.urlopen(f"{server.url}/emulated/chains", timeout=60) as reply:  # noqa: S310 - of this machine
+        return bool(json.loads(reply.read()))
+
+
 async def disturbed(found: dict[str, list[Kept]], settings: AsyncSettings, kills: int, seed: int) -> int:
     """Kills one server after the other, each at a random moment, and starts it again. Returns how often."""
     work = asyncio.create_task(evaluate_async(settings, per_question=False))
@@ -259,7 +266,8 @@ async def disturbed(found: dict[str, list[Kept]], settings: AsyncSettings, kills
         done += 1
         await asyncio.sleep(dice.uniform(0.0, 0.5))
         await asyncio.to_thread(victim.start)
-        await asyncio.sleep(1.6)  # it is looked for after 1 s: the other one of its side shall not die before
+        while not work.done() and not await asyncio.to_thread(_is_used, victim):  # else both of a side would be gone
+            await asyncio.sleep(0.1)
     await work
     return done
 

@@ -103,7 +103,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return told(folder / "out")
 
 
-def test_chains_stay_questions_stand_together_and_the_servers_share_the_work(tmp_path: Path, right: list[Any]) -> None:
+def test_chains_stay_at_their_servers_which_share_the_work(tmp_path: Path, right: list[Any]) -> None:
     async def run() -> dict[str, list[Counter[str]]]:
         async with servers(**pairs()) as found:
             await evaluate_async(settings(tmp_path, found, output_dir=tmp_path / "out"), per_question=False)
@@ -116,7 +116,7 @@ def test_chains_stay_questions_stand_together_and_the_servers_share_the_work(tmp
     for role, of_servers in chains.items():
         one, two = map(set, of_servers)
         assert len(one | two) == QUESTIONS * REPEATS or role == "target"  # some end before the target is asked
-        assert len(one & two) <= 0.1 * QUESTIONS * REPEATS  # moved on the way
+        assert len(one & two) <= 0.25 * QUESTIONS * REPEATS  # moved on the way
         reports = [summary[f"{role} {number}"] for number in (1, 2)]
         tokens = [report["prompt_tokens"] for report in reports]
         assert max(tokens) <= 1.25 * sum(tokens) / 2
