@@ -266,7 +266,8 @@ async def disturbed(found: dict[str, list[Kept]], settings: AsyncSettings, kills
         done += 1
         await asyncio.sleep(dice.uniform(0.0, 0.5))
         await asyncio.to_thread(victim.start)
-        while not work.done() and not await asyncio.to_thread(_is_used, victim):  # else both of a side would be gone
+        # Else both of a side would be gone.
+        while not work.done() and not await asyncio.to_thread(_is_used, victim):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     await work
     return done
