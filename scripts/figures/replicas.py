@@ -278,7 +278,7 @@ def killed(kills: int, questions: int, seed: int) -> None:
         folder = Path(place)
         asyncio.run(evaluate_async(flags(found, folder, questions, output_dir=folder / "right"), per_question=False))
         asked = count.value
-        settings = flags(found, folder, questions)
+        settings = flags(found, folder, questions, samples_in_flight=32)  # new chains find a server that is back
         done = asyncio.run(disturbed(found, settings, kills, seed))
         again = count.value - 2 * asked
         right, now = told(folder / "right"), told(folder / "run")
