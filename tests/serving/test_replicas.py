@@ -27,6 +27,7 @@ from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.endpoint import Endpoint
 from ATTS.serving.placement import BEGIN
 from ATTS.serving.replicas import Replicas, common
+from ATTS.serving.retry import Stalled
 from ATTS.serving.server_info import ServerInfo, new_session
 from ATTS.store.result_folder import samples
 
@@ -125,27 +126,39 @@ def test_chains_stay_at_their_servers_which_share_the_work(tmp_path: Path, right
             assert report["cached_share"] > (0.75 if role == "draft" else 0.5)
 
 
-def test_what_a_killed_server_was_doing_is_done_elsewhere_and_it_works_again_when_it_is_back(
+def test_what_a_killed_server_was_doing_is_done_elsewhere_and_it_is_said_once(
     tmp_path: Path, right: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def run() -> int:
-        async with servers(**pairs()) as found, AsyncExitStack() as later:
+    async def run() -> None:
+        async with servers(**pairs()) as found:
             victim = found["target"][0]
             work = asyncio.create_task(
                 evaluate_async(settings(tmp_path, found, output_dir=tmp_path / "out"), per_question=False)
             )
             await until(lambda: victim.chains.total() >= 20)
-            port = int(victim.url.rpartition(":")[2])
             await victim.__aexit__()
-            back = await later.enter_async_context(Server(served("target", port=port)))
             await work
-            return back.chains.total()
 
-    again = asyncio.run(run())
+    asyncio.run(run())
     assert told(tmp_path / "out") == right
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if "has gone" in line and "go on at the other server" in line]) == 1
-    assert (again > 0) == any("is back" in line for line in lines)
+
+
+def test_a_lost_server_is_used_again_when_it_is_healthy() -> None:
+    async def run() -> None:
+        async with servers(draft=[served("draft", 0)]) as found, new_session(20) as session:
+            info = ServerInfo(frozenset({"d"}), "d", None, None, "0.5.23")
+            urls = [found["draft"][0].url, "http://127.0.0.1:9"]
+            endpoints = [Endpoint(session, url, "draft", info, CapacityLimiter(8)) for url in urls]
+            pool = Replicas(endpoints)
+            assert await pool.lose(endpoints[0], Stalled("silent"))
+            assert pool.choose(Affinity("a", "q")) is endpoints[1]
+            assert not await pool.lose(endpoints[1], Stalled("silent"))  # the last one is never given up
+            await until(lambda: not endpoints[0].lost)
+            assert pool.choose(Affinity("b", "q2")) is endpoints[0]
+
+    asyncio.run(run())
 
 
 def test_a_server_that_hangs_loses_its_chains_to_the_other(tmp_path: Path, right: list[Any]) -> None:
