@@ -19,6 +19,11 @@ fi
 : "${EVAL_MODEL:=Qwen/QwQ-32B}"                            # target
 : "${SMALL_MODEL_DEVICE:=0}"                               # GPU of the draft
 : "${EVAL_MODEL_DEVICES:=1,2}"                             # GPUs of the target; their number is its tensor parallelism
+: "${SMALL_MODEL_REPLICAS:=}"                              # draft servers; with several, groups of devices: "0;1"
+: "${EVAL_MODEL_REPLICAS:=}"                               # target servers: "2,3;4,5"; none: one for each group
+: "${SMALL_MODEL_GATEWAY_PORT:=}"                          # of a gateway before the draft servers; none: no gateway
+: "${EVAL_MODEL_GATEWAY_PORT:=}"                           # and before the target servers
+: "${GATEWAY_PYTHON:=$PYTHON}"                             # that has it: third_party/gateway/requirements.txt
 : "${SGLANG_HOST:=127.0.0.1}"
 : "${SMALL_MODEL_PORT:=40000}"
 : "${EVAL_MODEL_PORT:=40001}"

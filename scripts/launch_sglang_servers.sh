@@ -11,4 +11,7 @@ exec "$PYTHON" -m ATTS.servers start \
     --small_model_args="$SMALL_MODEL_ARGS" \
     --eval_model "$EVAL_MODEL" --eval_model_port "$EVAL_MODEL_PORT" \
     --eval_model_devices "$EVAL_MODEL_DEVICES" --eval_model_memory_fraction "$EVAL_MODEL_MEM_FRACTION" \
-    --eval_model_args="$EVAL_MODEL_ARGS"
+    --eval_model_args="$EVAL_MODEL_ARGS" \
+    --small_model_replicas "$SMALL_MODEL_REPLICAS" --small_model_gateway_port "$SMALL_MODEL_GATEWAY_PORT" \
+    --eval_model_replicas "$EVAL_MODEL_REPLICAS" --eval_model_gateway_port "$EVAL_MODEL_GATEWAY_PORT" \
+    --gateway_python "$GATEWAY_PYTHON"

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class Server:
         self._plan = Plan(served.faults, served.seed)
         self._numbers = itertools.count()
         self._running: dict[str, asyncio.Task[Any] | None] = {}  # handlers, by the number of their request
+        self.chains: Counter[str] = Counter()  # requests by the chain that their numbers name, ATTS.serving.affinity
         self.aborts: list[str] = []  # numbers of the requests that clients asked to abort
         self._runner: web.AppRunner | None = None
         self._deaths: set[asyncio.Task[None]] = set()
@@ -68,6 +70,7 @@ class Server:
             "/get_server_info": self._server_info,
             "/v1/models": self._models,
             "/metrics": self._metrics,
+            "/emulated/chains": self._chains,
         }
         posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/abort_request": self._abort}
         posts["/flush_cache"] = self._flush
@@ -143,6 +146,9 @@ class Server:
         page = self.counters.page(self._engine.load())
         return web.Response(text=page, content_type="text/plain")
 
+    async def _chains(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response(self.chains)
+
     async def _tokenize(self, http: web.Request) -> web.Response:
         body = requests.parse_json(await http.read(), self.served.release)
         text = str(body.get("prompt", ""))
@@ -153,6 +159,8 @@ class Server:
     async def _generate(self, http: web.Request) -> web.StreamResponse:
         body = requests.parse_json(await http.read(), self.served.release)
         request = requests.generate(body, self.tokenizer, self.served.release, self.served.context_length)
+        if request.rid:
+            self.chains[request.rid.rpartition("_t")[0]] += 1
         return await self._serve(http, request, replies.generate)
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:

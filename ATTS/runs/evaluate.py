@@ -18,7 +18,6 @@ from ATTS.runs.rules import LEARNING, RejectionRules
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
@@ -66,13 +65,11 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
         longest = settings.text_limit
     async with new_session(settings.requests.request_timeout) as session:
         limits = Limits(in_flight.samples, longest, settings.requests.request_timeout)
-        slots, seats = limits.gate(in_flight.draft), limits.gate(in_flight.target)
-        scoring = CapacityLimiter(in_flight.scoring) if in_flight.scoring else None
-        first = await models.draft(session, draft, settings.requests, slots)
+        first = await models.draft(session, draft, settings.requests, in_flight.draft)
         template = settings.scoring.use_chat_template
-        second = await models.target(session, target, settings.requests, seats, template, scoring)
-        limits.add(first.model, slots, first.memory, adaptive=in_flight.draft == 0)
-        limits.add(second.model, seats, second.memory, adaptive=in_flight.target == 0)
+        second = await models.target(session, target, settings.requests, in_flight.target, template, in_flight.scoring)
+        limits.add_all(first.model.servers, first.memory, adaptive=in_flight.draft == 0)
+        limits.add_all(second.model.servers, second.memory, adaptive=in_flight.target == 0)
         models.say_how_they_think([first, second], settings.answers.answer_after_think)
         roles = {"draft": first, "target": second}
         confidence = {role: Confidence.of(roles[role], role) for role in settings.voting.asked}
@@ -127,9 +124,8 @@ async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Pat
     questions = to_evaluate(s.data)
     async with new_session(s.requests.request_timeout) as session:
         limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens), s.requests.request_timeout)
-        slots = limits.gate(s.limits.draft)
-        model = await models.draft(session, s.draft, s.requests, slots, role)
-        limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
+        model = await models.draft(session, s.draft, s.requests, s.limits.draft, role)
+        limits.add_all(model.model.servers, model.memory, adaptive=s.limits.draft == 0)
         models.say_how_they_think([model], s.answers.answer_after_think)
         method = Alone(s, model, Confidence.of(model, s.voting.asked[0]) if s.voting.asked else None)
         run = Run(

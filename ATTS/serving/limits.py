@@ -20,13 +20,17 @@ show that nothing is forgotten, and is cut when they show otherwise.
 
 import asyncio
 import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NotRequired, Protocol, TypedDict
+from typing import Protocol
 
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Transcript
 from ATTS.serving.capacity import CapacityLimiter
+from ATTS.serving.endpoint import Endpoint
 from ATTS.serving.load import Load
+from ATTS.serving.report import Means, ServerReport
 from ATTS.serving.server_info import ServerInfo
 
 POLL_SECONDS = 1.0  # between two looks at the servers
@@ -55,56 +59,6 @@ class Watched(Protocol):
 
 
 @dataclass
-class Means:
-    """Of all looks at one server."""
-
-    looks: int = 0
-    with_work: float = 0.0  # share of them in which it had any
-    running: float = 0.0
-    queued: float = 0.0
-    token_usage: float = 0.0
-    most_token_usage: float = 0.0
-
-    def note(self, load: Load) -> None:
-        """Adds a look to the means."""
-        self.looks += 1
-        values = {"running": load.running, "queued": load.queued, "token_usage": load.token_usage}
-        for name, value in {**values, "with_work": float(load.running + load.queued > 0)}.items():
-            mean = getattr(self, name)
-            setattr(self, name, mean + (value - mean) / self.looks)
-        self.most_token_usage = max(self.most_token_usage, load.token_usage)
-
-
-class ByMetrics(TypedDict):
-    """Means over all looks at a server's page of metrics, and what it counted in between."""
-
-    looks: int
-    with_work: float
-    running: float
-    queued: float
-    token_usage: float
-    most_token_usage: float
-    retracted: float
-    prompt_tokens: float
-    cached_tokens: float
-    written_tokens: float
-
-
-class ServerReport(TypedDict):
-    """How full a server was; None where nothing is known."""
-
-    busy: float | None  # share of the time with any request in flight
-    in_flight: float | None  # on the average
-    most_in_flight: int
-    limit: int | None  # None: found on the way
-    last_limit: int
-    slots_busy_until_queue_empty: float | None  # of fixed limits
-    page_tokens: NotRequired[int]  # that its cache keeps together, if more than one; the next share is of whole pages
-    forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more
-    by_its_metrics: NotRequired[ByMetrics]
-
-
-@dataclass
 class Server:
     """What is known of one server, and the limit on its requests."""
 
@@ -113,6 +67,8 @@ class Server:
     memory: CacheStats
     adaptive: bool
     patience: float = math.inf  # seconds that a request may take on the average
+    label: str = ""  # in summaries
+    endpoint: Endpoint | None = None  # whose replies are counted
     means: Means = field(default_factory=Means)
     first: Load | None = None
     last: Load | None = None
@@ -175,6 +131,14 @@ class Server:
         }
         if self.memory.page > 1:
             state["page_tokens"] = self.memory.page
+        if (one := self.endpoint) is not None:
+            state |= {
+                "url": one.url,
+                "chains_moved": one.moved,
+                "requests": one.requests,
+                "prompt_tokens": one.prompt_tokens,
+                "cached_share": one.cached_tokens / one.prompt_tokens if one.prompt_tokens else None,
+            }
         if first is not None and last is not None:
             state["by_its_metrics"] = {
                 "looks": self.means.looks,
@@ -264,9 +228,16 @@ class Limits:
 
     def add(self, model: Watched, gate: CapacityLimiter, memory: CacheStats, adaptive: bool) -> Server:
         """A server of the run, with the gate before it; ``memory`` counts what its replies say."""
-        server = Server(model, gate, memory, adaptive, self._patience)
+        server = Server(model, gate, memory, adaptive, self._patience, label=model.role)
         self.servers.append(server)
         return server
+
+    def add_all(self, endpoints: Iterable[Endpoint], memory: CacheStats, adaptive: bool) -> None:
+        """All servers of a model, each with a limit of its own; ``memory`` is of all together."""
+        for one in endpoints:
+            assert isinstance(one.limit, CapacityLimiter)
+            server = self.add(one, one.limit, memory, adaptive)
+            server.label, server.endpoint = one.label, one
 
     async def __aenter__(self) -> "Limits":
         if self._adaptive and not any(server.adaptive for server in self.servers):
@@ -304,15 +275,19 @@ class Limits:
 
     def report(self) -> dict[str, ServerReport]:
         """How full each server was: by this side's slots, and by its own page of metrics."""
-        return {server.model.role: server.report(self.seconds, self._queue_empty) for server in self.servers}
+        return {server.label: server.report(self.seconds, self._queue_empty) for server in self.servers}
 
     async def _run(self) -> None:
         while True:
             for server in self.servers:
                 await server.look()
-            inside = sum(server.gate.inside for server in self.servers)
+            inside, count = Counter[str](), Counter[str]()
             for server in self.servers:
-                server.adapt(inside - server.gate.inside)
+                inside[server.model.role] += server.gate.inside
+                count[server.model.role] += 1
+            for server in self.servers:  # what is with other models comes back to all servers of this one
+                role = server.model.role
+                server.adapt((inside.total() - inside[role]) // count[role])
             self._adapt_samples()
             await asyncio.sleep(POLL_SECONDS)
 
@@ -320,8 +295,10 @@ class Limits:
         if not self._adaptive:
             return
         length = self.lengths.in_flight(self.samples.inside)
-        memories = [(server.fill, server.model.info.kv_tokens) for server in self.servers]
-        fit = [int(SPARE * fill * tokens / length) for fill, tokens in memories if tokens]
+        memories: defaultdict[str, float] = defaultdict(float)
+        for server in self.servers:
+            memories[server.model.role] += server.fill * (server.model.info.kv_tokens or 0)
+        fit = [int(SPARE * tokens / length) for tokens in memories.values() if tokens]
         if fit:
             self.samples.limit = min(MAX, max(START, min(fit)))
             return

@@ -28,7 +28,6 @@ from ATTS.method.score import MEAN
 from ATTS.method.types import Stage
 from ATTS.runs import models, parts
 from ATTS.serving import keys
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.model_folder import ModelFolder
 from ATTS.serving.server_info import get_page, new_session, served_name
@@ -165,8 +164,8 @@ async def agreement(settings: AgreementSettings) -> str:
     decide = CalibrationSet(array.scores, settings.rejection_rate)
     async with new_session(timeout=3600) as session:
         name = await served_name(session, settings.target, "target")
-        limit = CapacityLimiter(max(settings.batches))
-        model, tokenizer = await models.connect(session, parts.Requests(), "target", settings.target, name, limit)
+        most, one = max(settings.batches), [settings.target]
+        model, tokenizer = await models.connect(session, parts.Requests(), "target", one, name, most)
         told = await get_page(session, settings.target, "/server_info", "target") or {}
         asked = cases(settings, tokenizer)
 

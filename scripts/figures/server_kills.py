@@ -24,7 +24,7 @@ from typing import Any
 
 from show import show
 
-from ATTS.serving.supervisor import Server, free_ports, start, stop
+from ATTS.launch.supervisor import Server, free_ports, start, stop
 from ATTS.store.result_folder import samples
 
 ROLES = {"draft": ("small_model",), "target": ("eval_model",), "both": ("small_model", "eval_model")}

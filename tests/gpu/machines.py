@@ -12,7 +12,7 @@ from typing import Any
 from conftest import ROOT
 
 from ATTS import demo
-from ATTS.serving.supervisor import Server
+from ATTS.launch.supervisor import Server
 
 ROLES = ("SMALL_MODEL", "EVAL_MODEL")
 NAMES = [f"{role}{what}" for role in ROLES for what in ("", "_MEM_FRACTION", "_ARGS", "_REPLICAS")]

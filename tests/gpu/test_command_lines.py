@@ -13,7 +13,7 @@ from conftest import free_ports
 from machines import MODELS, folder, plans, variables
 
 from ATTS.errors import UserError
-from ATTS.serving import speculation
+from ATTS.launch import speculation
 
 CARDS = {  # name, MiB, compute capability
     "4090": ("NVIDIA GeForce RTX 4090", 24564, 8, 9),

@@ -28,9 +28,9 @@ from ATTS.calibration.calibrate import calibrate
 from ATTS.emulator import Ask, Scripted, Served, Server, Timing
 from ATTS.errors import UserError
 from ATTS.flags import make
+from ATTS.launch import supervisor
 from ATTS.runs.evaluate import evaluate_alone, evaluate_async
 from ATTS.runs.settings import AsyncSettings, BaselineSettings, ConformalSettings
-from ATTS.serving import supervisor
 from ATTS.store import result_folder
 
 PAIR = {"small_model_name": "demo-draft", "eval_model_name": "demo-target", "dataset_name": "demo", "max_problems": 6}

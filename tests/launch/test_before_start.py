@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, free_ports
 
 from ATTS.errors import UserError
-from ATTS.serving import before_start, supervisor
-from ATTS.serving.server_log import COMPILING, PARTS, START, waiting_for
-from ATTS.serving.supervisor import Server
+from ATTS.launch import before_start, supervisor
+from ATTS.launch.server_log import COMPILING, PARTS, START, waiting_for
+from ATTS.launch.supervisor import Server
 
 NOBODY = 2**31 - 1  # no process group
 

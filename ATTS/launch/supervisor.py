@@ -23,21 +23,22 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.errors import UserError
-from ATTS.serving import before_start, keys, memory, sglang_server, speculation
-from ATTS.serving.server_log import tail, waiting_for
+from ATTS.launch import before_start, memory, sglang_server, speculation
+from ATTS.launch.server_log import tail, waiting_for
+from ATTS.serving import keys
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 TERM_SECONDS = 8.0  # an idle server leaves within that; a busy one drains for over 30 s and is killed
 KEY_FLAGS = ("--api-key", "--admin-api-key")
-PID_FILES = ("small_model.pid", "eval_model.pid")
+PID_FILES = ("small_model*.pid", "eval_model*.pid")  # of all servers of a model, and of its gateway
 
 
 @dataclass(frozen=True)
 class Server:
     """How to start one server."""
 
-    role: str  # "small_model" (draft) or "eval_model" (target); names the log and the PID file
+    role: str  # "small_model" (draft) or "eval_model" (target), with a number behind it; names the log and PID file
     model: str
     port: int
     host: str = "127.0.0.1"
@@ -48,6 +49,7 @@ class Server:
     folder: str = ""  # of the model, where it has been downloaded
     extra: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    health: str = "/health"  # the page that answers with 200 when it is ready
 
     @property
     def url(self) -> str:
@@ -92,7 +94,7 @@ class Server:
     @property
     def key_variable(self) -> str:
         """The environment variable that may hold its key."""
-        return f"{self.role.upper()}_API_KEY"
+        return f"{_model(self.role).upper()}_API_KEY"
 
     @property
     def key(self) -> str | None:
@@ -173,11 +175,15 @@ def fitted(servers: Sequence[Server]) -> list[Server]:
     ]
 
 
+def _model(role: str) -> str:
+    """small_model of small_model_2."""
+    return re.sub(r"_(\d+|gateway)$", "", role)
+
+
 def stop(folder: Path) -> list[str]:
     """Stops every server whose PID file is in ``folder``. Returns their names."""
     stopped = []
-    for name in PID_FILES:
-        path = folder / name
+    for path in (path for pattern in PID_FILES for path in sorted(folder.glob(pattern), reverse=True)):
         group = _alive(path)
         if group:
             _stop_group(group)
@@ -251,7 +257,7 @@ def _healthy(server: Server) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     opener.addheaders = [("Authorization", f"Bearer {server.key}")] if server.key else []
     try:
-        with opener.open(f"{server.url}/health", timeout=20) as reply:
+        with opener.open(f"{server.url}{server.health}", timeout=20) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False

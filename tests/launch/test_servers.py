@@ -19,13 +19,13 @@ from transformers import AutoModelForCausalLM
 
 from ATTS import demo
 from ATTS.flags import make
+from ATTS.launch import supervisor
 from ATTS.method.chain import Chain
 from ATTS.method.prompts import maths
 from ATTS.method.score import SCORES
 from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
-from ATTS.serving import supervisor
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
