@@ -11,6 +11,7 @@ from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, na
 from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
 from ATTS.runs.failures import Failures
+from ATTS.runs.sharding import Sharding
 from ATTS.serving.stall import STALL_SECONDS
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
@@ -31,8 +32,7 @@ class Data(Part):
     """Use the first N questions; 0 = all (demo: 100)."""
 
     data_dir: Incidental[Path | None] = None
-    """Folder with local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet;
-    else $ATTS_DATA_DIR; else the hub."""
+    """Local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet; else $ATTS_DATA_DIR or hub."""
 
     calibration_split: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     """Keep this share of the questions, drawn by seed, for calibration only; 0 = evaluate all, and
@@ -43,8 +43,8 @@ class Data(Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, data_dir=self.data_dir or datasets.default_data_dir())
-        settle(self, dataset_name=datasets.canonical(self.dataset_name))
+        name, folder = datasets.canonical(self.dataset_name), self.data_dir or datasets.default_data_dir()
+        settle(self, dataset_name=name, data_dir=folder)
 
 
 class Requests(Part):
@@ -347,3 +347,4 @@ class RunSettings(Part):
     requests: Requests = Requests()
     failures: Failures = Failures()
     output: Results = Results()
+    sharding: Sharding = Sharding()
