@@ -19,6 +19,9 @@ fi
 : "${EVAL_MODEL:=Qwen/QwQ-32B}"                            # target
 : "${SMALL_MODEL_DEVICE:=0}"                               # GPU of the draft
 : "${EVAL_MODEL_DEVICES:=1,2}"                             # GPUs of the target; their number is its tensor parallelism
+: "${NNODES:=1}"                                           # machines that the target is spread over, GPUs of each as above
+: "${NODE_RANK:=0}"                                        # this one's number; those above 0 start the target's part only
+: "${DIST_INIT_ADDR:=}"                                    # HOST:PORT of machine 0, the same on all
 : "${SGLANG_HOST:=127.0.0.1}"
 : "${SMALL_MODEL_PORT:=40000}"
 : "${EVAL_MODEL_PORT:=40001}"
