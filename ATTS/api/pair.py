@@ -25,6 +25,7 @@ from ATTS.runs import certified, rules
 from ATTS.runs.evaluate import Atts, connected
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.rules import RejectionRules
+from ATTS.serving import affinity
 from ATTS.serving.capacity import QUEUE_POSITION
 from ATTS.store.records import Key
 from ATTS.tasks.datasets import Question
@@ -89,7 +90,7 @@ class Pair:
         self.metrics = Metrics(lambda: self.limits.samples.waiting, lambda: self.limits.samples.inside)
         self._by_rate, self._naming = by_rate, Naming()
         self._run = functools.lru_cache(maxsize=64)(functools.partial(at, self.run))
-        self._places, self._requests = itertools.count(), itertools.count()
+        self._places, self._requests, self._names = itertools.count(), itertools.count(), itertools.count()
         self._admitted = 0  # samples that have not ended
         self._seconds: deque[float] = deque(maxlen=100)  # of the newest samples, without waiting
 
@@ -197,7 +198,9 @@ class Pair:
             rule = Watched(ByScore(self._by_rate[wanted.rate][key], run.scoring.policy), chain, visible)
             reason = None
             try:
-                status = await atts(chain, draft, target, rule, run.most_turns, run.limits.optimistic)
+                # The samples of a request share its prompt.
+                with affinity.chain(f"r{next(self._names)}", str(hash(tuple(wanted.prompts.draft)))):
+                    status = await atts(chain, draft, target, rule, run.most_turns, run.limits.optimistic)
             except SampleError as error:
                 status, reason = error.status, str(error)
             except UserError as error:  # a server has gone
@@ -231,7 +234,11 @@ class Pair:
         models = (self.draft.model, self.target.model)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(model.gone()) for model in models]
-        return [f"the {one.role} server at {one.url}" for one, task in zip(models, tasks, strict=True) if task.result()]
+        return [
+            f"the {one.role} server at {' / '.join(one.urls)}"
+            for one, task in zip(models, tasks, strict=True)
+            if task.result()
+        ]
 
     def close(self) -> None:
         """Ends the processes that compare answers."""

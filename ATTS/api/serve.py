@@ -13,7 +13,7 @@ from ATTS.api.pair import Pair, opened
 from ATTS.api.settings import Http, ServeSettings
 from ATTS.console import say
 from ATTS.errors import UserError
-from ATTS.runs.parts import HOST
+from ATTS.runs.addresses import HOST
 from ATTS.serving import keys
 
 BACKLOG = 2048

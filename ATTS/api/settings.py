@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ATTS.flags import Part, Positive, Range, require
 from ATTS.method.prompts import SYSTEM
-from ATTS.runs import parts
+from ATTS.runs import addresses, parts
 from ATTS.runs.settings import AsyncSettings, PairAnswers, Rule
 
 EFFORTS = ("low:turns=8", "medium:", "high:samples=4")
@@ -34,7 +34,7 @@ class Length(Part):
 class Http(Part):
     """Where the server listens, and whom it answers."""
 
-    host: str = parts.HOST
+    host: str = addresses.HOST
     """Address to listen on. Others than this machine's need --api_key_env."""
 
     port: Annotated[int, Range(0, 65535)] = 8400

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from tyro.conf import Fixed, arg
 
 from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, require, settle
-from ATTS.runs import parts
+from ATTS.runs import addresses, parts
 from ATTS.runs.sharding import Sharding
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
@@ -51,7 +51,7 @@ class _FixedBudgetSettings(parts.RunSettings):
     limits: parts.PairLimits = parts.PairLimits()
 
     def __post_init__(self) -> None:
-        parts.apart(self.draft, self.target)
+        addresses.apart(self.draft, self.target)
 
 
 class SyncFixBudgetSettings(_FixedBudgetSettings):
@@ -143,7 +143,7 @@ class SpecReasonSettings(parts.RunSettings):
     limits: parts.PairLimits = parts.PairLimits()
 
     def __post_init__(self) -> None:
-        parts.apart(self.draft, self.target)
+        addresses.apart(self.draft, self.target)
 
 
 class Slice(Part):
@@ -174,8 +174,8 @@ class OneRun(Part):
 
     target: Annotated[str, arg(name="eval_model_name")]
     draft: Annotated[str | None, arg(name="small_model_name")]
-    target_url: Annotated[Incidental[str], arg(name="eval_model_url")]
-    draft_url: Annotated[Incidental[str | None], arg(name="small_model_url")]
+    target_url: Annotated[Incidental[addresses.Urls], arg(name="eval_model_url")]
+    draft_url: Annotated[Incidental[addresses.Urls | None], arg(name="small_model_url")]
     temperature: float
     rules: Annotated[dict[str, object], Fixed]
 
@@ -241,8 +241,8 @@ class SpeculativeThinkingSettings(Part):
 
     stored_as: ClassVar[type] = ThinkingSettings  # in each folder, and so with --resume
 
-    draft: parts.DraftAddress = parts.DraftAddress()
-    target: parts.TargetAddress = parts.TargetAddress()
+    draft: addresses.DraftAddress = addresses.DraftAddress()
+    target: addresses.TargetAddress = addresses.TargetAddress()
     models: ThinkingModels
     evaluations: Evaluations = Evaluations()
     part: Slice = Slice()

@@ -89,7 +89,7 @@ def alone(s: BlockSettings, of_target: bool) -> dict[str, Any]:
         "turns": 1,
         "token_budget": s.plan.token_budget,
         "small_model_name": s.target.name if of_target else s.draft.name,
-        "small_model_url": s.target.url if of_target else s.draft.url,
+        "small_model_url": s.target.urls if of_target else s.draft.urls,
         "small_model_concurrency": s.limits.target if of_target else s.limits.draft,
     }
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 from ATTS.flags import Incidental, Part, Positive, require
 from ATTS.method.conformal import PerTurn
-from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, TargetModel, apart
+from ATTS.runs.addresses import apart
+from ATTS.runs.parts import Data, DraftModel, Output, PairLimits, Requests, TargetModel
 from ATTS.tasks import datasets
 
 CONTROLS = ("random", "sync_fix_budget", "async_fix_budget")  # of ATTS: they take over at its rate

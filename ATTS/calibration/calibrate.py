@@ -14,7 +14,6 @@ from ATTS.runs.models import surroundings
 from ATTS.runs.questions import to_calibrate
 from ATTS.runs.rules import PURPOSE_OF_TURNS, purpose
 from ATTS.runs.settings import ConformalSettings
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.server_info import new_session
 from ATTS.store import calibration, provenance
 from ATTS.store.journal import Journal, beside
@@ -47,10 +46,10 @@ async def calibrate(settings: ConformalSettings, per_question: bool) -> Path:
         beside(path).unlink(missing_ok=True)  # it was made, and the run killed before it had cleared up
         return path
     async with new_session(settings.requests.request_timeout) as session:
-        first, second = CapacityLimiter(settings.limits.each), CapacityLimiter(settings.limits.each)
-        draft = await models.draft(session, settings.draft, settings.requests, first)
+        each = settings.limits.each
+        draft = await models.draft(session, settings.draft, settings.requests, each)
         template = settings.scoring.use_chat_template
-        target = await models.target(session, settings.target, settings.requests, second, template)
+        target = await models.target(session, settings.target, settings.requests, each, template)
         if not by_turn:
             target = replace(target, max_tokens=1)  # it scores only
         for served in (draft, target):

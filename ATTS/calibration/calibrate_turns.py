@@ -25,6 +25,7 @@ from ATTS.method.take_over import CountsRejections, RejectionPolicy, Ruling
 from ATTS.method.types import Event
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
+from ATTS.serving import affinity
 from ATTS.serving.queue import drain
 from ATTS.store.array_file import BY_TURN
 from ATTS.store.journal import Entry, Journal
@@ -137,7 +138,8 @@ async def calibrate_turns(
             chain = Chain(answers, d, t, score=settings.scoring.measure)
             rule = _AtItsTurn(turns, key, known, partial, settings.scoring.policy)
             try:
-                status = (await atts(chain, d, t, rule, settings.calibration.turns)).value
+                with affinity.chain(f"c{key[0]}-s{key[1]}", str(key[0])):
+                    status = (await atts(chain, d, t, rule, settings.calibration.turns)).value
             except (ContextFull, UnknownCharacter) as error:  # ends such a sample in a run, too
                 status = error.status.value
             except SampleError as error:

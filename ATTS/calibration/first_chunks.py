@@ -23,6 +23,7 @@ from ATTS.method.types import Stage
 from ATTS.published import Author, PublishedChain
 from ATTS.runs.models import ChunkModel
 from ATTS.runs.settings import ConformalSettings
+from ATTS.serving import affinity
 from ATTS.serving.queue import drain
 from ATTS.store.array_file import Scores
 from ATTS.store.calibration import COUNTS
@@ -137,13 +138,15 @@ async def first_chunks(
         async def work(item: tuple[int, int]) -> None:
             row, sample = item
             places = _places(row, sample, len(questions), settings.data.seed, per_question)
-            of, score, unscored = await drawer.score(places)
+            with affinity.chain(f"c{row}-s{sample}", str(row)):
+                of, score, unscored = await drawer.score(places)
             await partial.add(
                 {"row": row, "sample": sample, "of": of, key: score, **{why: unscored[why] for why in UNSCORED}}
             )
             progress.add("not scored" if score is None else "drawn again" if unscored else "scored")
 
-        await drain([item for item in everything if item not in done], work, 2 * settings.limits.each)
+        servers = len(settings.draft.urls) + len(settings.target.urls)
+        await drain([item for item in everything if item not in done], work, settings.limits.each * servers)
     return _summed_up(settings, questions, partial.entries, key, per_question)
 
 

@@ -19,9 +19,8 @@ from ATTS.console import show
 from ATTS.errors import SampleError, UserError
 from ATTS.flags import Part
 from ATTS.method.prompts import SYSTEM, maths
-from ATTS.runs import parts
+from ATTS.runs import addresses, parts
 from ATTS.runs.models import connect
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.server_info import new_session, served_name
 from ATTS.serving.tokenizer import ModelTokenizer
@@ -39,12 +38,12 @@ class DoctorSettings(Part):
     small_model_name: str | None = None
     """Draft model; default: whatever its server serves."""
 
-    draft: parts.DraftAddress = parts.DraftAddress()
+    draft: addresses.DraftAddress = addresses.DraftAddress()
 
     eval_model_name: str | None = None
     """Target model; default: whatever its server serves."""
 
-    target: parts.TargetAddress = parts.TargetAddress()
+    target: addresses.TargetAddress = addresses.TargetAddress()
 
     dataset_name: str | None = None
     """Data set to load, too."""
@@ -78,7 +77,8 @@ async def examine(settings: DoctorSettings) -> str:
     findings = [*installation(), *gpus(), *disk(settings.output_dir), *data(settings)]
     async with new_session(settings.requests.request_timeout) as session:
         s = settings
-        places = ("draft", s.draft.url, s.small_model_name), ("target", s.target.url, s.eval_model_name)
+        places = [("draft", url, s.small_model_name) for url in s.draft.urls]
+        places += [("target", url, s.eval_model_name) for url in s.target.urls]
         for found in await asyncio.gather(*(server(session, settings, *place) for place in places)):
             findings += found
     text = "\n".join(map(str, findings))
@@ -181,7 +181,7 @@ async def server(
     where = f"{role} server at {url}"
     try:
         name = name or await served_name(session, url, role)
-        model, tokenizer = await connect(session, settings.requests, role, url, name, CapacityLimiter(1))
+        model, tokenizer = await connect(session, settings.requests, role, [url], name, 1)
     except UserError as error:
         return [Finding(where, str(error)), *weights(role, name)]
     info = model.info

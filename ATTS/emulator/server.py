@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class Server:
         self._plan = Plan(served.faults, served.seed)
         self._numbers = itertools.count()
         self._running: dict[str, asyncio.Task[Any] | None] = {}  # handlers, by the number of their request
+        self.chains: Counter[str] = Counter()  # requests by the chain that their numbers name, ATTS.serving.affinity
         self.aborts: list[str] = []  # numbers of the requests that clients asked to abort
         self._runner: web.AppRunner | None = None
         self._deaths: set[asyncio.Task[None]] = set()
@@ -151,6 +153,8 @@ class Server:
     async def _generate(self, http: web.Request) -> web.StreamResponse:
         body = requests.parse_json(await http.read(), self.served.release)
         request = requests.generate(body, self.tokenizer, self.served.release, self.served.context_length)
+        if request.rid:
+            self.chains[request.rid.rpartition("_t")[0]] += 1
         return await self._serve(http, request, replies.generate)
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:

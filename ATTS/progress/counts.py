@@ -124,7 +124,7 @@ class RunProgress:
             "right": self._right,
             "seconds_left": self._left(expected) / speed if expected is not None and speed else None,
             "servers": {
-                server.model.role: {
+                server.label: {
                     "in_flight": server.gate.inside,
                     "waiting": server.gate.waiting,
                     "limit": server.gate.limit,

@@ -18,7 +18,6 @@ from ATTS.runs.rules import LEARNING, RejectionRules
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
 from ATTS.runs.settings import AsyncSettings, BaselineSettings
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
@@ -73,13 +72,11 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
         longest = settings.text_limit
     async with new_session(settings.requests.request_timeout) as session:
         limits = Limits(in_flight.samples, longest)
-        slots, seats = limits.gate(in_flight.draft), limits.gate(in_flight.target)
-        scoring = CapacityLimiter(in_flight.scoring) if in_flight.scoring else None
-        first = await models.draft(session, draft, settings.requests, slots)
+        first = await models.draft(session, draft, settings.requests, in_flight.draft)
         template = settings.scoring.use_chat_template
-        second = await models.target(session, target, settings.requests, seats, template, scoring)
-        limits.add(first.model, slots, first.memory, adaptive=in_flight.draft == 0)
-        limits.add(second.model, seats, second.memory, adaptive=in_flight.target == 0)
+        second = await models.target(session, target, settings.requests, in_flight.target, template, in_flight.scoring)
+        limits.add_all(first.model.servers, first.memory, adaptive=in_flight.draft == 0)
+        limits.add_all(second.model.servers, second.memory, adaptive=in_flight.target == 0)
         roles = {"draft": first, "target": second}
         confidence = {role: Confidence.of(roles[role]) for role in settings.voting.asked}
         yield Atts(settings, decides, first, second, limits, confidence)
@@ -133,9 +130,8 @@ async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Pat
     questions = to_evaluate(s.data)
     async with new_session(s.requests.request_timeout) as session:
         limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens))
-        slots = limits.gate(s.limits.draft)
-        model = await models.draft(session, s.draft, s.requests, slots, role)
-        limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
+        model = await models.draft(session, s.draft, s.requests, s.limits.draft, role)
+        limits.add_all(model.model.servers, model.memory, adaptive=s.limits.draft == 0)
         method = Alone(s, model, Confidence.of(model) if s.voting.asked else None)
         run = Run(
             *("baseline", s, questions, [model], limits, names.baseline_results(s), s.limits.schedule),

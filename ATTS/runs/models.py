@@ -16,8 +16,9 @@ from ATTS.errors import UserError
 from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs.parts import Draft, Requests, Target
-from ATTS.serving.client import SGLangModel, Slots
-from ATTS.serving.server_info import inspect, tokenized
+from ATTS.serving.client import SGLangModel
+from ATTS.serving.replicas import reach
+from ATTS.serving.server_info import tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
 from ATTS.tasks.datasets import Question
 
@@ -99,10 +100,11 @@ def _prompts(served: ChunkModel, question: Question) -> tuple[list[int], list[in
 
 
 async def draft(
-    session: aiohttp.ClientSession, part: Draft, requests: Requests, limit: Slots, role: str = "draft"
+    session: aiohttp.ClientSession, part: Draft, requests: Requests, limit: int, role: str = "draft"
 ) -> ChunkModel:
-    """The model that writes first: with the system message on every turn, so that its prompt stays."""
-    model, tokenizer = await connect(session, requests, role, part.url, part.name, limit)
+    """The model that writes first: with the system message on every turn, so that its prompt stays. ``limit``: of
+    requests at each of its servers; 0: adaptive."""
+    model, tokenizer = await connect(session, requests, role, part.urls, part.name, limit)
     return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, system=SYSTEM)
 
 
@@ -110,14 +112,14 @@ async def target(
     session: aiohttp.ClientSession,
     part: Target,
     requests: Requests,
-    limit: Slots,
+    limit: int,
     template: bool | None,
-    scoring_limit: Slots | None = None,
+    scoring_limit: int = 0,
 ) -> ChunkModel:
     """The model that scores, behind its chat ``template`` or not (None: it doesn't), and continues.
-    ``scoring_limit``: a limit of its own for scoring."""
+    ``scoring_limit``: a limit of its own for scoring, 0: none."""
     model, tokenizer = await connect(
-        session, requests, "target", part.url, part.name, limit, scoring_limit=scoring_limit
+        session, requests, "target", part.urls, part.name, limit, scoring_limit=scoring_limit
     )
     return ChunkModel(model, tokenizer, part.max_tokens, part.temperature, None, template)
 
@@ -126,18 +128,15 @@ async def connect(
     session: aiohttp.ClientSession,
     requests: Requests,
     role: str,
-    url: str,
+    urls: Sequence[str],
     name: str,
-    limit: Slots,
+    limit: int,
     top_k: int = -1,
-    scoring_limit: Slots | None = None,
+    scoring_limit: int = 0,
 ) -> tuple[SGLangModel, ModelTokenizer]:
     """A model and its tokenizer. Raises UserError."""
-    info = await inspect(session, url, role, name)
-    model = SGLangModel(
-        *(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit),
-        stall=requests.stall_timeout,
-    )
+    servers = await reach(session, role, urls, name, limit, scoring_limit, requests.stall_timeout)
+    model = SGLangModel.over(servers, requests.max_retries, requests.top_p, top_k)
     return model, await _tokenizer(session, model, name)
 
 
@@ -178,6 +177,7 @@ def surroundings(models: Sequence[ServedModel]) -> dict[str, Any]:
             "model_path": served.model.info.model_path,
             "sglang": served.model.info.version,
             "context_length": served.model.info.context_length,
+            **({"urls": served.model.urls} if len(served.model.urls) > 1 else {}),
         }
         for served in models
     }

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, Self
 
 from tyro.conf import arg
 
-from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, named, require, settle
+from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, require, settle
 from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
+from ATTS.runs.addresses import DraftAddress, TargetAddress
 from ATTS.runs.failures import Failures
 from ATTS.runs.sharding import Sharding
 from ATTS.serving.stall import STALL_SECONDS
@@ -17,7 +18,6 @@ from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
 from ATTS.tasks.answers import FindAnswer
 
-HOST = "127.0.0.1"
 PUBLISHED_DRAFT_LIMIT, PUBLISHED_TARGET_LIMIT = 16, 4
 RATE = 0.4
 
@@ -64,37 +64,6 @@ class Requests(Part):
     its page of metrics. Then all of them count as failed."""
 
 
-class _Address(Part):
-    """Where a server is."""
-
-    port: Incidental[int]
-    address: Incidental[str | None] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.url  # raises if it is none
-
-    @property
-    def url(self) -> str:
-        """Raises ValueError naming the flag at fault."""
-        if self.address is None:
-            require(0 < self.port < 65536, f"{named(type(self), 'port')} {self.port} is not a port")
-            return f"http://{HOST}:{self.port}"
-        starts, flag = self.address.startswith(("http://", "https://")), named(type(self), "address")
-        require(starts, f"{flag} {self.address!r} must start with http:// or https://")
-        return self.address.rstrip("/")
-
-
-class DraftAddress(_Address):
-    """The model that writes first."""
-
-    port: Annotated[Incidental[int], arg(name="small_model_port")] = 40000
-    """Port of the draft server on this machine."""
-
-    address: Annotated[Incidental[str | None], arg(name="small_model_url")] = None
-    """URL of the draft server or of a router before several; overrides its port."""
-
-
 class DraftModel(DraftAddress):
     """The model that writes first."""
 
@@ -119,16 +88,6 @@ class Alone(Draft):
     """Port of the server on this machine."""
 
 
-class TargetAddress(_Address):
-    """The model that helps."""
-
-    port: Annotated[Incidental[int], arg(name="eval_model_port")] = 40001
-    """Port of the target server on this machine."""
-
-    address: Annotated[Incidental[str | None], arg(name="eval_model_url")] = None
-    """URL of the target server or of a router before several; overrides its port."""
-
-
 class TargetModel(TargetAddress):
     """The model that helps."""
 
@@ -144,11 +103,6 @@ class Target(TargetModel):
 
     temperature: Annotated[NotNegative[float], arg(name="eval_model_temperature")] = 0.8
     """Sampling temperature of the target; 0 is greedy."""
-
-
-def apart(draft: DraftAddress, target: TargetAddress) -> None:
-    """Raises ValueError if draft and target are at one address."""
-    require(draft.url != target.url, f"draft and target are both at {draft.url}")
 
 
 class Scoring(Part):
@@ -263,17 +217,21 @@ class PairLimits(Part):
     """How much is in flight."""
 
     draft: Annotated[Positive[Incidental[int]], arg(name="small_model_concurrency")] = 16
-    """Most requests in flight at the draft server."""
+    """Most requests in flight at each draft server."""
 
     target: Annotated[Positive[Incidental[int]], arg(name="eval_model_concurrency")] = 4
-    """Most requests in flight at the target server."""
+    """Most requests in flight at each target server."""
+
+    def places(self, draft: DraftAddress, target: TargetAddress) -> int:
+        """Requests in flight at most, at all servers."""
+        return self.draft * len(draft.urls) + self.target * len(target.urls)
 
 
 class QueueLimits(Part):
     """How much is in flight; a run finds that by itself unless it is told."""
 
     draft: Annotated[NotNegative[Incidental[int]], arg(name="small_model_concurrency")] = 0
-    """Most requests in flight at the server of the model that writes first; 0 = adaptive: as many as its
+    """Most requests in flight at each server of the model that writes first; 0 = adaptive: as many as its
     memory holds (with --schedule question and --compat published: 16, as published)."""
 
     samples: Annotated[NotNegative[Incidental[int]], arg(name="samples_in_flight")] = 0
@@ -293,7 +251,7 @@ class LoopLimits(QueueLimits):
     """How much is in flight; a run finds that by itself unless it is told."""
 
     target: Annotated[NotNegative[Incidental[int]], arg(name="eval_model_concurrency")] = 0
-    """Most requests in flight at the target server, scoring and continuing; 0 = adaptive (with --schedule
+    """Most requests in flight at each target server, scoring and continuing; 0 = adaptive (with --schedule
     question and --compat published: 4, as published)."""
 
     scoring: Annotated[NotNegative[Incidental[int]], arg(name="scoring_concurrency")] = 0

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ATTS.errors import ExitStatus, Refused, SampleError, UserError
 from ATTS.method.types import Transcript
 from ATTS.runs.stopping import Said, Stopping, Unstarted
+from ATTS.serving import affinity
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.queue import drain
 from ATTS.store.records import OWED, Key
@@ -57,7 +58,8 @@ async def run_samples(
         started = clock()
         reason, goes_on = None, False
         try:
-            with stop.under_way(key) if stop else nullcontext():
+            name = f"q{key.question.index}-s{key.repeat}"
+            with stop.under_way(key) if stop else nullcontext(), affinity.chain(name, name.partition("-")[0]):
                 status = await ending
         except SampleError as error:
             status, reason = error.status, str(error)

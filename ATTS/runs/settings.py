@@ -8,7 +8,7 @@ from tyro.conf import arg
 
 from ATTS.flags import Incidental, Part, Positive, Share, require, settle
 from ATTS.method.conformal import forms
-from ATTS.runs import parts
+from ATTS.runs import addresses, parts
 from ATTS.runs.parts import RATE
 from ATTS.runs.voting import OwnVoting, Voting
 from ATTS.tasks.answering import ExtractMode
@@ -34,7 +34,7 @@ class _Pair(Part):
     requests: parts.Requests = parts.Requests()
 
     def __post_init__(self) -> None:
-        parts.apart(self.draft, self.target)
+        addresses.apart(self.draft, self.target)
         mode = self.answers.extract_mode or ("published" if self.scoring.compat else "regex")
         settle(self, answers=replace(self.answers, extract_mode=mode), scoring=self.scoring.settled())
         require(

@@ -2,26 +2,25 @@
 
 import asyncio
 import copy
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import orjson
-import yarl
 
-from ATTS.errors import ContextFull, Refused, ScoreFailed, ServerFailed, UserError
+from ATTS.errors import ContextFull, ScoreFailed, ServerFailed, UserError
 from ATTS.method.types import Generated, Usage
-from ATTS.serving import keys, replies, retry
-from ATTS.serving.load import Load, load
+from ATTS.serving import affinity, replies, retry
+from ATTS.serving.affinity import Affinity
+from ATTS.serving.endpoint import Endpoint, Slots, Waited
+from ATTS.serving.load import Load, together
+from ATTS.serving.replicas import Replicas
 from ATTS.serving.replies import Body, Content
 from ATTS.serving.retry import BadScore, Stalled, Transient
-from ATTS.serving.server_info import JSON, ServerInfo, get_page, named
-from ATTS.serving.stall import STALL_SECONDS, Watch
-
-ABORT = aiohttp.ClientTimeout(total=5.0)
-LOOK = aiohttp.ClientTimeout(total=15.0)
+from ATTS.serving.server_info import ServerInfo, get_page, named
+from ATTS.serving.stall import STALL_SECONDS
 
 
 async def inspect_openai(
@@ -40,17 +39,15 @@ async def inspect_openai(
     return SGLangModel(session, url, role, info, asyncio.Semaphore(limit), retries)
 
 
-Slots = AbstractAsyncContextManager[None]
-
-
 class SGLangModel:
     """A served model (:class:`ATTS.method.types.LanguageModel`).
 
     ``limit`` bounds the requests in flight, ``scoring_limit`` those that score (None: the same
     limit counts both); waiting for it counts as queueing and is never held while a retry waits. ``stall``: seconds that
-    the server may show no sign of life while requests wait. A cancelled request is closed and, since a server notices
-    that only after seconds, aborted by its number. Raises ContextFull before sending what can't fit, ServerFailed or
-    ScoreFailed when one request fails for good, UserError when the server has gone.
+    the server may show no sign of life while requests wait. ``servers``: instead of one server, those that share the
+    model's requests. A cancelled request is closed and, since a server notices that only after seconds, aborted by its
+    number. Raises ContextFull before sending what can't fit, ServerFailed or ScoreFailed when one request fails for
+    good, UserError when the last server has gone.
     """
 
     def __init__(
@@ -66,18 +63,30 @@ class SGLangModel:
         scoring_limit: Slots | None = None,
         stall: float = STALL_SECONDS,
     ) -> None:
-        self.url = url
-        self.role = role
-        self.info = info
-        self._session = session
-        self._limit = limit
-        self._scoring_limit = scoring_limit or limit
-        self._headers = {**JSON, **keys.headers(role)}
-        self._urls = {path: yarl.URL(url + path) for path in ("/generate", "/v1/chat/completions")}
+        one = Endpoint(session, url, role, info, limit, scoring_limit, stall)
+        self._begin(Replicas([one]), retries, top_p, top_k)
+
+    @classmethod
+    def over(cls, servers: Replicas, retries: int, top_p: float = 1.0, top_k: int = -1) -> "SGLangModel":
+        """A model that several servers may serve."""
+        made = cls.__new__(cls)
+        made._begin(servers, retries, top_p, top_k)
+        return made
+
+    def _begin(self, servers: Replicas, retries: int, top_p: float, top_k: int) -> None:
+        self.servers, self.role, self.info = servers, servers.role, servers.info
         self._retries = retries
-        self._aborts: set[asyncio.Task[None]] = set()
         self._sampling: dict[str, float] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
-        self._watch = Watch(stall, self._signs)
+
+    @property
+    def url(self) -> str:
+        """Of the first server."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Of all servers."""
+        return [endpoint.url for endpoint in self.servers]
 
     def sampling(self, **parameters: float) -> "SGLangModel":
         """The same model behind the same limits, that writes with these sampling parameters of SGLang besides."""
@@ -134,46 +143,62 @@ class SGLangModel:
             "logprob_start_len": start - 1,
             **more,
         }
-        return await self._generate(body, read, self._scoring_limit)
+        return await self._generate(body, read, scores=True)
 
     async def _generate(
-        self, body: Body, read: Callable[[Body], Content], limit: Slots | None = None
+        self, body: Body, read: Callable[[Body], Content], scores: bool = False
     ) -> tuple[Content, Usage]:
         if not body["input_ids"] or min(body["input_ids"]) < 0:
             raise ValueError("a prompt needs token ids >= 0: anything else takes an SGLang server down")
-        return await self.post("/generate", body, read, limit)
+        return await self.post("/generate", body, read, scores)
 
     async def post(
-        self, path: str, body: Body, read: Callable[[Body], Content], limit: Slots | None = None
+        self, path: str, body: Body, read: Callable[[Body], Content], scores: bool = False
     ) -> tuple[Content, Usage]:
         """Sends one request, and again if it fails in a way that may pass, which a reply does, too, in which ``read``
         doesn't find what it looks for. Raises ServerFailed, ScoreFailed, UserError."""
+        with affinity.of_request() as who:
+            return await self._post(path, body, read, scores, who)
+
+    async def _post(
+        self, path: str, body: Body, read: Callable[[Body], Content], scores: bool, who: Affinity
+    ) -> tuple[Content, Usage]:
         data = orjson.dumps(body)
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        queued = served = 0.0
+        began, waited = asyncio.get_running_loop().time(), Waited()
+        name = f"{self.servers.number}-{who.name}_t{who.asked[self.role]}"
+        who.asked[self.role] += 1
+        tries = count()
+        failures: Counter[Endpoint] = Counter()
+        last: Endpoint | None = None
 
         async def attempt() -> tuple[Content, replies.Counts]:
-            nonlocal queued, served
-            called = clock()
-            async with limit or self._limit:
-                sent = clock()
-                queued += sent - called
+            nonlocal last
+            while True:
+                # Where a request failed twice, another server may do better; its chain is computed again there.
+                last = endpoint = self.servers.choose(who, [one for one, number in failures.items() if number > 1])
+                rid = f"{name}_r{next(tries)}"  # each attempt its own: a server refuses one that it still works on
                 try:
-                    async with self._watch.request():
-                        reply = await self._send(path, data)
-                finally:
-                    served += clock() - sent
-            return replies.content(reply, lambda reply: (read(reply), replies.counts(reply)))
+                    reply = await endpoint.ask(path, data, rid, who.name, scores, waited)
+                    content, counts = replies.content(reply, lambda reply: (read(reply), replies.counts(reply)))
+                    endpoint.count(counts)
+                    return content, counts
+                except retry.RETRIED as error:
+                    if not await self.servers.lose(endpoint, error):
+                        failures[endpoint] += 1
+                        raise
 
         try:
-            content, counts = await retry.call(attempt, self._retries, f"{self.role} server at {self.url}")
+            several = f"one of {len(self.servers)} {self.role} servers"
+            what = several if len(self.servers) > 1 else f"{self.role} server at {self.url}"
+            content, counts = await retry.call(attempt, self._retries, what)
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
-            if await self.gone():
-                raise self._lost(f"has gone ({retry.describe(error)}) and did not come back") from error
+            assert last is not None
+            if await last.gone():
+                raise self._lost(last, f"has gone ({retry.describe(error)}) and did not come back") from error
             raise ServerFailed(f"{self.role} server: {retry.describe(error)}") from error
         except Stalled as error:
-            raise self._lost(f"hangs ({error})") from error
+            assert last is not None
+            raise self._lost(last, f"hangs ({error})") from error
         except Transient as error:
             kind = ScoreFailed if isinstance(error, BadScore) else ServerFailed
             raise kind(f"{self.role} server: {error}") from error
@@ -181,65 +206,26 @@ class SGLangModel:
             prompt_tokens=counts.prompt or len(body.get("input_ids") or ()),
             cached_tokens=counts.cached or 0,
             completion_tokens=counts.completion or 0,
-            queue_seconds=queued,
-            serve_seconds=served,
+            queue_seconds=waited.queued,
+            serve_seconds=waited.served,
             asked_at=began,
         )
 
-    async def _send(self, path: str, data: bytes) -> Body:
-        number = ""
-        if path == "/generate":  # each attempt its own: a server refuses one that it still works on
-            number = uuid4().hex
-            data = b'%s,"rid":"%s"}' % (data[:-1], number.encode())
-        try:
-            async with self._session.post(self._urls[path], data=data, headers=self._headers) as response:
-                raw = await response.read()
-        except asyncio.CancelledError:
-            if number:
-                self._aborts.add(task := asyncio.create_task(self._abort(number)))
-                task.add_done_callback(self._aborts.discard)
-            raise
-        if retry.is_transient(response.status):
-            raise Transient(f"status {response.status}: {replies.excerpt(raw)}")
-        if response.status != 200:
-            raise Refused(f"{self.role} server refused a request, status {response.status}: {replies.excerpt(raw)}")
-        return replies.body(raw)
-
-    async def _abort(self, number: str) -> None:
-        """Tells the server not to go on with a request. Where that fails, the closed connection tells it later."""
-        with suppress(aiohttp.ClientError, TimeoutError, RuntimeError):  # the session may be closed by now
-            url, body = self.url + "/abort_request", orjson.dumps({"rid": number})
-            async with self._session.post(url, data=body, headers=self._headers, timeout=ABORT) as response:
-                await response.read()
-
     async def load(self) -> Load | None:
-        """How busy the server is; None where it doesn't say (no --enable-metrics, a router)."""
-        return await load(self._session, self.url, keys.headers(self.role))
-
-    async def _signs(self) -> Hashable | None:
-        """What moves while the server works: its counters; without them, whether it can still generate a token."""
-        load = await self.load()
-        if load is not None:
-            return load.progress
-        for path in ("/health_generate", "/health"):
-            try:
-                async with self._session.get(self.url + path, timeout=LOOK, headers=keys.headers(self.role)) as reply:
-                    if reply.status != 404:
-                        return asyncio.get_running_loop().time() if reply.status == 200 else None
-            except (aiohttp.ClientError, TimeoutError):
-                return None
-        return None
+        """How busy its servers are; None where one doesn't say."""
+        return together([await endpoint.load() for endpoint in self.servers])
 
     async def gone(self) -> bool:
-        """Whether nothing answers there any more."""
-        try:
-            await get_page(self._session, self.url, "/get_model_info", self.role)
-        except (aiohttp.ClientError, TimeoutError, Transient, ValueError):
-            return True
-        return False
+        """Whether none of its servers answers any more."""
+        for endpoint in self.servers:
+            if not await endpoint.gone():
+                return False
+        return True
 
-    def _lost(self, what: str) -> UserError:
+    def _lost(self, endpoint: Endpoint, what: str) -> UserError:
+        which = f"the {self.role} server at {endpoint.url}"
+        if len(self.servers) > 1:
+            which = f"no {self.role} server is left: the last one, at {endpoint.url},"
         return UserError(
-            f"the {self.role} server at {self.url} {what} over {self._retries} retries; restart it, then rerun"
-            " the same command to resume"
+            f"{which} {what} over {self._retries} retries; restart it, then rerun the same command to resume"
         )

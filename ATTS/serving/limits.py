@@ -17,12 +17,15 @@ show that nothing is forgotten, and is cut when they show otherwise.
 """
 
 import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NotRequired, Protocol, TypedDict
 
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Transcript
 from ATTS.serving.capacity import CapacityLimiter
+from ATTS.serving.endpoint import Endpoint
 from ATTS.serving.load import Load
 from ATTS.serving.server_info import ServerInfo
 
@@ -94,7 +97,13 @@ class ServerReport(TypedDict):
     limit: int | None  # None: found on the way
     last_limit: int
     slots_busy_until_queue_empty: float | None  # of fixed limits
-    forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more
+    forgotten: float | None  # of what it had seen of the chains, the share that was not in its cache any more; of
+    # several servers of one model, over all of them
+    url: NotRequired[str]
+    chains_moved: NotRequired[int]  # from there to another server of the model
+    requests: NotRequired[int]  # answered
+    prompt_tokens: NotRequired[int]  # of those
+    cached_share: NotRequired[float | None]  # of the prompt tokens, what was in its prefix cache
     by_its_metrics: NotRequired[ByMetrics]
 
 
@@ -106,6 +115,8 @@ class Server:
     gate: CapacityLimiter
     memory: CacheStats
     adaptive: bool
+    label: str = ""  # in summaries
+    endpoint: Endpoint | None = None  # whose replies are counted
     means: Means = field(default_factory=Means)
     first: Load | None = None
     last: Load | None = None
@@ -164,6 +175,14 @@ class Server:
             ),
             "forgotten": 1 - self.memory.cached / self.memory.known if self.memory.known else None,
         }
+        if (one := self.endpoint) is not None:
+            state |= {
+                "url": one.url,
+                "chains_moved": one.moved,
+                "requests": one.requests,
+                "prompt_tokens": one.prompt_tokens,
+                "cached_share": one.cached_tokens / one.prompt_tokens if one.prompt_tokens else None,
+            }
         if first is not None and last is not None:
             state["by_its_metrics"] = {
                 "looks": self.means.looks,
@@ -239,9 +258,16 @@ class Limits:
 
     def add(self, model: Watched, gate: CapacityLimiter, memory: CacheStats, adaptive: bool) -> Server:
         """A server of the run, with the gate before it; ``memory`` counts what its replies say."""
-        server = Server(model, gate, memory, adaptive)
+        server = Server(model, gate, memory, adaptive, label=model.role)
         self.servers.append(server)
         return server
+
+    def add_all(self, endpoints: Iterable[Endpoint], memory: CacheStats, adaptive: bool) -> None:
+        """All servers of a model, each with a limit of its own; ``memory`` is of all together."""
+        for one in endpoints:
+            assert isinstance(one.limit, CapacityLimiter)
+            server = self.add(one, one.limit, memory, adaptive)
+            server.label, server.endpoint = one.label, one
 
     async def __aenter__(self) -> "Limits":
         if self._adaptive and not any(server.adaptive for server in self.servers):
@@ -279,15 +305,19 @@ class Limits:
 
     def report(self) -> dict[str, ServerReport]:
         """How full each server was: by this side's slots, and by its own page of metrics."""
-        return {server.model.role: server.report(self.seconds, self._queue_empty) for server in self.servers}
+        return {server.label: server.report(self.seconds, self._queue_empty) for server in self.servers}
 
     async def _run(self) -> None:
         while True:
             for server in self.servers:
                 await server.look()
-            inside = sum(server.gate.inside for server in self.servers)
+            inside, count = Counter[str](), Counter[str]()
             for server in self.servers:
-                server.adapt(inside - server.gate.inside)
+                inside[server.model.role] += server.gate.inside
+                count[server.model.role] += 1
+            for server in self.servers:  # what is with other models comes back to all servers of this one
+                role = server.model.role
+                server.adapt((inside.total() - inside[role]) // count[role])
             self._adapt_samples()
             await asyncio.sleep(POLL_SECONDS)
 
@@ -295,8 +325,10 @@ class Limits:
         if not self._adaptive:
             return
         length = self.lengths.in_flight(self.samples.inside)
-        memories = [(server.fill, server.model.info.kv_tokens) for server in self.servers]
-        fit = [int(SPARE * fill * tokens / length) for fill, tokens in memories if tokens]
+        memories: defaultdict[str, float] = defaultdict(float)
+        for server in self.servers:
+            memories[server.model.role] += server.fill * (server.model.info.kv_tokens or 0)
+        fit = [int(SPARE * tokens / length) for tokens in memories.values() if tokens]
         if fit:
             self.samples.limit = min(MAX, max(START, min(fit)))
             return

@@ -1,7 +1,7 @@
 """How busy a server is, by its own page of metrics."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,6 +55,18 @@ async def load(session: aiohttp.ClientSession, url: str, headers: Mapping[str, s
             return parse(await response.text())
     except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
         return None
+
+
+def together(loads: Sequence[Load | None]) -> Load | None:
+    """Of several servers as if they were one: sums, and the mean share of their memories. None where one says
+    nothing."""
+    known = [one for one in loads if one is not None]
+    if len(known) < len(loads):
+        return None
+    if len(known) == 1:
+        return known[0]
+    total = Load(*(sum(values) for values in zip(*map(astuple, known), strict=True)))
+    return replace(total, token_usage=total.token_usage / len(known))
 
 
 def parse(page: str) -> Load | None:

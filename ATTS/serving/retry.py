@@ -29,6 +29,10 @@ class Stalled(Transient):
     """The server showed no sign of life for too long while requests waited for it."""
 
 
+class Lost(Transient):
+    """The server had gone before the request was sent."""
+
+
 RETRIED = (Transient, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 
 

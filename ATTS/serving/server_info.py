@@ -16,7 +16,8 @@ from ATTS.serving.retry import Transient
 # uvicorn closes a connection that was idle for 5 s; a reused one must be younger.
 KEEP_ALIVE_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
-PROBE = aiohttp.ClientTimeout(total=120.0)  # a server on a busy CPU answers after the batch that it works on
+# A server on a busy CPU answers after the batch that it works on.
+PROBE = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_SECONDS)
 JSON = {"Content-Type": "application/json"}
 
 

@@ -17,7 +17,6 @@ from ATTS.method.score import perplexity
 from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.queue import drain
 from ATTS.serving.server_info import new_session
 from ATTS.tasks import datasets
@@ -31,8 +30,8 @@ async def score_twice(settings: AsyncSettings, turns: int) -> list[tuple[int, fl
     """(turn, perplexity, perplexity without the first token) of the draft's chunks, its own chain over."""
     found: list[tuple[int, float, float]] = []
     async with new_session(settings.requests.request_timeout) as session:
-        draft = await models.draft(session, settings.draft, settings.requests, CapacityLimiter(IN_FLIGHT))
-        target = await models.target(session, settings.target, settings.requests, CapacityLimiter(IN_FLIGHT), True)
+        draft = await models.draft(session, settings.draft, settings.requests, IN_FLIGHT)
+        target = await models.target(session, settings.target, settings.requests, IN_FLIGHT, True)
 
         async def work(question: Question) -> None:
             d, t = draft.reader(question), target.reader(question)

@@ -34,7 +34,6 @@ from ATTS.method.chain import Chain
 from ATTS.method.score import SCORES, Score, scoring
 from ATTS.method.types import Stage
 from ATTS.runs import models, parts, questions
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.queue import drain
 from ATTS.serving.server_info import new_session
 from ATTS.store import atomic, provenance
@@ -78,9 +77,9 @@ async def collect(s: ScoreFigures, path: Path) -> None:
     journal = atomic.Journal(path)
     failed: list[str] = []
     async with new_session(s.requests.request_timeout) as session:
-        draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
+        draft = await models.draft(session, s.draft, s.requests, s.limits.draft)
         whole = parts.Target(name=s.target.name, port=s.target.port, address=s.target.address)
-        target = await models.target(session, whole, s.requests, CapacityLimiter(s.limits.target), template=True)
+        target = await models.target(session, whole, s.requests, s.limits.target, template=True)
         draft.check(keys.questions)
         with Progress(len(keys), len(done), "chain") as progress:
 

@@ -54,7 +54,7 @@ def score(values: list[Any], ids: list[int], start: int) -> list[float | None]:
 
 def test_what_is_sent_and_what_comes_back() -> None:
     def reply(_: int, body: dict[str, Any]) -> web.Response:
-        assert len(body.pop("rid")) == 32  # its number, to abort it by
+        assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{32}_t0_r0", body.pop("rid"))  # to abort it by
         assert body == {
             "input_ids": [1, 2],
             "sampling_params": {"max_new_tokens": 4, "temperature": 0.8, "top_p": 1.0},

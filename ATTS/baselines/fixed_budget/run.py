@@ -14,7 +14,6 @@ from ATTS.runs.names import dataset, short
 from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key
@@ -46,10 +45,10 @@ async def evaluate_fixed_budget(settings: Settings) -> Path:
     questions = to_evaluate(s.data)
     template = s.budget.use_chat_template if isinstance(s, SyncFixBudgetSettings) else None  # by lot nothing is scored
     async with new_session(s.requests.request_timeout) as session:
-        draft = await models.draft(session, s.draft, s.requests, CapacityLimiter(s.limits.draft))
-        target = await models.target(session, s.target, s.requests, CapacityLimiter(s.limits.target), template)
+        draft = await models.draft(session, s.draft, s.requests, s.limits.draft)
+        target = await models.target(session, s.target, s.requests, s.limits.target, template)
         # All samples of a question must be under way at once where they wait for each other.
-        limits = Limits(max(s.limits.draft + s.limits.target, s.samples.repeats if sync else 1))
+        limits = Limits(max(s.limits.places(s.draft, s.target), s.samples.repeats if sync else 1))
         command = f"ref_{_kind(s)}_fix_budget"
         run = Run(command, s, questions, [draft, target], limits, _folder(s), whole_questions=sync)
         budgets = {question.index: _budget(s, question.index) for question in questions}

@@ -19,7 +19,6 @@ from ATTS.runs.parts import DraftModel, TargetModel
 from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import inspect_openai
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
@@ -64,7 +63,7 @@ async def evaluate_spec_reason(settings: SpecReasonSettings) -> Path:
         connect = _speakers_openai if s.steps.backend == "openai" else _speakers_sglang
         draft, draft_says = await connect(session, s, s.draft, "draft", s.limits.draft)
         target, target_says = await connect(session, s, s.target, "target", s.limits.target)
-        limits, both, only = Limits(s.limits.draft + s.limits.target), [draft, target], s.samples.repeat_id
+        limits, both, only = Limits(s.limits.places(s.draft, s.target)), [draft, target], s.samples.repeat_id
         run = Run("spec_reason", s, questions, both, limits, _folder(s), only_repeat=only)
         return await run.finish(SpecReason(s, draft_says, target_says).sample)
 
@@ -82,7 +81,7 @@ def _folder(s: SpecReasonSettings) -> Path:
 async def _speakers_sglang(
     session: aiohttp.ClientSession, s: SpecReasonSettings, part: DraftModel | TargetModel, role: str, limit: int
 ) -> Speakers:
-    model, tokenizer = await models.connect(session, s.requests, role, part.url, part.name, CapacityLimiter(limit))
+    model, tokenizer = await models.connect(session, s.requests, role, part.urls, part.name, limit)
     if role == "target":
         digit_ids(tokenizer)
     steps = s.steps
@@ -99,7 +98,9 @@ async def _speakers_openai(
 ) -> Speakers:
     if key := os.environ.get("OPENAI_API_KEY"):
         session.headers["Authorization"] = f"Bearer {key}"
-    model = await inspect_openai(session, part.url, role, part.name, limit, s.requests.max_retries)
+    if len(part.urls) > 1:
+        raise UserError(f"--backend openai takes one server a side: give one {role} URL, or a gateway's")
+    model = await inspect_openai(session, part.urls[0], role, part.name, limit, s.requests.max_retries)
     steps, top_p = s.steps, s.requests.top_p
 
     def speaker(question: Question) -> Speaker:

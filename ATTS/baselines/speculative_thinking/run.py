@@ -14,13 +14,13 @@ from ATTS.baselines.speculative_thinking.thought import Thought
 from ATTS.errors import UserError
 from ATTS.method.chain import ModelView
 from ATTS.runs import models
+from ATTS.runs.addresses import several
 from ATTS.runs.models import StepModel
 from ATTS.runs.names import dataset, short
 from ATTS.runs.parts import Data, Results, Samples
 from ATTS.runs.questions import to_evaluate
 from ATTS.runs.run import Run
 from ATTS.runs.samples import Sample
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.limits import Limits
 from ATTS.serving.server_info import new_session
@@ -54,8 +54,8 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
                 temperature=temperature,
                 target=config.target if config else str(s.models.model),
                 draft=config.draft if config else None,
-                target_url=s.target.url,
-                draft_url=s.draft.url if config and config.draft else None,
+                target_url=s.target.address or s.target.url,
+                draft_url=s.draft.address or s.draft.url if config and config.draft else None,
                 rules=config.take_overs.model_dump() if config and config.take_overs else {},
             )
             run = ThinkingSettings(
@@ -124,13 +124,15 @@ async def _think(s: ThinkingSettings) -> Path:
     one, limits = s.run, s.limits
     async with new_session(s.requests.request_timeout) as session:
         connect = partial(models.connect, session, s.requests, top_k=s.writing.top_k)
-        target = await connect("target", one.target_url, one.target, CapacityLimiter(limits.target))
+        target = await connect("target", several(one.target_url), one.target, limits.target)
         draft = None
         if one.draft is not None and one.draft_url is not None:
-            draft = await connect("draft", one.draft_url, one.draft, CapacityLimiter(limits.draft))
+            draft = await connect("draft", several(one.draft_url), one.draft, limits.draft)
         method = Thinking(s, draft, target)
         served = [StepModel(model, _prompt_length(tokenizer), 1) for model, tokenizer in method.served]
-        in_flight = Limits(limits.target + (limits.draft if draft else 0))
+        in_flight = Limits(
+            sum(limit * len(one[0].urls) for limit, one in ((limits.target, target), (limits.draft, draft)) if one)
+        )
         run = Run("speculative_thinking", s, questions, served, in_flight, folder)
         return await run.finish(method.sample)
 
