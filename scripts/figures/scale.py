@@ -1,6 +1,7 @@
-"""100,000 samples, 512 in flight: memory, open files, lag of the event loop.
+"""100,000 samples, 512 in flight: CPU a request, memory, open files, lag of the event loop.
 
     python scripts/figures/scale.py
+    python scripts/figures/scale.py --in_flight 4096     # as many as 64 servers have
 
 The production queue, limits, client and loop (one model alone, one turn); results are counted and not
 stored, so that the disk is not what is measured. Against a server that answers at once, which has
@@ -79,14 +80,15 @@ async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
                 looks.append((memory(), len(os.listdir(Path("/proc/self/fd")))))
 
         watch = asyncio.create_task(lag())
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         await run_samples(Keys(questions, REPEATS), loop, keep, limits.samples)
-        seconds = time.perf_counter() - began
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
         watch.cancel()
     lags.sort()
     return {
         "samples": done,
         "samples_per_second": done / seconds,
+        "cpu_microseconds_a_request": 1e6 * spent / done,
         "memory_by_tenths": [look[0] for look in looks],
         "memory_after_a_fifth": looks[1][0],
         "memory_at_the_end": looks[-1][0],
@@ -114,12 +116,14 @@ def main() -> None:
                 name,
                 f"{told['samples']:,}",
                 f"{told['samples_per_second']:,.0f}",
+                f"{told['cpu_microseconds_a_request']:.0f}",
                 f"{early / 1e6:.1f} / {late / 1e6:.1f} MB",
                 f"{told['files_after_a_fifth']} / {told['files_at_the_end']}",
                 f"{told['lag_p99_milliseconds']:.1f} / {told['lag_most_milliseconds']:.0f} ms",
             ]
         )
-    columns = ["answers", "samples", "a second", "memory after a fifth / at the end", "open files", "lag p99 / most"]
+    columns = ["answers", "samples", "a second", "µs CPU a request", "memory after a fifth / at the end"]
+    columns += ["open files", "lag p99 / most"]
     show(columns, table, figures)
 
 

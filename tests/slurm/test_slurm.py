@@ -135,7 +135,7 @@ class Slurm:
     def begun_again(self, job: str) -> bool:
         """Whether a job that was requeued runs, which Slurm would let it do after two minutes."""
         self("scontrol", "update", f"JobId={job}", "StartTime=now")
-        return "Restarts=1" in self("scontrol", "show", "job", job) and self.state(job) != "PENDING"
+        return "Restarts=1" in self("scontrol", "show", "job", job) and self.state(job) in ("RUNNING", "COMPLETED")
 
     def why(self, job: str) -> str:
         """It waits."""
