@@ -6,7 +6,7 @@ python -m ATTS.servers stop --folder results/servers
 passes, or it is interrupted, it stops both and shows the end of the log.
 """
 
-from ATTS.serving.servers import main
+from ATTS.launch.servers import main
 
 if __name__ == "__main__":
     main(__doc__)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ATTS.serving.supervisor import free_ports
+from ATTS.launch.supervisor import free_ports
 
 settings.register_profile("no files", database=None, deadline=None)  # and no clock: machines are shared
 settings.load_profile("no files")

@@ -50,7 +50,7 @@ def test_every_file_and_module_that_the_pages_name_exists() -> None:
 
 
 ROOMS = [  # each imports only those before it, and itself
-    *("errors", "flags", "console", "demo", "method", "tasks", "votes", "serving", "store", "published"),
+    *("errors", "flags", "console", "demo", "method", "tasks", "votes", "serving", "launch", "store", "published"),
     *("analysis", "progress", "runs", "calibration", "diagnosis", "api", "baselines", "merging", "tradeoff"),
     *("reporting", "emulator", "simulation", "tuning"),
 ]

@@ -70,6 +70,7 @@ class Server:
             "/get_server_info": self._server_info,
             "/v1/models": self._models,
             "/metrics": self._metrics,
+            "/emulated/chains": self._chains,
         }
         posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/abort_request": self._abort}
         if self.served.release.has_server_info:
@@ -142,6 +143,9 @@ class Server:
     async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
         page = self.counters.page(self._engine.load())
         return web.Response(text=page, content_type="text/plain")
+
+    async def _chains(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response(self.chains)
 
     async def _tokenize(self, http: web.Request) -> web.Response:
         body = requests.parse_json(await http.read(), self.served.release)

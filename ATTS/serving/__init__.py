@@ -1,1 +1,1 @@
-"""SGLang over HTTP: starting and watching servers, the client, tokenizers."""
+"""SGLang over HTTP: the client, which server a request goes to, limits, tokenizers."""

@@ -76,7 +76,7 @@ class SGLangModel:
     def _begin(self, servers: Replicas, retries: int, top_p: float, top_k: int) -> None:
         self.servers, self.role, self.info = servers, servers.role, servers.info
         self._retries = retries
-        self._sampling: dict[str, float] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
+        self._sampling: dict[str, Any] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
 
     @property
     def url(self) -> str:
@@ -84,11 +84,17 @@ class SGLangModel:
         return self.urls[0]
 
     @property
+    def direct(self) -> str:
+        """Of a server itself, where the first is a gateway."""
+        first = next(iter(self.servers))
+        return next(iter(first.workers), first.url)
+
+    @property
     def urls(self) -> list[str]:
         """Of all servers."""
         return [endpoint.url for endpoint in self.servers]
 
-    def sampling(self, **parameters: float) -> "SGLangModel":
+    def sampling(self, **parameters: float | list[int]) -> "SGLangModel":
         """The same model behind the same limits, that writes with these sampling parameters of SGLang besides."""
         other = copy.copy(self)
         other._sampling = {**self._sampling, **parameters}
@@ -212,7 +218,7 @@ class SGLangModel:
         )
 
     async def load(self) -> Load | None:
-        """How busy its servers are; None where one doesn't say."""
+        """How busy its servers are; None where none says anything."""
         return together([await endpoint.load() for endpoint in self.servers])
 
     async def gone(self) -> bool:

@@ -58,13 +58,10 @@ async def load(session: aiohttp.ClientSession, url: str, headers: Mapping[str, s
 
 
 def together(loads: Sequence[Load | None]) -> Load | None:
-    """Of several servers as if they were one: sums, and the mean share of their memories. None where one says
-    nothing."""
+    """Of several servers as if they were one, those that say something: sums, and the mean share of their memories."""
     known = [one for one in loads if one is not None]
-    if len(known) < len(loads):
-        return None
-    if len(known) == 1:
-        return known[0]
+    if len(known) <= 1:
+        return known[0] if known else None
     total = Load(*(sum(values) for values in zip(*map(astuple, known), strict=True)))
     return replace(total, token_usage=total.token_usage / len(known))
 

@@ -15,6 +15,7 @@ from ATTS.serving import retry
 from ATTS.serving.affinity import Affinity
 from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.endpoint import Endpoint
+from ATTS.serving.gateway import workers
 from ATTS.serving.identity import Identity, difference
 from ATTS.serving.limits import START
 from ATTS.serving.placement import Placement
@@ -109,27 +110,33 @@ async def reach(
     stall: float,
 ) -> Replicas:
     """The servers at ``urls``, asked what they are; ``limit`` (0: adaptive) and ``scoring_limit`` (0: none of its own)
-    are of each. Raises UserError if one isn't there, or serves another model than the first."""
-    if len(urls) == 1:
-        infos = [await inspect(session, urls[0], role, name)]
-        known: list[Identity] = []
+    are of each. A gateway counts as one, and what it serves is asked of the servers behind it. Raises UserError if
+    one isn't there, or serves another model than the first."""
+    behind = {url: await workers(session, url, role) for url in urls}
+    direct = [one for url in urls for one in behind[url] or [url]]
+    if len(direct) == 1:
+        info = await inspect(session, direct[0], role, name)
+        known = {direct[0]: Identity(info, None, None)}
     else:
-        known = [await identities.identity(session, url, role, name) for url in urls]
-        infos = [one.info for one in known]
-    for url, other in zip(urls, known, strict=False):
-        if (differs := difference(known[0], other)) is not None:
+        known = {url: await identities.identity(session, url, role, name) for url in direct}
+    first = known[direct[0]]
+    for url, other in known.items():
+        if (differs := difference(first, other)) is not None:
             raise UserError(f"the {role} server at {url} {differs}: start all {role} servers with the same model")
     endpoints = [
         Endpoint(
-            *(session, url, role, info, CapacityLimiter(limit or START)),
+            *(session, url, role, common([known[one].info for one in behind[url] or [url]])),
+            CapacityLimiter(limit or START),
             CapacityLimiter(scoring_limit) if scoring_limit else None,
             stall,
             label=role if len(urls) == 1 else f"{role} {number}",
+            workers=behind[url],
         )
-        for number, (url, info) in enumerate(zip(urls, infos, strict=True), 1)
+        for number, url in enumerate(urls, 1)
     ]
 
     async def same(endpoint: Endpoint) -> str | None:
-        return difference(known[0], await identities.identity(session, endpoint.url, role, name))
+        url = (await workers(session, endpoint.url, role) or [endpoint.url])[0]
+        return difference(first, await identities.identity(session, url, role, name))
 
     return Replicas(endpoints, same)

@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
-from ATTS.serving.limits import ServerReport
+from ATTS.serving.report import ServerReport
 from ATTS.tasks.judge import JudgeCost
 
 

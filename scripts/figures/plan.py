@@ -49,7 +49,9 @@ def main() -> None:
             rows.append(row)
             print(*row, sep=" | ", file=sys.stderr, flush=True)
             figures[f"{name}, {gpus} GPUs"] = {
-                **{"seconds": found.seconds, "longest_seconds": found.longest_seconds, "samples": found.samples},
+                "seconds": found.seconds,
+                "longest_seconds": found.longest_seconds,
+                "samples": found.samples,
                 **{role: found.engines[role] for role in ("draft", "target")},
             }
     columns = ["run", "GPUs", "drafts + targets", "hours", "GPU-hours", "of the GPU-hours of 3"]

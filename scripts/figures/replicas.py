@@ -39,7 +39,7 @@ from ATTS.runs.run import Run
 from ATTS.runs.settings import AsyncSettings
 
 WORDS = 40  # of a chunk, about two tokens each
-KV = 40_000  # tokens of a server's memory
+KV = 200_000  # tokens of a server's memory
 ROLES = ("draft", "target")
 
 
@@ -62,7 +62,7 @@ def _content(random_text: bool, count: "Synchronized[int]") -> Scripted:
 
 def _serve(role: str, port: int, random_text: bool, count: "Synchronized[int]", urls: Connection) -> None:
     async def main() -> None:
-        step = {"draft": 0.002, "target": 0.005}[role]
+        step = {"draft": 0.001, "target": 0.002}[role]
         timing = Timing(step_seconds=step, prefill_tokens_per_second=5e4, kv_tokens=KV)
         served = Served(role=role, name=role[0], content=_content(random_text, count), timing=timing, port=port)
         async with Server(served) as server:
@@ -74,10 +74,13 @@ def _serve(role: str, port: int, random_text: bool, count: "Synchronized[int]", 
 
 def _keep(role: str, random_text: bool, count: "Synchronized[int]", orders: Connection) -> None:
     """Starts the server whenever it is told to."""
-    port, child = 0, 0
+    port, child, parent = 0, 0, os.getppid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         while True:
+            while not orders.poll(1.0):
+                if os.getppid() != parent:  # which was killed: nobody ends this process
+                    return
             orders.recv()
             if child:
                 os.waitpid(child, 0)

@@ -15,7 +15,7 @@ from ATTS.emulator import Scripted, Served, Server, Timing, Written
 from ATTS.emulator.faults import Fault
 from ATTS.errors import UserError
 from ATTS.flags import make
-from ATTS.serving.supervisor import free_ports
+from ATTS.launch.supervisor import free_ports
 
 CONTENT = Scripted(lambda _: Written(" 2", "length"), lambda ask, start: [-0.5] * len(ask.ids[start:]))
 

@@ -11,10 +11,11 @@ from conftest import ROOT, door
 
 from ATTS.emulator import Scripted, Served, Server, Written
 from ATTS.errors import UserError
-from ATTS.serving import keys, supervisor
+from ATTS.launch import supervisor
+from ATTS.launch.supervisor import Server as Started
+from ATTS.serving import keys
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.server_info import inspect, new_session
-from ATTS.serving.supervisor import Server as Started
 
 KEY = "sk-secret-of-the-server"
 CONTENT = Scripted(lambda _: Written(r"It is \boxed{1}."), lambda ask, start: [-0.5] * len(ask.ids[start:]))

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from ATTS.errors import UserError
-from ATTS.serving.servers import parser, servers
+from ATTS.launch.servers import parser, servers
 
 PARSE = """
 import argparse, json, sys

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ATTS import demo
 from ATTS.errors import UserError
-from ATTS.serving import memory
-from ATTS.serving.memory import Model
-from ATTS.serving.supervisor import Server, fitted
+from ATTS.launch import memory
+from ATTS.launch.memory import Model
+from ATTS.launch.supervisor import Server, fitted
 
 MODELS = st.builds(
     Model, weights=st.integers(1, 8 * memory.GIB), token=st.integers(1, 500_000), context=st.integers(512, 200_000)

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from ATTS import demo
 from ATTS.errors import UserError
-from ATTS.serving import keys, memory, sglang_server
+from ATTS.launch import memory, sglang_server
+from ATTS.serving import keys
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
@@ -85,8 +86,7 @@ class Server:
             words += ["--device", "cpu", "--dtype", self.dtype, "--attention-backend", "torch_native"]
             words += ["--sampling-backend", "pytorch", "--grammar-backend", "none", "--disable-overlap-schedule"]
             words += ["--sleep-on-idle"]  # without it an idle server burns a core
-            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS)]
-            words += ["--tensor-parallel-size", str(self.nodes)] if self.nodes > 1 else []
+            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS), "--tensor-parallel-size", str(self.nodes)]
         else:
             words += ["--tensor-parallel-size", str(self.nodes * len(self.devices.split(",")))]
         return [*words, *self.extra]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ATTS.console import heed_interrupts, printable
 from ATTS.errors import UserError
-from ATTS.serving.supervisor import Server, free_ports, start, stop
+from ATTS.launch.supervisor import Server, free_ports, start, stop
 
 
 def main(description: str | None) -> None:

@@ -1,4 +1,4 @@
-"""SGLang's launch command with a key that nobody sees: ``python -m ATTS.serving.sglang_server VARIABLE [flags]``.
+"""SGLang's launch command with a key that nobody sees: ``python -m ATTS.launch.sglang_server VARIABLE [flags]``.
 
 A key on the command line stands in the list of processes, and SGLang logs all of its arguments. Here
 the key comes from the environment, and what is logged has it replaced.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ATTS.serving.supervisor import Server
+from ATTS.launch.supervisor import Server
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Runs through a real gateway before two servers a side; skipped where there is none."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from test_replicas import QUESTIONS, REPEATS, by_server, pairs, right, servers, settings, told, until
+
+from ATTS.emulator import Server
+from ATTS.errors import UserError
+from ATTS.launch.gateway import command
+from ATTS.launch.supervisor import free_ports
+from ATTS.runs.evaluate import evaluate_async
+from ATTS.serving.gateway import workers
+from ATTS.serving.replicas import reach
+from ATTS.serving.server_info import new_session
+
+PYTHON = os.environ.get("GATEWAY_PYTHON", sys.executable)
+__all__ = ["right"]  # a fixture
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    if subprocess.run([PYTHON, "-c", "import smg"], capture_output=True).returncode:
+        pytest.skip(f"{PYTHON} has no smg (third_party/gateway/requirements.txt); GATEWAY_PYTHON names one that has")
+
+
+@asynccontextmanager
+async def gateway(behind: list[Server], log: Path) -> AsyncIterator[str]:
+    port, other = free_ports(2)
+    with log.open("wb") as output:
+        words = command(PYTHON, "127.0.0.1", port, other, [one.url for one in behind])
+        process = await asyncio.create_subprocess_exec(*words, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with new_session(20) as session:
+            while len(await known(session, url)) < len(behind):
+                assert process.returncode is None, f"the gateway has ended: {log}"
+                await asyncio.sleep(0.1)
+        yield url
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def known(session: aiohttp.ClientSession, url: str) -> list[str]:
+    try:
+        return await workers(session, url, "draft")
+    except UserError:
+        return []
+
+
+def test_through_a_gateway_nothing_changes_and_every_chain_has_one_server(tmp_path: Path, right: list[Any]) -> None:
+    async def run() -> dict[str, list[Counter[str]]]:
+        async with servers(**pairs()) as found, AsyncExitStack() as stack:
+            urls = [await stack.enter_async_context(gateway(found[role], tmp_path / role)) for role in found]
+            await evaluate_async(
+                settings(tmp_path, found, output_dir=tmp_path / "out", small_model_url=urls[0], eval_model_url=urls[1]),
+                per_question=False,
+            )
+            return {role: [Counter(one.chains) for one in those] for role, those in found.items()}
+
+    chains = asyncio.run(run())
+    assert told(tmp_path / "out") == right
+    for of_servers in chains.values():
+        assert not set(of_servers[0]) & set(of_servers[1])
+        assert all(of_servers)
+    assert sum(map(len, chains["draft"])) == QUESTIONS * REPEATS
+    for role in ("draft", "target"):
+        assert by_server(tmp_path / "out")[role]["cached_share"] > (0.75 if role == "draft" else 0.5)
+
+
+def test_what_a_gateway_hides_is_asked_of_its_servers(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with servers(draft=pairs(context_length=2048)["draft"]) as found, AsyncExitStack() as stack:
+            url = await stack.enter_async_context(gateway(found["draft"], tmp_path / "log"))
+            session = await stack.enter_async_context(new_session(20))
+            servers_of = await reach(session, "draft", [url], "d", 0, 0, 60.0)
+            assert servers_of.info.context_length == 2048
+            assert servers_of.info.kv_tokens == 2 * 200_000
+            assert servers_of.info.returns_ids
+            (one,) = servers_of
+            assert sorted(one.workers) == sorted(server.url for server in found["draft"])
+            load = await one.load()
+            assert load is not None
+            assert load.running == 0
+
+    asyncio.run(run())
+
+
+def test_a_killed_server_behind_a_gateway_costs_nothing(tmp_path: Path, right: list[Any]) -> None:
+    async def run() -> None:
+        async with servers(**pairs()) as found, AsyncExitStack() as stack:
+            urls = [await stack.enter_async_context(gateway(found[role], tmp_path / role)) for role in found]
+            chosen = settings(
+                tmp_path, found, output_dir=tmp_path / "out", small_model_url=urls[0], eval_model_url=urls[1]
+            )
+            work = asyncio.create_task(evaluate_async(chosen, per_question=False))
+            await until(lambda: found["target"][0].chains.total() >= 20)
+            await found["target"][0].__aexit__()
+            await work
+
+    asyncio.run(run())
+    assert told(tmp_path / "out") == right
