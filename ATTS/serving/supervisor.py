@@ -85,8 +85,7 @@ class Server:
             words += ["--device", "cpu", "--dtype", self.dtype, "--attention-backend", "torch_native"]
             words += ["--sampling-backend", "pytorch", "--grammar-backend", "none", "--disable-overlap-schedule"]
             words += ["--sleep-on-idle"]  # without it an idle server burns a core
-            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS)]
-            words += ["--tensor-parallel-size", str(self.nodes)] if self.nodes > 1 else []
+            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS), "--tensor-parallel-size", str(self.nodes)]
         else:
             words += ["--tensor-parallel-size", str(self.nodes * len(self.devices.split(",")))]
         return [*words, *self.extra]
