@@ -72,7 +72,7 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
     if settings.scoring.on_rejection == "resample":
         longest = settings.text_limit
     async with new_session(settings.requests.request_timeout) as session:
-        limits = Limits(in_flight.samples, longest)
+        limits = Limits(in_flight.samples, longest, settings.requests.request_timeout)
         slots, seats = limits.gate(in_flight.draft), limits.gate(in_flight.target)
         scoring = CapacityLimiter(in_flight.scoring) if in_flight.scoring else None
         first = await models.draft(session, draft, settings.requests, slots)
@@ -80,6 +80,7 @@ async def connected(settings: AsyncSettings, decides: RejectionRules) -> AsyncIt
         second = await models.target(session, target, settings.requests, seats, template, scoring)
         limits.add(first.model, slots, first.memory, adaptive=in_flight.draft == 0)
         limits.add(second.model, seats, second.memory, adaptive=in_flight.target == 0)
+        models.say_how_they_think([first, second], settings.answers.answer_after_think)
         roles = {"draft": first, "target": second}
         confidence = {role: Confidence.of(roles[role]) for role in settings.voting.asked}
         yield Atts(settings, decides, first, second, limits, confidence)
@@ -132,10 +133,11 @@ async def evaluate_alone(settings: BaselineSettings, role: str = "model") -> Pat
     s = settings
     questions = to_evaluate(s.data)
     async with new_session(s.requests.request_timeout) as session:
-        limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens))
+        limits = Limits(s.limits.samples, s.samples.longest(s.draft.max_tokens), s.requests.request_timeout)
         slots = limits.gate(s.limits.draft)
         model = await models.draft(session, s.draft, s.requests, slots, role)
         limits.add(model.model, slots, model.memory, adaptive=s.limits.draft == 0)
+        models.say_how_they_think([model], s.answers.answer_after_think)
         method = Alone(s, model, Confidence.of(model) if s.voting.asked else None)
         run = Run(
             *("baseline", s, questions, [model], limits, names.baseline_results(s), s.limits.schedule),

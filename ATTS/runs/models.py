@@ -12,10 +12,13 @@ from typing import Any, Protocol
 import aiohttp
 
 from ATTS import __version__, demo
+from ATTS.console import say
 from ATTS.errors import UserError
 from ATTS.method.chain import CacheStats, ModelView
 from ATTS.method.prompts import SYSTEM
 from ATTS.runs.parts import Draft, Requests, Target
+from ATTS.serving import thinking
+from ATTS.serving.chat_template import Thinking
 from ATTS.serving.client import SGLangModel, Slots
 from ATTS.serving.server_info import inspect, tokenized
 from ATTS.serving.tokenizer import PROBE, ModelTokenizer
@@ -138,7 +141,10 @@ async def connect(
         *(session, url, role, info, limit, requests.max_retries, requests.top_p, top_k, scoring_limit),
         stall=requests.stall_timeout,
     )
-    return model, await _tokenizer(session, model, name)
+    tokenizer = await _tokenizer(session, model, name, requests.thinking)
+    if tokenizer.unannounced_end is not None:
+        model = model.sampling(stop_token_ids=[tokenizer.unannounced_end])
+    return model, tokenizer
 
 
 def _source(model: SGLangModel, name: str) -> str:
@@ -146,12 +152,14 @@ def _source(model: SGLangModel, name: str) -> str:
     return folder if folder and Path(folder).is_dir() else demo.resolve(name)
 
 
-async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: str) -> ModelTokenizer:
+async def _tokenizer(
+    session: aiohttp.ClientSession, model: SGLangModel, name: str, think: Thinking = "default"
+) -> ModelTokenizer:
     """From the folder the server reads if it is on this machine, else by the model's name.
 
     Raises UserError if the server makes other ids of a text, or if the chat template can't be used.
     """
-    tokenizer = ModelTokenizer(_source(model, name))
+    tokenizer = ModelTokenizer(_source(model, name), think)
     tokenizer.prompt(PROBE.strip(), SYSTEM)
     # Loaders of SentencePiece models differ in what they make of a blank at the very beginning; no prompt begins so.
     probe = PROBE.lstrip()
@@ -163,6 +171,12 @@ async def _tokenizer(session: aiohttp.ClientSession, model: SGLangModel, name: s
             " files (--tokenizer-path), or with an SGLang and a transformers that take tokenizer.json as it is"
         )
     return tokenizer
+
+
+def say_how_they_think(models: Sequence[ChunkModel], answer_after_think: bool) -> None:
+    """In a line, where a template opens thoughts."""
+    if text := thinking.note({one.model.role: one.tokenizer.opens_thinking for one in models}, answer_after_think):
+        say(text)
 
 
 LIBRARIES = ("aiohttp", "datasets", "math-verify", "numpy", "transformers")

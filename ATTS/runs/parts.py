@@ -12,6 +12,7 @@ from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
 from ATTS.runs.failures import Failures
 from ATTS.runs.sharding import Sharding
+from ATTS.serving.chat_template import Thinking
 from ATTS.serving.stall import STALL_SECONDS
 from ATTS.tasks import answering, datasets
 from ATTS.tasks.answering import ExtractMode
@@ -32,7 +33,7 @@ class Data(Part):
     """Use the first N questions; 0 = all (demo: 100)."""
 
     data_dir: Incidental[Path | None] = None
-    """Local copies of the data sets, as <hub id>/[<subset>/]<split>.jsonl or .parquet; else $ATTS_DATA_DIR or hub."""
+    """Folder of data sets, <hub id>/[<subset>/]<split>.jsonl or .parquet; else $ATTS_DATA_DIR; else the hub."""
 
     calibration_split: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     """Keep this share of the questions, drawn by seed, for calibration only; 0 = evaluate all, and
@@ -52,6 +53,9 @@ class Requests(Part):
 
     top_p: Annotated[float, Range(0, 1, open_low=True)] = 1.0
     """Nucleus sampling of all models; 1 is off."""
+
+    thinking: Thinking = "default"
+    """Whether models think first, where their chat templates have a switch for it (Qwen3); default: as it stands."""
 
     max_retries: NotNegative[Incidental[int]] = 3
     """How often a failed request is tried again."""
@@ -251,8 +255,7 @@ class Chains(Samples):
     text is limited instead: to the tokens that this number of turns may bring with --on_rejection continue."""
 
     token_budget: NotNegative[int] = 0
-    """Most tokens of a sample's text, over all turns and whoever writes them, to compare methods at the same
-    budget; 0 = no limit."""
+    """Most tokens of a sample's text, whoever writes them, to compare methods at the same budget; 0 = no limit."""
 
     def longest(self, of_a_turn: int) -> int:
         """Tokens that a chain may get at most, where a turn brings ``of_a_turn``."""
@@ -280,8 +283,7 @@ class QueueLimits(Part):
     """Most samples under way; 0 = adaptive (where all requests are limited: the sum of those limits)."""
 
     schedule: Incidental[Literal["queue", "question"]] = "queue"
-    """queue: all samples in one queue. question: one question's samples after the other's, each time
-    waiting for the slowest, as the published driver does."""
+    """queue: all samples in one queue. question: one question's after the other's, as the published driver does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -320,8 +322,7 @@ class Resumable(Output):
     """Where the samples go."""
 
     resume: Path | None = field(default=None, compare=False)  # no setting: it says where the settings are
-    """Resume the run in this folder with its settings; besides it only flags are allowed that decide nothing
-    about results, such as ports and limits."""
+    """Resume the run in this folder with its settings; beside it only flags that decide no result, such as ports."""
 
 
 class Results(Resumable):

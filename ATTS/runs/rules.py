@@ -291,6 +291,7 @@ PURPOSE = (
     "small_model_temperature",
     "top_p",
     "use_chat_template",
+    "thinking",
     "calibration_split",
     "compat",
     *("score", "score_window"),

@@ -1,22 +1,28 @@
-"""A model's chat template, also one that knows no system message or wants the roles to alternate."""
+"""A model's chat template, also one that knows no system message or wants the roles to alternate; and whether the model
+thinks before it answers, where the template has a switch for that."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Literal
 
 from ATTS.errors import UserError
 from ATTS.serving.model_folder import ModelFolder
 
 Messages = Sequence[Mapping[str, str]]
+Thinking = Literal["default", "on", "off"]
 JOINT = "\n\n"
+SWITCHES = ("enable_thinking", "thinking")  # Qwen3, SmolLM3, GLM; Granite, DeepSeek V3.1
 
 
 class ChatTemplate:
     """Writes messages as the text that the model was trained on."""
 
-    def __init__(self, folder: ModelFolder) -> None:
+    def __init__(self, folder: ModelFolder, thinking: Thinking = "default") -> None:
         self._source = folder.source
-        self._names = folder.names
+        self._variables: dict[str, object] = dict(folder.names)
         self._templates = folder.templates()
+        if thinking != "default":
+            self._switch(thinking == "on")
 
     def render(self, messages: Messages, answer: bool) -> str:
         """The text of ``messages`` and, if ``answer``, the beginning of an answer to them. Raises UserError.
@@ -39,12 +45,24 @@ class ChatTemplate:
             " use a model whose template takes a user turn, or mend its chat_template"
         )
 
+    def _switch(self, on: bool) -> None:
+        """Raises UserError if the template writes the same either way."""
+        texts = []
+        for value in (not on, on):
+            self._variables |= dict.fromkeys(SWITCHES, value)
+            texts.append(self.render([{"role": "user", "content": "1 + 1?"}], answer=True))
+        if texts[0] == texts[1]:
+            raise UserError(
+                f"the chat template of {self._source!r} has no switch for thinking ({' or '.join(SWITCHES)}): use"
+                " --thinking default"
+            )
+
     def _write(self, template: str, messages: Messages, answer: bool) -> str:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         conversation = [dict(message) for message in messages]
         texts, _ = render_jinja_template(
-            [conversation], chat_template=template, add_generation_prompt=answer, **self._names
+            [conversation], chat_template=template, add_generation_prompt=answer, **self._variables
         )
         return str(texts[0])
 

@@ -76,10 +76,10 @@ class SGLangModel:
         self._urls = {path: yarl.URL(url + path) for path in ("/generate", "/v1/chat/completions")}
         self._retries = retries
         self._aborts: set[asyncio.Task[None]] = set()
-        self._sampling: dict[str, float] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
+        self._sampling: dict[str, Any] = {"top_p": top_p} | ({"top_k": top_k} if top_k > 0 else {})
         self._watch = Watch(stall, self._signs)
 
-    def sampling(self, **parameters: float) -> "SGLangModel":
+    def sampling(self, **parameters: float | list[int]) -> "SGLangModel":
         """The same model behind the same limits, that writes with these sampling parameters of SGLang besides."""
         other = copy.copy(self)
         other._sampling = {**self._sampling, **parameters}

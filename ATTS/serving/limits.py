@@ -10,6 +10,8 @@ all of it is computed again, and the run slows down several times over. So
   first (ATTS.serving.capacity) and keep their place;
 * less of the memory is used when the replies show that chains are forgotten all the same, or when
   requests queue inside the server or are thrown out; more again when they don't;
+* no more requests are in flight than the server answers in half of the time limit of one, so that none fails for
+  being one of many: on a CPU memory holds more chains than can be written in time;
 * samples are started as long as no server has requests waiting for it: then more can't help.
 
 A server that doesn't tell its memory is treated as TCP treats a line: its limit grows while replies
@@ -17,6 +19,7 @@ show that nothing is forgotten, and is cut when they show otherwise.
 """
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import NotRequired, Protocol, TypedDict
 
@@ -32,6 +35,8 @@ MAX = 4096
 FILL = 0.9  # share of a server's memory for the chains under way, to begin with
 SPARE = 1.25  # samples in flight for each that fits: the others wait at a limit, ready to step in
 MIN_SHARE = 0.35  # of the chains that fit a server: it may always have this share, wherever the others are
+UNTIMED = 32  # requests in flight until the first has ended
+PATIENCE = 0.5  # of a request's time limit: so long one may take on the average
 MIN_FILL, MAX_FILL = 0.3, 0.95
 SMOOTH = 0.2  # weight of the newest look in the running means
 FORGOTTEN = (0.03, 0.10)  # of what a server had seen of the chains: below, there is room; above, it is too much
@@ -106,6 +111,7 @@ class Server:
     gate: CapacityLimiter
     memory: CacheStats
     adaptive: bool
+    patience: float = math.inf  # seconds that a request may take on the average
     means: Means = field(default_factory=Means)
     first: Load | None = None
     last: Load | None = None
@@ -115,6 +121,8 @@ class Server:
     occupied_until_empty: float = 0.0  # seconds of its slots, until the last sample started
     kept_waiting: bool = False  # requests, by the limit, in this round of samples
     _left: int = 0  # requests done when the round began
+    _busy: float = 0.0  # seconds of work then
+    _rate: float = 0.0  # requests a second of the round before
     _seen: CacheStats = field(default_factory=CacheStats)
     _retracted: float = 0.0
 
@@ -142,11 +150,11 @@ class Server:
             if strained is not None:
                 self.fill = max(MIN_FILL, 0.9 * self.fill) if strained else min(MAX_FILL, self.fill + 0.02)
             fits = int(self.fill / self.size)
-            self.gate.limit = min(MAX, max(START, fits - away, int(MIN_SHARE * fits)))
+            self.gate.limit = min(MAX, self._in_time(), max(START, fits - away, int(MIN_SHARE * fits)))
         elif strained:
             self.gate.limit = max(START // 2, int(0.8 * self.gate.limit))
         elif strained is False and self.gate.kept_waiting:
-            self.gate.limit = min(MAX, self.gate.limit + max(1, self.gate.limit // 4))
+            self.gate.limit = min(MAX, self._in_time(), self.gate.limit + max(1, self.gate.limit // 4))
         if strained is not None:
             self.gate.kept_waiting = False
 
@@ -179,8 +187,21 @@ class Server:
             }
         return state
 
+    def _in_time(self) -> int:
+        """Requests in flight that take as long as ``patience``, at the rate at which they end (Little's law). Until the
+        first has ended nothing is known, and there are few."""
+        if math.isinf(self.patience):
+            return MAX
+        self.gate.occupied()  # counts up to now
+        left, busy = self.gate.left - self._left, self.gate.busy_seconds - self._busy
+        rate = self._rate or (left / busy if busy else 0.0)  # many may end at once, as they began
+        return max(START // 2, int(self.patience * rate)) if rate else UNTIMED
+
     def _strained(self) -> bool | None:
         """Whether the server had too much to do in the round that ends now; None: just enough."""
+        self.gate.occupied()
+        busy = self.gate.busy_seconds - self._busy
+        self._rate, self._busy = (self.gate.left - self._left) / busy if busy else 0.0, self.gate.busy_seconds
         known, cached = self.memory.known - self._seen.known, self.memory.cached - self._seen.cached
         self._left, self._seen = self.gate.left, CacheStats(self.memory.known, self.memory.cached)
         forgotten = 1 - cached / known if known else 0.0
@@ -218,14 +239,15 @@ class Limits:
 
     ``samples``: most samples in flight; 0: adaptive, or the sum of the limits on requests if those are
     all fixed, because a sample has one request under way at a time. ``longest``: tokens that a chain
-    may get at most.
+    may get at most. ``request_timeout``: seconds after which a request counts as failed.
     """
 
-    def __init__(self, samples: int = 0, longest: int = 10_000) -> None:
+    def __init__(self, samples: int = 0, longest: int = 10_000, request_timeout: float = math.inf) -> None:
         self.samples = CapacityLimiter(samples or START)
         self.servers: list[Server] = []
         self.lengths = Lengths(longest)
         self.seconds = 0.0  # of the run, when it is over
+        self._patience = PATIENCE * request_timeout
         self._adaptive = samples == 0
         self._rising = True
         self._done = 0  # requests, when the round began
@@ -239,7 +261,7 @@ class Limits:
 
     def add(self, model: Watched, gate: CapacityLimiter, memory: CacheStats, adaptive: bool) -> Server:
         """A server of the run, with the gate before it; ``memory`` counts what its replies say."""
-        server = Server(model, gate, memory, adaptive)
+        server = Server(model, gate, memory, adaptive, self._patience)
         self.servers.append(server)
         return server
 

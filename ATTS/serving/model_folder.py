@@ -71,6 +71,12 @@ class ModelFolder:
         return dict(sorted((added | {number: text for number, text in texts.items() if text}).items()))
 
     @cached_property
+    def marks(self) -> frozenset[str]:
+        """Texts of all tokens that stand beside the vocabulary or have a role."""
+        described = (_content(token) for token in self.json("tokenizer.json").get("added_tokens") or ())
+        return frozenset({*self.added.values(), *self.names.values(), *filter(None, described)})
+
+    @cached_property
     def end_ids(self) -> list[int]:
         """What the server stops on besides the tokenizer's own end token."""
         configs = [self.json("generation_config.json"), self.json("config.json")]

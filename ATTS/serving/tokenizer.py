@@ -6,11 +6,14 @@ from itertools import groupby
 
 from ATTS.errors import UnknownCharacter, UserError
 from ATTS.serving import tokens
-from ATTS.serving.chat_template import ChatTemplate
+from ATTS.serving.chat_template import ChatTemplate, Thinking
 from ATTS.serving.model_folder import ModelFolder
 from ATTS.serving.tokenizer_json import FileTokens
+from ATTS.tasks.thoughts import MARKS
 
 # Digits, blanks at both ends and in rows, line breaks, LaTeX, a mark, Unicode.
+QUESTION = {"role": "user", "content": "1 + 1?"}
+ANSWER = "the-answer-stands-here"
 PROBE = "  bought 12, 345 and 1234567:\n\nWait, x = \\boxed{\\frac{3 4}{5}}.\n\n\t So</think> ≤ ½ é e\u0301 字 🙂 \r\n "
 UTF8 = (*range(0x80), *range(0x80, 0xC0), *range(0xC2, 0xF5))  # the bytes that occur in it
 # Bytes of control characters and of planes of Unicode without characters (4 - 11) or for private use only (16).
@@ -27,21 +30,42 @@ class ModelTokenizer:
     tokenizer would change is spelled in single bytes. Special tokens are text like any other, but the tokens
     that end a text are none: they are not decoded, and their names in a text don't become them.
 
-    Raises UserError if the tokenizer can't be loaded or has no token for some bytes of other characters.
+    ``thinking``: what a chat template that has a switch for it is told. Raises UserError if the tokenizer can't be
+    loaded or has no token for some bytes of other characters, or if there is no such switch.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, thinking: Thinking = "default") -> None:
         folder = ModelFolder.find(source)
         self.source = source
         self._tokens = tokens.load(folder)
-        self._template = ChatTemplate(folder)
+        self._template = ChatTemplate(folder, thinking)
         end = folder.names.get("eos_token")
         own = [self._tokens.find(end)] if end is not None else []
         self._ends = [number for number in (*own, *folder.end_ids) if number is not None]
+        self.unannounced_end = self._end_of_turn(folder)
+        if self.unannounced_end is not None:
+            self._ends.append(self.unannounced_end)
         self._end_set = frozenset(self._ends)
         self._piece = lru_cache(maxsize=None)(self._tokens.piece)
         self._survives = lru_cache(maxsize=4096)(self._survives_alone)
         self._check()
+
+    def _end_of_turn(self, folder: ModelFolder) -> int | None:
+        """The token that the chat template writes behind an answer, if nothing else names it as an end: its server has
+        to be told, or a chunk would go on with the user's next turn. Base models with a template are like that."""
+        try:
+            text = self.render([QUESTION, {"role": "assistant", "content": ANSWER}], answer=False)
+        except UserError:  # no template, or none for answers: whoever needs it says so
+            return None
+        behind = text.rpartition(ANSWER)[2].lstrip()
+        mark = max((one for one in folder.marks if behind.startswith(one)), key=len, default=None)
+        end = self._tokens.find(mark) if mark else None
+        return None if end in self._ends else end
+
+    @property
+    def opens_thinking(self) -> bool:
+        """Whether the chat template begins an answer with an opening mark of thoughts. Raises UserError."""
+        return self.render([QUESTION]).rstrip().endswith(tuple(mark for mark, _ in MARKS))
 
     def _check(self) -> None:
         """Raises UserError for a tokenizer that can't give every text back."""

@@ -19,6 +19,7 @@ from ATTS.method.conformal import Decision
 from ATTS.method.loop import alone, atts
 from ATTS.method.take_over import ByScore, OnRejection, RejectionPolicy, TakeOver
 from ATTS.method.types import Event, Stage, Transcript
+from ATTS.runs.parts import Requests
 from ATTS.runs.samples import Ended, Schedule, run_samples
 from ATTS.runs.stopping import Stopping
 from ATTS.serving.limits import Limits
@@ -202,7 +203,7 @@ async def simulate(
     """
     limit_of = {role: options.draft_limit if role == "draft" else options.target_limit for role in timings}
     longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
-    limits = Limits(options.samples_in_flight, longest)
+    limits = Limits(options.samples_in_flight, longest, Requests().request_timeout)
     gates = {role: limits.gate(limit) for role, limit in limit_of.items()}
     engines = {role: Engine(timing) for role, timing in timings.items()}
     # A model alone plays the part of the one that drafts.

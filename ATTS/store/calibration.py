@@ -97,6 +97,7 @@ class CalibrationArray:
 UNTOLD = {
     "score": MEAN.name,
     "answer_after_think": False,
+    "thinking": "default",
     "extract_mode": "regex",
     **UNTOLD_SETTINGS,
 }

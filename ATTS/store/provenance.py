@@ -18,6 +18,7 @@ UNTOLD: dict[str, Any] = {
     "stop": "none",
     "stop_threshold": None,
     "confidence": None,
+    "thinking": "default",
 }
 
 

@@ -164,7 +164,7 @@ def _of_question(run: Run, number: int, setting: Setting, orders: int, vote: Vot
         [Ballot(v, s.confidence) for v, s in zip(votes, samples, strict=True)],
     )
     sums = np.zeros(3)
-    for order in _orders(number, len(samples), orders):
+    for order in drawn_orders(number, len(samples), orders):
         said = [ballots[i] for i in order[: setting.repeats]]
         decided = decision(stop, said, len(said))
         winners, used = ((decided.answer,), decided.used) if decided else (vote(said), len(said))
@@ -175,7 +175,7 @@ def _of_question(run: Run, number: int, setting: Setting, orders: int, vote: Vot
 
 
 @lru_cache(maxsize=4096)
-def _orders(question: int, samples: int, count: int) -> list[list[int]]:
+def drawn_orders(question: int, samples: int, count: int) -> list[list[int]]:
     dice = random.Random(f"order-{question}")
     return [dice.sample(range(samples), samples) for _ in range(count)]
 

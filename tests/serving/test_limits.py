@@ -89,6 +89,44 @@ def test_whatever_a_server_says_the_limit_stays_in_its_bounds(looks: list[tuple[
         assert MIN_FILL <= one.fill <= MAX_FILL
 
 
+@pytest.mark.parametrize(
+    ("a_second", "most"), [(0.1, 30), (0.5, 150), (50, 100)], ids=["a core", "two cores", "as much as fits"]
+)
+def test_no_more_are_in_flight_than_are_answered_in_half_of_the_time_limit(a_second: float, most: int) -> None:
+    """A server that answers so many requests a second, whatever their number, as one that is busy computing does; 100
+    fit its memory. Each may take 600 s."""
+
+    async def run() -> tuple[float, int]:
+        one = Server(Watched(load(usage=0.09)), CapacityLimiter(START), CacheStats(), True, patience=300)
+        took: list[float] = []
+        clock = asyncio.get_running_loop().time
+
+        async def ask() -> None:
+            async with one.gate:
+                began, done = clock(), 0.0
+                while done < 1:
+                    await asyncio.sleep(0.5)
+                    done += 0.5 * a_second / one.gate.inside
+                took.append(clock() - began)
+
+        async def watch() -> None:
+            while True:
+                await one.look()
+                one.adapt(0)
+                await asyncio.sleep(POLL_SECONDS)
+
+        watching = asyncio.create_task(watch())
+        async with asyncio.TaskGroup() as group:
+            for _ in range(250):
+                group.create_task(ask())
+        watching.cancel()
+        return max(took), one.gate.most_inside
+
+    slowest, inside = virtual.run(run())
+    assert slowest < 600
+    assert 0.9 * min(most, 100) <= inside <= 1.1 * min(most, 100) + 4
+
+
 def test_in_the_middle_of_a_round_and_between_too_little_and_too_much_nothing_is_concluded() -> None:
     async def run() -> None:
         one = server(load())

@@ -116,6 +116,23 @@ def test_prompts_extend_each_other_so_the_prefix_cache_serves_all_but_the_newest
     assert all(tokens <= 2 for tokens in asyncio.run(run()))
 
 
+def test_a_server_ends_a_text_at_a_token_that_only_the_client_names(servers: Pair) -> None:
+    """As the end of a turn that a base model's template writes and its files don't name."""
+
+    async def run() -> None:
+        chosen = settings(servers)
+        async with new_session(60) as session:
+            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
+            ids = target.tokenizer.prompt(datasets.load("demo", max_problems=1)[0].prompt)
+            whole = await target.model.generate(ids, 24, 0.0)
+            end = whole.ids[10]
+            first = whole.ids.index(end)
+            cut = await target.model.sampling(stop_token_ids=[end]).generate(ids, 24, 0.0)
+            assert (cut.ids, cut.ended) == (whole.ids[:first], True)
+
+    asyncio.run(run())
+
+
 def test_a_request_whose_client_leaves_is_given_up_by_the_server(servers: Pair) -> None:
     url = f"http://127.0.0.1:{servers.target_port}"
     ids = ModelTokenizer(str(demo.MODELS["target"])).prompt(maths("x"))
