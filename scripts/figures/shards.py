@@ -1,6 +1,6 @@
 """How evenly questions are dealt to shards, by what recorded chains took: the busiest shard over their mean.
 
-    python scripts/figures/shards.py --data DATA     # a folder with traces/; recorded runs are no part of this project
+python scripts/figures/shards.py --data DATA     # a folder with traces/; recorded runs are no part of this project
 """
 
 import argparse
