@@ -181,9 +181,8 @@ class Answers(Part):
     """How answers are read."""
 
     extract_mode: ExtractMode = "regex"
-    """How answers are read: by regex with balanced braces (the default), up to the first closing brace
-    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
-    OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+    """How answers are read: by regex with balanced braces (the default), up to the first closing brace (published), or
+    at the end of a chain by an OpenAI-compatible model (llm: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
 
     answer_after_think: bool = False
     """Count answers behind </think> only: for models that think, a box before it is an intermediate result.
@@ -280,8 +279,7 @@ class Resumable(Output):
     """Where the samples go."""
 
     resume: Path | None = field(default=None, compare=False)  # no setting: it says where the settings are
-    """Resume the run in this folder with its settings; besides it only flags are allowed that decide nothing
-    about results, such as ports and limits."""
+    """Resume the run in this folder with its settings; beside it only flags that decide no result, such as ports."""
 
 
 class Results(Resumable):

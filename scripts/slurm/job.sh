@@ -19,13 +19,18 @@ servers=
 run=
 
 stop() {
+    local status=$?
     if [[ -n $servers ]]; then
         kill "$servers" 2>/dev/null || true
         wait "$servers" 2>/dev/null || true
     else
         bash scripts/stop_sglang_servers.sh
     fi
-    rm -r "$SERVER_DIR"
+    if ((status == 0 || status == 143)); then
+        rm -r "$SERVER_DIR"
+    else
+        echo "logs of the servers: $(hostname):$SERVER_DIR" >&2
+    fi
 }
 interrupted() {
     if [[ -n $run ]]; then

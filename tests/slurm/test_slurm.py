@@ -205,4 +205,4 @@ def test_one_job_is_a_run_and_leaves_no_server_behind(slurm: Slurm, tmp_path: Pa
     assert "merge" not in jobs
     slurm.until(lambda: slurm.state(jobs["run"]) == "COMPLETED")
     assert read_summary(out)["samples"] == 32
-    slurm.until(lambda: list((slurm.folder / "jobs").iterdir()) == [])
+    slurm.until(lambda: not (slurm.folder / f"jobs/atts-{jobs['run']}-0").exists())
