@@ -24,6 +24,9 @@ fi
 : "${SMALL_MODEL_GATEWAY_PORT:=}"                          # of a gateway before the draft servers; none: no gateway
 : "${EVAL_MODEL_GATEWAY_PORT:=}"                           # and before the target servers
 : "${GATEWAY_PYTHON:=$PYTHON}"                             # that has it: third_party/gateway/requirements.txt
+: "${NNODES:=1}"                                           # machines that the target is spread over, GPUs of each as above
+: "${NODE_RANK:=0}"                                        # this one's number; those above 0 start the target's part only
+: "${DIST_INIT_ADDR:=}"                                    # HOST:PORT of machine 0, the same on all
 : "${SGLANG_HOST:=127.0.0.1}"
 : "${SMALL_MODEL_PORT:=40000}"
 : "${EVAL_MODEL_PORT:=40001}"

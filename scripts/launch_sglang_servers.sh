@@ -5,6 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 exec "$PYTHON" -m ATTS.servers start \
+    --nodes "$NNODES" --node "$NODE_RANK" --meeting "$DIST_INIT_ADDR" \
     --device "$DEVICE" --host "$SGLANG_HOST" --folder "$SERVER_DIR" --timeout "$WAIT_TIMEOUT" \
     --small_model "$SMALL_MODEL" --small_model_port "$SMALL_MODEL_PORT" \
     --small_model_devices "$SMALL_MODEL_DEVICE" --small_model_memory_fraction "$SMALL_MODEL_MEM_FRACTION" \

@@ -51,8 +51,8 @@ def test_every_file_and_module_that_the_pages_name_exists() -> None:
 
 ROOMS = [  # each imports only those before it, and itself
     *("errors", "flags", "console", "demo", "method", "tasks", "votes", "serving", "launch", "store", "published"),
-    *("analysis", "progress", "runs", "calibration", "diagnosis", "api", "baselines", "tradeoff", "reporting"),
-    *("emulator", "simulation", "tuning"),
+    *("analysis", "progress", "runs", "calibration", "diagnosis", "api", "baselines", "merging", "tradeoff"),
+    *("reporting", "emulator", "simulation", "tuning"),
 ]
 
 

@@ -1,6 +1,5 @@
 """Answers of saved samples read again; what was read at run time is kept."""
 
-import fcntl
 import json
 import os
 from collections import Counter
@@ -17,7 +16,7 @@ from ATTS.analysis.grading import answered
 from ATTS.console import Progress, show
 from ATTS.errors import ExitStatus, UserError
 from ATTS.serving.queue import drain
-from ATTS.store import atomic, result_folder
+from ATTS.store import atomic, lock, result_folder
 from ATTS.store.records import Record
 from ATTS.store.result_folder import files, parsed
 from ATTS.tasks import answering
@@ -99,20 +98,24 @@ async def _rewrite(path: Path, news: Mapping[str, Any]) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Refuses a folder that a run is writing to (it locks a file there); removes what a killed command left there.
     Raises UserError."""
-    lock = folder / ".lock"
-    if not lock.exists():
+    if result_folder.about_of(folder).get("shards"):
+        raise UserError(f"{folder} holds shards of a run: join them first, with python -m ATTS.merge")
+    path = folder / result_folder.LOCK
+    if not path.exists():
         atomic.sweep(folder)
         yield
         return
-    handle = os.open(lock, os.O_RDWR)
+    handle, claim = os.open(path, os.O_RDWR), None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        claim = lock.hold(handle, path)
         atomic.sweep(folder)
         yield
     except BlockingIOError:
         raise UserError(f"a run is writing to {folder}; wait for its end") from None
     finally:
         os.close(handle)
+        if claim is not None:
+            claim.release()
 
 
 def describe(changes: Changes, dry_run: bool) -> str:

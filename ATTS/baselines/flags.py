@@ -7,6 +7,7 @@ from tyro.conf import Fixed, arg
 
 from ATTS.flags import Incidental, NotNegative, Part, Positive, Range, Share, require, settle
 from ATTS.runs import addresses, parts
+from ATTS.runs.sharding import Sharding
 
 SPEC_REASON_NAMES = {"math": "math500"}  # what SpecReason calls a data set; aime goes by its year
 AIME_2024_FIRST = 60  # the published number of its first problem
@@ -250,3 +251,4 @@ class SpeculativeThinkingSettings(Part):
     requests: parts.Requests = parts.Requests(top_p=0.95)
     limits: parts.PairLimits = parts.PairLimits(target=16)
     output: parts.Resumable = parts.Resumable()
+    sharding: Sharding = Sharding()

@@ -1,7 +1,6 @@
 """Whether a run can succeed here: each thing that it needs is tried, and what is wrong is told with what to do."""
 
 import asyncio
-import fcntl
 import importlib.metadata
 import platform
 import shutil
@@ -25,6 +24,7 @@ from ATTS.runs.models import connect
 from ATTS.serving.client import SGLangModel
 from ATTS.serving.server_info import new_session, served_name
 from ATTS.serving.tokenizer import ModelTokenizer
+from ATTS.store import lock
 from ATTS.tasks import datasets
 
 PYTHON = SpecifierSet(">=3.11,<3.13")
@@ -146,13 +146,17 @@ def disk(folder: Path) -> Iterator[Finding]:
     try:
         free = shutil.disk_usage(there).free
         with tempfile.NamedTemporaryFile(dir=there) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks = lock.flock(file.fileno())
     except OSError as error:
-        yield Finding(
-            f"{there} can't be written to, or has no file locks ({error.strerror})",
-            "make it writable, mount it with locks, or name another --output_dir",
-        )
+        what = f"{there} can't be written to ({error.strerror})"
+        yield Finding(what, "make it writable, or name another --output_dir")
         return
+    if not locks:
+        yield Finding(
+            f"{there} has no file locks that other machines see",
+            "runs claim their folder by a file instead; after a machine's crash the next one waits a minute",
+            fatal=False,
+        )
     room = f"{free / 2**30:.1f} GiB free in {there}"
     yield Finding(room, "" if free >= LEAST_FREE else "make room: a sample takes about 10 kB, a long one 100 kB")
 

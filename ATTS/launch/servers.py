@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ATTS.console import heed_interrupts, printable
@@ -10,19 +11,44 @@ from ATTS.errors import UserError
 from ATTS.launch.replicas import Gateway, apart, replicas
 from ATTS.launch.supervisor import Server, free_ports, start, stop
 
+ROLES = ("small_model", "eval_model")
 START_SECONDS = {"cpu": 600.0, "cuda": 3600.0}  # the first start on GPUs downloads 80 GB and compiles kernels
 
 
 def main(description: str | None) -> None:
     """Runs one of ``start``, ``stop`` and ``ports``. Signals are the supervisor's: no event loop takes part."""
     heed_interrupts()
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
+    args = parser(description).parse_args()
+    try:
+        if args.command == "ports":
+            print(*free_ports(2))
+        elif args.command == "stop":
+            print(f"stopped: {', '.join(stop(args.folder)) or 'none was running'}", file=sys.stderr)
+        else:
+            first, behind = servers(args), gateways(args)
+            apart([*first, *behind])
+            seconds = args.timeout or START_SECONDS[args.device]
+            start(first, args.folder, seconds)
+            if behind:
+                start(behind, args.folder, seconds)
+    except UserError as problem:
+        sys.exit(f"error: {printable(problem)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; no server is left running")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = made.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("start", help="start both servers and wait until they are healthy")
     starting.add_argument("--timeout", type=_number, help="seconds; else 600 on a CPU, 3600 on GPUs")
     starting.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     starting.add_argument("--host", default="127.0.0.1")
-    for role in ("small_model", "eval_model"):
+    starting.add_argument("--nodes", type=int, default=1, help="machines that the target is spread over")
+    starting.add_argument("--node", type=int, default=0, help="this one's number; those above 0 serve the target only")
+    starting.add_argument("--meeting", default="", help="HOST:PORT of machine 0, where they find each other")
+    for role in ROLES:
         starting.add_argument(f"--{role}", required=True)
         starting.add_argument(f"--{role}_port", type=int, required=True)
         starting.add_argument(f"--{role}_devices", default="")
@@ -36,47 +62,7 @@ def main(description: str | None) -> None:
     for command in (starting, commands.add_parser("stop", help="stop the servers of a folder")):
         command.add_argument("--folder", type=Path, required=True, help="where logs and PID files are")
     commands.add_parser("ports", help="print two ports that are free now")
-    args = vars(parser.parse_args())
-    try:
-        if args["command"] == "ports":
-            print(*free_ports(2))
-            return
-        if args["command"] == "stop":
-            print(f"stopped: {', '.join(stop(args['folder'])) or 'none was running'}", file=sys.stderr)
-            return
-        of_role = {
-            role: replicas(
-                *(role, args[f"{role}_replicas"], args[f"{role}_devices"], args[f"{role}_port"], args["device"]),
-                model=args[role],
-                host=args["host"],
-                memory_fraction=args[f"{role}_memory_fraction"],
-                extra=args[f"{role}_args"],
-            )
-            for role in ("small_model", "eval_model")
-        }
-        gateways: list[Server] = [
-            Gateway(
-                role=f"{role}_gateway",
-                model=args[role],
-                port=args[f"{role}_gateway_port"],
-                host=args["host"],
-                device="none",
-                python=args["gateway_python"],
-                behind=tuple(server.url for server in servers),
-            )
-            for role, servers in of_role.items()
-            if args[f"{role}_gateway_port"]
-        ]
-        servers = [server for several in of_role.values() for server in several]
-        apart([*servers, *gateways])
-        seconds = args["timeout"] or START_SECONDS[args["device"]]
-        start(servers, args["folder"], seconds)
-        if gateways:
-            start(gateways, args["folder"], seconds)
-    except UserError as problem:
-        sys.exit(f"error: {printable(problem)}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; no server is left running")
+    return made
 
 
 def _number(text: str) -> float | None:
@@ -87,3 +73,47 @@ def _number(text: str) -> float | None:
 def _count(text: str) -> int:
     """0 for the empty text of a variable that is not set."""
     return int(text or 0)
+
+
+def servers(args: argparse.Namespace) -> list[Server]:
+    """Those to be started on this machine. Raises UserError."""
+    if args.nodes > 1 and not (0 <= args.node < args.nodes and ":" in args.meeting):
+        raise UserError(
+            f"a target over {args.nodes} machines needs NODE_RANK from 0 to {args.nodes - 1} (not {args.node}) and"
+            " DIST_INIT_ADDR, HOST:PORT of the first machine, the same on all"
+        )
+    draft, target = (_of_role(args, role) for role in ROLES)
+    if args.nodes > 1:
+        if len(target) > 1:
+            raise UserError("a target over several machines is one server: leave out EVAL_MODEL_REPLICAS and ;")
+        target = [replace(target[0], nodes=args.nodes, node=args.node, meeting=args.meeting)]
+    return [*draft, *target] if args.node == 0 else target
+
+
+def _of_role(args: argparse.Namespace, role: str) -> list[Server]:
+    given = vars(args)
+    return replicas(
+        *(role, given[f"{role}_replicas"], given[f"{role}_devices"], given[f"{role}_port"], args.device),
+        model=given[role],
+        host=args.host,
+        memory_fraction=given[f"{role}_memory_fraction"],
+        extra=given[f"{role}_args"],
+    )
+
+
+def gateways(args: argparse.Namespace) -> list[Server]:
+    """Those to be started before them."""
+    given = vars(args)
+    return [
+        Gateway(
+            role=f"{role}_gateway",
+            model=given[role],
+            port=given[f"{role}_gateway_port"],
+            host=args.host,
+            device="none",
+            python=args.gateway_python,
+            behind=tuple(server.url for server in _of_role(args, role)),
+        )
+        for role in ROLES
+        if given[f"{role}_gateway_port"] and args.node == 0
+    ]

@@ -48,6 +48,9 @@ class Server:
     dtype: str = "float32"  # on a CPU
     folder: str = ""  # of the model, where it has been downloaded
     extra: Sequence[str] = ()
+    nodes: int = 1  # machines that it is spread over, with as many devices each
+    node: int = 0  # this one's number; the first one answers requests
+    meeting: str = ""  # where the others find the first one: its host and a free port
     environment: Mapping[str, str] = field(default_factory=dict)
     health: str = "/health"  # the page that answers with 200 when it is ready
 
@@ -71,20 +74,22 @@ class Server:
             return self.host != "localhost"
 
     def command(self) -> list[str]:
-        """The launch command; a model's tensor parallelism is the number of its devices."""
+        """The launch command; a model's tensor parallelism is the number of its devices, on all machines."""
         words = [sys.executable, "-m", *self._program()]
         words += ["--model-path", demo.resolve(self.folder or self.model), "--served-model-name", self.model]
         words += ["--host", self.host, "--port", str(self.port)]
         words += ["--watchdog-timeout", "600", "--enable-metrics"]
         if self.memory_fraction is not None:
             words += ["--mem-fraction-static", str(self.memory_fraction)]
+        if self.nodes > 1:
+            words += ["--nnodes", str(self.nodes), "--node-rank", str(self.node), "--dist-init-addr", self.meeting]
         if self.device == "cpu":
             words += ["--device", "cpu", "--dtype", self.dtype, "--attention-backend", "torch_native"]
             words += ["--sampling-backend", "pytorch", "--grammar-backend", "none", "--disable-overlap-schedule"]
             words += ["--sleep-on-idle"]  # without it an idle server burns a core
-            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS)]
+            words += ["--prefill-decode-interval", str(memory.DECODE_STEPS), "--tensor-parallel-size", str(self.nodes)]
         else:
-            words += ["--tensor-parallel-size", str(len(self.devices.split(",")))]
+            words += ["--tensor-parallel-size", str(self.nodes * len(self.devices.split(",")))]
         return [*words, *self.extra]
 
     def _program(self) -> list[str]:

@@ -29,7 +29,8 @@ EVERY, LINE_EVERY, WINDOW = 1.0, 30.0, 60.0  # seconds: between looks, between l
 class RunProgress:
     """Counts what samples under way have done. ``async with`` it while they are.
 
-    ``most_turns`` of a sample, if there is such a limit. ``asked``: the rejection rate.
+    ``most_turns`` of a sample, if there is such a limit. ``asked``: the rejection rate. ``shard``: the name of the
+    part of a run that it is.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class RunProgress:
         most_turns: int | None = None,
         asked: float | None = None,
         quiet: bool = False,
+        shard: str = "",
     ) -> None:
         self._folder, self._total, self._before, self._limits = folder, total, before, limits
-        self._most_turns, self._asked, self._quiet = most_turns, asked, quiet
+        self._most_turns, self._asked, self._quiet, self._shard = most_turns, asked, quiet, shard
         self._chains: dict[int, tuple[Transcript, int]] = {}  # by sample, with how many of its events are counted
         self._statuses: Counter[str] = Counter()
         self._turns, self._tokens = 0, {"draft": 0, "target": 0}
@@ -168,13 +170,13 @@ class RunProgress:
         if self._live is not None:
             self._live.stop()
         with contextlib.suppress(OSError):
-            progress.remove(self._folder)
+            progress.remove(self._folder, self._shard)
 
     async def _look(self) -> None:
         while True:
             status = self.status()
             with contextlib.suppress(OSError):  # the run doesn't need it
-                progress.write(self._folder, status)
+                progress.write(self._folder, status, self._shard)
             self._show(status)
             await asyncio.sleep(EVERY)
 

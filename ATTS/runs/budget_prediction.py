@@ -60,6 +60,10 @@ class BudgetSettings(AsyncSettings):
         budget = self.rule.takeover_budget
         require(self.rule.budget in (None, budget), "--budget is called --takeover_budget here")
         require(self.voting.stop == "none", "budget prediction counts all samples of a question: leave --stop out")
+        require(
+            self.sharding.part is None,
+            "budget prediction reports on a whole run: run the shards with ref_async --budget, or leave --shard out",
+        )
         settle(self, rule=replace(self.rule, budget=budget))
         super().__post_init__()
 

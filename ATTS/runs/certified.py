@@ -1,6 +1,7 @@
 """A run by a certificate (python -m ATTS.certify): its settings, its array, and other questions than it rests on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def applied(settings: AsyncSettings, per_question: bool) -> tuple[AsyncSettings,
     if array is None and _kind(promised) not in ("per_question", "random"):
         array = _array(promised, known)
     try:
-        return make(AsyncSettings, **flat(settings) | known | {"ppl_array_path": array}), promised
+        made = make(AsyncSettings, **flat(settings) | known | {"ppl_array_path": array})
+        return replace(made, sharding=settings.sharding), promised  # which is none of the settings that are stored
     except ValueError as error:
         raise UserError(f"{path} does not go with the other flags: {error}") from None
 

@@ -12,6 +12,7 @@ from ATTS.method.score import WINDOW, Score, ScoreName, scoring
 from ATTS.method.take_over import OnRejection, RejectionPolicy
 from ATTS.runs.addresses import DraftAddress, TargetAddress
 from ATTS.runs.failures import Failures
+from ATTS.runs.sharding import Sharding
 from ATTS.serving.chat_template import Thinking
 from ATTS.serving.stall import STALL_SECONDS
 from ATTS.tasks import answering, datasets
@@ -43,8 +44,8 @@ class Data(Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, data_dir=self.data_dir or datasets.default_data_dir())
-        settle(self, dataset_name=datasets.canonical(self.dataset_name))
+        name, folder = datasets.canonical(self.dataset_name), self.data_dir or datasets.default_data_dir()
+        settle(self, dataset_name=name, data_dir=folder)
 
 
 class Requests(Part):
@@ -180,9 +181,8 @@ class Answers(Part):
     """How answers are read."""
 
     extract_mode: ExtractMode = "regex"
-    """How answers are read: by regex with balanced braces (the default), up to the first closing brace
-    (published, as those runs did), or at the end of a chain by an OpenAI-compatible model (llm:
-    OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
+    """How answers are read: by regex with balanced braces (the default), up to the first closing brace (published), or
+    at the end of a chain by an OpenAI-compatible model (llm: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL)."""
 
     answer_after_think: bool = False
     """Count answers behind </think> only: for models that think, a box before it is an intermediate result.
@@ -282,8 +282,7 @@ class Resumable(Output):
     """Where the samples go."""
 
     resume: Path | None = field(default=None, compare=False)  # no setting: it says where the settings are
-    """Resume the run in this folder with its settings; besides it only flags are allowed that decide nothing
-    about results, such as ports and limits."""
+    """Resume the run in this folder with its settings; beside it only flags that decide no result, such as ports."""
 
 
 class Results(Resumable):
@@ -306,3 +305,4 @@ class RunSettings(Part):
     requests: Requests = Requests()
     failures: Failures = Failures()
     output: Results = Results()
+    sharding: Sharding = Sharding()

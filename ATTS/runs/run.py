@@ -24,9 +24,10 @@ from ATTS.runs.samples import Ended, Loop, Schedule, run_samples
 from ATTS.runs.stopping import Said, Stopping
 from ATTS.runs.voting import Voting
 from ATTS.serving.limits import Limits
-from ATTS.store import provenance
+from ATTS.store import provenance, shards
 from ATTS.store.records import OWED, Digests, HistoryEntry, Key, Keys, Record, confidence, record
 from ATTS.store.result_folder import ResultStore, samples
+from ATTS.store.shards import ShardStore
 from ATTS.store.summary import Clock, Summary
 from ATTS.store.under_way import UnderWay
 from ATTS.tasks.datasets import Question
@@ -74,6 +75,8 @@ class Run:
             say("grading")
             summary = await folder.sum_up()
         show(metrics.describe(summary))
+        if folder.store.shard:
+            say(f"{folder.store.shard} of the run: python -m ATTS.merge joins all of them")
         if summary["owed"]:
             raise UserError(
                 f"{summary['owed']} of {len(folder.keys)} samples failed at the servers; the others are in"
@@ -102,11 +105,16 @@ class Run:
 async def opened(run: Run) -> AsyncIterator["OpenFolder"]:
     """The run's folder, locked, with what is done in it. Raises UserError if it is another run's."""
     output, about = run.settings.output, run.about()
-    keys: Sequence[Key] = Keys(run.questions, run.settings.samples.repeats)
+    every: Sequence[Key] = Keys(run.questions, run.settings.samples.repeats)
     if run.only_repeat is not None:
-        keys = [key for key in keys if key.repeat == run.only_repeat]
+        every = [key for key in every if key.repeat == run.only_repeat]
+    keys, part, folder = run.settings.sharding.own(every), run.settings.sharding.part, output.output_dir or run.folder
     async with Extractor() if run.settings.answers.extract_mode == "llm" else nullcontext() as extractor:
-        with ResultStore(output.output_dir or run.folder, about, output.force) as store:
+        with (
+            ShardStore(folder, output.force, shards.describe(part, keys, every, about))
+            if part
+            else ResultStore(folder, about, output.force)
+        ) as store:
             done = store.finished(keys)
             if run.whole_questions:
                 incomplete = {key.question.index for key in keys if key.index not in done}
@@ -137,7 +145,8 @@ class OpenFolder:
         asked = given.get("rejection_rate") if run.rules else None
         most_turns = given.get("turns") if given.get("on_rejection") != "resample" else None
         self.progress = RunProgress(
-            store.folder, len(keys), len(done), run.limits, most_turns, asked, run.settings.output.quiet
+            *(store.folder, len(keys), len(done), run.limits, most_turns, asked, run.settings.output.quiet),
+            shard=store.shard,
         )
         self._digests, self._extractor = digests, extractor
         self._recent = RecentFailures(run.settings.failures)
@@ -148,7 +157,7 @@ class OpenFolder:
         rules, under_way = self.run.rules, self.run.under_way
         decided: list[tuple[int, HistoryEntry]] = []
         if under_way is not None:
-            under_way.open(self.store.folder, self._digests, self._owed())
+            under_way.open(self.store.folder, self._digests, self._owed(), self.keys if self.store.shard else None)
             decided = under_way.decided()
         return rules.resume(self.store.folder, list(self._owed()), decided) if rules and rules.learns else self._owed()
 

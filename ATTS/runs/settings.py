@@ -139,6 +139,11 @@ class Rule(Part):
         return self.budget
 
     @property
+    def decides_alone(self) -> bool:
+        """Whether a decision depends on no other of the run."""
+        return self.calibration not in ("online", "adaptive") and self.p_value != "smoothed"
+
+    @property
     def as_published(self) -> bool:
         """Whether a score's rank among those of one array decides."""
         return self.calibration in (None, "marginal", "per_question") and self.p_value in (None, "published")
@@ -163,6 +168,12 @@ class AsyncSettings(_Pair, parts.RunSettings):
             self.rule.calibration != "online" or self.scoring.ppl_array_path is None,
             "--calibration online starts without scores: leave --ppl_array_path out, or use --calibration adaptive,"
             " which starts from an array",
+        )
+
+        require(
+            self.sharding.part is None or self.rule.decides_alone,
+            "--shard: --calibration online and adaptive and --p_value smoothed decide by the decisions before, of one"
+            " process; use --calibration per_turn, or run all questions in one process",
         )
 
     def _set_rate(self, budget: int) -> None:

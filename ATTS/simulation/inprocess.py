@@ -9,7 +9,10 @@ from ATTS.emulator.engine import Engine, Job
 from ATTS.errors import ServerFailed
 from ATTS.method.chain import CacheStats
 from ATTS.method.types import Generated, Usage
+from ATTS.serving import affinity
+from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.load import Load
+from ATTS.serving.placement import Placement
 from ATTS.serving.server_info import ServerInfo
 
 
@@ -84,3 +87,42 @@ class EngineModel:
     async def load(self) -> Load | None:
         """How busy the emulated engine is."""
         return self.engine.load()
+
+
+class Replica(EngineModel):
+    """One of several servers of a model (a :class:`ATTS.serving.placement.Place`)."""
+
+    def __init__(self, role: str, says: Says, engine: Engine, gate: CapacityLimiter) -> None:
+        super().__init__(role, says, engine, gate)
+        self.gate, self.chains, self.moved, self.lost = gate, 0, 0, False
+
+    @property
+    def asked(self) -> int:
+        """Requests in flight, and those that wait for a slot."""
+        return self.gate.inside + self.gate.waiting
+
+    @property
+    def waiting(self) -> int:
+        """These alone."""
+        return self.gate.waiting
+
+
+class Replicas:
+    """All servers of a model as one (:class:`ATTS.method.types.LanguageModel`): each chain goes to the server that the
+    production placement chooses."""
+
+    def __init__(self, servers: Sequence[Replica]) -> None:
+        self.servers, self.memory = servers, CacheStats()
+        self._placement = Placement(servers)
+
+    async def generate(
+        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
+    ) -> Generated:
+        """See LanguageModel."""
+        with affinity.of_request() as who:
+            return await self._placement.choose(who).generate(ids, max_tokens, temperature, stop)
+
+    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
+        """See LanguageModel."""
+        with affinity.of_request() as who:
+            return await self._placement.choose(who).logprobs(ids, start)

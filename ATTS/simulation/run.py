@@ -24,7 +24,7 @@ from ATTS.runs.samples import Ended, Schedule, run_samples
 from ATTS.runs.stopping import Stopping
 from ATTS.serving.limits import Limits
 from ATTS.simulation import virtual
-from ATTS.simulation.inprocess import EngineModel
+from ATTS.simulation.inprocess import Replica, Replicas
 from ATTS.simulation.lockstep import Lockstep
 from ATTS.simulation.script import Chunk, Script, Turn
 from ATTS.store.records import Key, Keys, round_by_round
@@ -141,6 +141,8 @@ class DriverOptions:
 
     draft_limit: int = 0
     target_limit: int = 0
+    draft_replicas: int = 1  # servers, each as its timing says; limits are of each
+    target_replicas: int = 1
     samples_in_flight: int = 0
     schedule: Schedule = "queue"
     rounds: bool = False  # the first repeat of every question, then the second, as runs that learn on the way
@@ -168,6 +170,7 @@ class Outcome:
     waited: float  # seconds of samples waiting: for slots, for room in a server, for each other
     served: float  # and seconds in which a server worked on them
     mean_seconds: float  # of a sample, from its start to its end
+    longest_seconds: float  # likewise
     servers: dict[str, Any]
     engines: dict[str, dict[str, float]]
     limits: dict[str, Any]
@@ -204,15 +207,20 @@ async def simulate(
     limit_of = {role: options.draft_limit if role == "draft" else options.target_limit for role in timings}
     longest = turns * (tokens[0] + round(rejection_rate * tokens[1]))
     limits = Limits(options.samples_in_flight, longest, Requests().request_timeout)
-    gates = {role: limits.gate(limit) for role, limit in limit_of.items()}
-    engines = {role: Engine(timing) for role, timing in timings.items()}
+    servers_of = {"draft": options.draft_replicas, "target": options.target_replicas}
     # A model alone plays the part of the one that drafts.
     models = {
-        role: EngineModel("draft" if options.target_alone else role, script, engines[role], gates[role])
-        for role in timings
+        role: Replicas(
+            [
+                Replica("draft" if options.target_alone else role, script, Engine(timing), limits.gate(limit_of[role]))
+                for _ in range(servers_of[role])
+            ]
+        )
+        for role, timing in timings.items()
     }
-    for role in timings:
-        limits.add(models[role], gates[role], models[role].memory, adaptive=limit_of[role] == 0)
+    for role, model in models.items():
+        for one in model.servers:
+            limits.add(one, one.gate, model.memory, adaptive=limit_of[role] == 0)
     barriers: dict[int, Barrier] = defaultdict(lambda: Barrier(None))  # by question, of the samples in flight
     most = dict(zip(("draft", "target"), tokens, strict=True))
     resample = on_rejection == "resample"
@@ -272,8 +280,9 @@ async def simulate(
     stop = stopping(keys) if stopping else None
     async with limits:
         await run_samples(keys, loop, keep, limits.samples, options.schedule, limits.queue_is_empty, stop)
-    for engine in engines.values():
-        await engine.stop()
+    for model in models.values():
+        for one in model.servers:
+            await one.engine.stop()
     drafted, continued = (sum(one[1][i] for one in ended) for i in (0, 1))
     written = {"target": drafted} if options.target_alone else {"draft": drafted, "target": continued}
     return Outcome(
@@ -285,26 +294,36 @@ async def simulate(
         served=sum(one[2] for one in ended),
         waited=sum(one[3] - one[2] for one in ended),
         mean_seconds=sum(one[3] for one in ended) / len(ended),
+        longest_seconds=max(one[3] for one in ended),
         servers=limits.report(),
-        engines={role: {**_spent(engine, limits.seconds), "new": new[role]} for role, engine in engines.items()},
-        limits={role: gate.limit for role, gate in gates.items()} | {"samples": limits.samples.limit},
+        engines={role: {**_spent(model.servers, limits.seconds), "new": new[role]} for role, model in models.items()},
+        limits={role: sum(one.gate.limit for one in model.servers) for role, model in models.items()}
+        | {"samples": limits.samples.limit},
     )
 
 
-def _spent(engine: Engine, seconds: float) -> dict[str, float]:
-    spent = engine.spent
+def _spent(servers: Sequence[Replica], seconds: float) -> dict[str, float]:
+    """What all servers of a model did together; ``busy`` is their mean, and ``most`` of one."""
+    every = [one.engine.spent for one in servers]
+
+    def total(name: str) -> float:
+        return float(sum(getattr(spent, name) for spent in every))
+
+    done = [spent.written + spent.prefilled for spent in every]
     return {
-        "busy": spent.busy_seconds / seconds,
-        "decode_seconds": spent.decode_seconds,
-        "prefill_seconds": spent.prefill_seconds,
-        "mean_running": spent.request_seconds / seconds,
-        "most_running": spent.most_running,
-        "written": spent.written,
-        "prompt": spent.prompt,
-        "cached": spent.cached,
-        "hits": spent.cached / spent.prompt if spent.prompt else 0.0,
-        "prefilled": spent.prefilled,
-        "mean_context": spent.context_steps / spent.written if spent.written else 0.0,
-        "retracted": spent.retracted,
-        "most_kv_tokens": spent.most_kv,
+        "busy": total("busy_seconds") / seconds / len(every),
+        "decode_seconds": total("decode_seconds"),
+        "prefill_seconds": total("prefill_seconds"),
+        "mean_running": total("request_seconds") / seconds,
+        "most_running": max(spent.most_running for spent in every),
+        "written": total("written"),
+        "prompt": total("prompt"),
+        "cached": total("cached"),
+        "hits": total("cached") / total("prompt") if total("prompt") else 0.0,
+        "prefilled": total("prefilled"),
+        "mean_context": total("context_steps") / total("written") if total("written") else 0.0,
+        "retracted": total("retracted"),
+        "most_kv_tokens": max(spent.most_kv for spent in every),
+        "balance": max(done) * len(done) / sum(done) if sum(done) else 1.0,  # the busiest server over their mean
+        "moved": sum(one.moved for one in servers),  # chains, to another server
     }

@@ -11,7 +11,7 @@ from ATTS.analysis import pictures
 from ATTS.analysis.tables import markdown, percent
 from ATTS.analysis.timeline import LABELS
 from ATTS.console import say
-from ATTS.flags import NotNegative, Part
+from ATTS.flags import NotNegative, Part, Positive
 from ATTS.simulation.roofline import MODELS, Deployment
 from ATTS.simulation.run import DriverOptions, Outcome, Workload, simulate
 
@@ -25,13 +25,19 @@ class SimulateSettings(Part):
     target: str = "32B:A100x2"
     """Target, likewise."""
 
+    draft_replicas: Positive[int] = 1
+    """Servers of the draft, each as --draft says."""
+
+    target_replicas: Positive[int] = 1
+    """Servers of the target, each as --target says."""
+
     work: Workload = Workload(questions=100, samples=16, turns=15, answers=0.35)
 
     small_model_concurrency: NotNegative[int] = 0
-    """Most requests in flight at the draft; 0 = adaptive."""
+    """Most requests in flight at each draft; 0 = adaptive."""
 
     eval_model_concurrency: NotNegative[int] = 0
-    """Most requests in flight at the target; 0 = adaptive."""
+    """Most requests in flight at each target; 0 = adaptive."""
 
     optimistic: bool = False
     """Let the draft write on while its last chunk is scored."""
@@ -60,6 +66,9 @@ def _answer(settings: SimulateSettings, draft: Deployment, target: Deployment) -
         return json.dumps(drawn)
     work = settings.work
     runs = compare(work, draft, target, settings)
+    if settings.draft_replicas + settings.target_replicas > 2:
+        one = replace(own(settings), draft_replicas=1, target_replicas=1)
+        runs[ONE_EACH] = run(work, draft, target, one)
     for role, pair in {"draft": (doubled(draft), target), "target": (draft, doubled(target))}.items():
         runs[f"twice the GPUs for the {role}"] = run(work, *pair, own(settings))
     if settings.json:
@@ -68,7 +77,7 @@ def _answer(settings: SimulateSettings, draft: Deployment, target: Deployment) -
 
 
 OURS, BARRIER, QUESTION, LIMITS = "ATTS", "barrier in every turn", "one question at a time", "limits of one question"
-ALL, ALONE = "all three", "target alone"
+ALL, ALONE, ONE_EACH = "all three", "target alone", "one server a side"
 ALONE_PUBLISHED, ALONE_SINGLE = "target alone, a question at a time, 8 requests", "target alone, 1 request"
 
 
@@ -92,7 +101,7 @@ def ways(work: Workload, settings: SimulateSettings | None = None) -> dict[str, 
         QUESTION: replace(ours, schedule="question"),
         LIMITS: limited,
         ALL: replace(limited, samples_in_flight=samples, schedule="question", barrier=True),
-        ALONE: DriverOptions(target_alone=True),
+        ALONE: DriverOptions(target_alone=True, target_replicas=ours.target_replicas),
         ALONE_PUBLISHED: DriverOptions(target_alone=True, target_limit=8, schedule="question"),
         ALONE_SINGLE: DriverOptions(target_alone=True, target_limit=1),
     }
@@ -110,6 +119,8 @@ def own(settings: SimulateSettings | None) -> DriverOptions:
     return DriverOptions(
         draft_limit=settings.small_model_concurrency,
         target_limit=settings.eval_model_concurrency,
+        draft_replicas=settings.draft_replicas,
+        target_replicas=settings.target_replicas,
         optimistic=settings.optimistic,
     )
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from ATTS.store import lock
 
 
 def write(path: Path, data: bytes, new_folder: bool = True) -> None:
@@ -17,22 +18,48 @@ def write(path: Path, data: bytes, new_folder: bool = True) -> None:
     try:
         if new_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # for sweep: somebody is at it
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from colleagues
-                os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with _temporary(path, data) as made:
+            os.replace(made, path)
         _sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Makes ``path`` with ``data`` unless it is there, in one step; whether it did. Raises OSError."""
+    try:
+        with _temporary(path, data) as made:
+            try:
+                os.link(made, path)
+                os.unlink(made)
+            except PermissionError:  # what Linux says of a file system without hard links
+                os.replace(made, path)
+    except FileExistsError:
+        return False
+    _sync_folder(path.parent)
+    return True
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[str]:
+    """A file beside ``path`` with ``data``, on the disk; removed where it isn't put to use."""
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        lock.flock(handle, wait=True)  # for sweep: somebody is at it
+        if os.path.exists(temporary):
+            break
+        os.close(handle)  # another run's sweep was quicker
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(handle)
+            os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from colleagues
+            yield temporary
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 async def write_aside(path: Path, data: bytes, new_folder: bool = True) -> None:
@@ -41,11 +68,12 @@ async def write_aside(path: Path, data: bytes, new_folder: bool = True) -> None:
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Removes what writes of ``folder/name`` left behind that were killed; those under way are left alone."""
+    """Removes what writes of ``folder/name`` left behind that were killed; those under way are left alone, and all
+    where the file system can't tell, since it has no locks."""
     for path in folder.glob(f".{name}.*.tmp"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            if lock.flock(file.fileno()):
+                path.unlink()
 
 
 class Journal:

@@ -1,6 +1,5 @@
 """What a run that isn't finished has so far: a JSON line each, behind a line that says for what."""
 
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from ATTS.console import say
 from ATTS.errors import UserError
-from ATTS.store import atomic
+from ATTS.store import atomic, lock
 
 Entry = dict[str, Any]
 
@@ -24,7 +23,7 @@ class Journal:
         header = {"for": digest}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _locked(self.path)
+            self._file, self._claim = _locked(self.path)
             for name in (array.name, array.with_suffix(".json").name):
                 atomic.sweep(array.parent, name)
             whole = [entry for entry in atomic.read_lines(self.path) if entry is not None]
@@ -57,6 +56,8 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._file)
+        if self._claim is not None:
+            self._claim.release()
 
     def remove(self) -> None:
         """Deletes the file: what it held is in the array."""
@@ -69,14 +70,14 @@ def beside(made: Path) -> Path:
     return made.with_name(f"{name}.partial.jsonl")
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path) -> tuple[int, lock.Claim | None]:
     """A descriptor of the file at ``path``, locked. Raises BlockingIOError where another run has it."""
     while True:
         file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-                return file
+            claim = lock.hold(file, path)
+            if claim or (path.exists() and os.path.samestat(os.fstat(file), path.stat())):
+                return file, claim
         except BaseException:
             os.close(file)
             raise

@@ -1,6 +1,5 @@
 """The result folder: one file a sample, written whole or not at all, resumed by content."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,42 +10,42 @@ import orjson
 
 from ATTS.console import say
 from ATTS.errors import UserError
-from ATTS.store import atomic, foreign
+from ATTS.store import atomic, foreign, lock
 from ATTS.store.provenance import UNTOLD, differences
 from ATTS.store.records import OWED, SCHEMA, Key, Record
 from ATTS.store.summary import Summary
 
 SETTINGS = "settings.json"
 SUMMARY = "summary.json"
+LOCK = ".lock"
 # What this project's samples all have; a file without any of them is read as another program's.
 OWN_KEYS = {"problem_index", "final_answer", "full_history", "duration_seconds", "exit_status", "usage"}
 
 
 class ResultStore:
-    """A folder that one run writes to. Use as a context manager: it holds a lock on the folder."""
+    """A folder that one run writes to, or several shards of one. Use as a context manager: it holds a lock, on the
+    folder or on its shard's part of it."""
 
-    def __init__(self, folder: Path, about: Mapping[str, Any], force: bool) -> None:
+    def __init__(self, folder: Path, about: Mapping[str, Any], force: bool, shard: str = "") -> None:
         """Opens or makes ``folder`` for the run that ``about`` describes.
 
         ``about["decisive"]`` are the settings that decide what results mean. A folder made with
-        others is refused with the difference, unless ``force``. Raises UserError.
+        others is refused with the difference, unless ``force``. ``shard``: the name of this part of the run, of
+        which there are ``about["shards"]``. Raises UserError.
         """
-        self.folder = folder
+        self.folder, self.shard = folder, shard
         self._lock: int | None = None
+        self._claim: lock.Claim | None = None
+        name = f"{LOCK}.{shard}" if shard else LOCK
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise UserError(f"another run is writing to {folder}") from None
-        except OSError as error:
-            self.close()
-            raise UserError(f"result folder {folder} can't be written to: {error}") from None
-        try:
+            self._lock = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+            self._claim = lock.hold(self._lock, folder / name)
             atomic.sweep(folder)
             self._check(about, force)
-            atomic.write(folder / SETTINGS, _json(about))
+        except BlockingIOError as error:
+            self.close()
+            raise UserError(occupied(folder, shard, error)) from None
         except OSError as error:
             self.close()
             raise UserError(f"result folder {folder} can't be written to: {error}") from None
@@ -62,11 +61,16 @@ class ResultStore:
                     f"{self.folder} holds results without {SETTINGS}, so of unknown origin; choose another"
                     " --output_dir, or --force to add to them"
                 )
-            return
+            path.unlink(missing_ok=True)  # a link to nowhere
+            if atomic.create(path, _json(about)):
+                return
         try:
-            stored = UNTOLD | json.loads(path.read_text())["decisive"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            known = json.loads(path.read_text())
+            stored, cut = UNTOLD | known["decisive"], known.get("shards")
+        except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it or choose another --output_dir") from None
+        if cut != about.get("shards"):
+            raise UserError(_other_shards(self.folder, cut))
         changed = differences(stored, about["decisive"])
         if changed and not force:
             raise UserError(
@@ -74,6 +78,8 @@ class ResultStore:
                 + "\n  ".join(changed)
                 + "\nchoose another --output_dir, or --force to mix them"
             )
+        if changed or not cut:  # those of shards are the same but for what their own files tell
+            atomic.write(path, _json(about))
 
     def _all_of(self, digest: str | None) -> bool:
         """Whether no sample in the folder is of a run with other settings."""
@@ -88,6 +94,9 @@ class ResultStore:
 
     def close(self) -> None:
         """Lets other runs use the folder."""
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -133,6 +142,11 @@ class ResultStore:
     async def save(self, content: Record) -> None:
         """Writes one sample; once begun it is finished even if the run is cancelled. Raises UserError."""
         path = self.path(content["problem_index"])
+        if self._claim is not None and self._claim.lost:
+            raise UserError(
+                f"{self.folder} was claimed by another run while this one stood still; rerun the same command when that"
+                " one has ended"
+            )
         try:
             (self.folder / SETTINGS).stat()
             await atomic.write_aside(path, _json(content), new_folder=False)
@@ -148,9 +162,24 @@ class ResultStore:
         """The summary of an earlier run of the same command; None if there is none."""
         return summary(self.folder)
 
-    def save_summary(self, summary: Mapping[str, Any]) -> None:
+    def save_summary(self, summary: Summary) -> None:
         """Writes summary.json. Raises OSError."""
         atomic.write(self.folder / SUMMARY, _json(summary), new_folder=False)
+
+
+def occupied(folder: Path, shard: str, error: BlockingIOError) -> str:
+    """What to say of a folder, or a shard's part of it, that another run has."""
+    who = f" ({error.strerror})" if "process" in str(error.strerror) else ""
+    return f"another run is writing to {folder}{f' as {shard}' if shard else ''}{who}"
+
+
+def _other_shards(folder: Path, cut: int | None) -> str:
+    if cut is None:
+        return f"{folder} holds a run without shards: continue it without --shard, or choose another --output_dir"
+    return (
+        f"{folder} holds shards of a run that was cut into {cut}: give --shard i/{cut}, or join them with"
+        " python -m ATTS.merge"
+    )
 
 
 def removed(folder: Path) -> str:

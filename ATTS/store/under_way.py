@@ -44,15 +44,21 @@ class UnderWay:
         self._about: Line = {}
         self._found: dict[int, list[Line]] = {}
         self._chains: dict[int, ChainJournal] = {}
+        self._shared = False
 
-    def open(self, folder: Path, about: Mapping[str, object], owed: Iterable[Key]) -> None:
+    def open(
+        self, folder: Path, about: Mapping[str, object], owed: Iterable[Key], own: Iterable[Key] | None = None
+    ) -> None:
         """Reads what an interrupted run with the same settings, by the digests in ``about``, has of the samples that
-        are ``owed``, and removes all else. Raises UserError."""
+        are ``owed``, and removes all else. ``own``: the samples of this part of a run whose other parts may write
+        there, too; None: all. Raises UserError."""
         self._folder, self._about = kept, _ = folder / FOLDER, dict(about)
+        self._shared = own is not None
+        names = None if own is None else {_name(key.index) for key in own}
         try:
             if kept.is_symlink():
                 kept.unlink()
-            there = {path.name: path for path in kept.glob("*.jsonl")}
+            there = {path.name: path for path in kept.glob("*.jsonl") if names is None or path.name in names}
             for key in owed if there else ():
                 path = there.get(_name(key.index))
                 if path is None or path.is_symlink():
@@ -96,8 +102,8 @@ class UnderWay:
         ]
 
     def close(self) -> None:
-        """Removes the folder if nothing is under way."""
-        if self._folder is not None:
+        """Removes the folder if nothing is under way; one that others may use stays."""
+        if self._folder is not None and not self._shared:
             with contextlib.suppress(OSError):
                 self._folder.rmdir()
 

@@ -66,7 +66,7 @@ class Instant(asyncio.Protocol):
 @contextmanager
 def running(delay: float = 0.0) -> Iterator[str]:
     """One in a process of its own; its URL."""
-    command = [executable, "-m", "scripts/figures/instant.py", "--port", "0", "--delay", str(delay)]
+    command = [executable, __file__, "--port", "0", "--delay", str(delay)]
     with Popen(command, stdout=PIPE, text=True) as process:  # noqa: S603 - our own module
         assert process.stdout is not None
         try:

@@ -1,11 +1,12 @@
-"""100,000 samples, 512 in flight: memory, open files, lag of the event loop.
+"""100,000 samples, 512 in flight: CPU a request, memory, open files, lag of the event loop.
 
     python scripts/figures/scale.py
+    python scripts/figures/scale.py --in_flight 4096 --delay 2     # as many as 64 servers have
 
 The production queue, limits, client and loop (one model alone, one turn); results are counted and not
 stored, so that the disk is not what is measured. Against a server that answers at once, which has
-answered most requests before the next ones are sent; and against one that takes 0.1 s, so that 512
-truly are in flight.
+answered most requests before the next ones are sent; and against one that takes 0.1 s (--delay), so
+that 512 truly are in flight.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 
-REPEATS, TICK, DELAY = 16, 0.01, 0.1
+REPEATS, TICK = 16, 0.01
 
 
 class Digits:
@@ -79,14 +80,16 @@ async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
                 looks.append((memory(), len(os.listdir(Path("/proc/self/fd")))))
 
         watch = asyncio.create_task(lag())
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         await run_samples(Keys(questions, REPEATS), loop, keep, limits.samples)
-        seconds = time.perf_counter() - began
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
         watch.cancel()
     lags.sort()
     return {
         "samples": done,
         "samples_per_second": done / seconds,
+        "cpu_microseconds_a_request": 1e6 * spent / done,
+        "most_in_flight": gate.most_inside,
         "memory_by_tenths": [look[0] for look in looks],
         "memory_after_a_fifth": looks[1][0],
         "memory_at_the_end": looks[-1][0],
@@ -101,10 +104,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--in_flight", type=int, default=512)
+    parser.add_argument("--delay", type=float, default=0.1, help="seconds of the slower server")
     args = parser.parse_args()
     relieve_collector()
     table, figures = [], {}
-    for name, delay in (("at once", 0.0), (f"after {DELAY} s", DELAY)):
+    for name, delay in (("at once", 0.0), (f"after {args.delay:g} s", args.delay)):
         with running(delay) as url, asyncio.Runner(loop_factory=event_loop) as runner:
             told = runner.run(measure(url, args.samples, args.in_flight))
         early, late = told["memory_after_a_fifth"], told["memory_at_the_end"]
@@ -114,12 +118,15 @@ def main() -> None:
                 name,
                 f"{told['samples']:,}",
                 f"{told['samples_per_second']:,.0f}",
+                f"{told['cpu_microseconds_a_request']:.0f}",
+                f"{told['most_in_flight']:,}",
                 f"{early / 1e6:.1f} / {late / 1e6:.1f} MB",
                 f"{told['files_after_a_fifth']} / {told['files_at_the_end']}",
                 f"{told['lag_p99_milliseconds']:.1f} / {told['lag_most_milliseconds']:.0f} ms",
             ]
         )
-    columns = ["answers", "samples", "a second", "memory after a fifth / at the end", "open files", "lag p99 / most"]
+    columns = ["answers", "samples", "a second", "µs CPU a request", "in flight", "memory after a fifth / at the end"]
+    columns += ["open files", "lag p99 / most"]
     show(columns, table, figures)
 
 

@@ -69,6 +69,7 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
                 requests=s.requests,
                 limits=s.limits,
                 output=Results(force=s.output.force, quiet=s.output.quiet, output_dir=evaluations.result_dir / folder),
+                sharding=s.sharding,
             )
             folders.append(await _think(run))
     return "\n".join(map(str, folders))

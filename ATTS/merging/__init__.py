@@ -1,0 +1,1 @@
+"""Shards of a run joined to one result."""
