@@ -1,6 +1,7 @@
 """What a comparison of methods amounts to: a table, JSON, and a picture."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -52,14 +53,15 @@ def write(folder: Path, blocks: Sequence[BlockEntry], order: Sequence[str], sett
 
 
 def row(name: str, folder: Path, blocks: Sequence[BlockEntry]) -> dict[str, Any]:
-    """One method. Its clock is the sum of its blocks."""
+    """One method. Its clock is the sum of its blocks; None where one was interrupted, so that it saw only the rest."""
     records = list(samples(folder))
     summary = json.loads((folder / SUMMARY).read_text())
     questions = summary["per_question"]
     k = max(question["samples"] for question in questions)
     passed = _with_interval([question["right"] > 0 for question in questions])
     majority = _with_interval([question["majority"] for question in questions])
-    seconds = sum(block["wall_seconds"] for block in blocks)
+    timed = sum(block["samples"] for block in blocks) == len(records)
+    seconds = sum(block["wall_seconds"] for block in blocks) if timed else None
     written = tokens(records)
     turns = [taken for sample in records for taken in handed_over(sample)]
     return {
@@ -71,8 +73,8 @@ def row(name: str, folder: Path, blocks: Sequence[BlockEntry]) -> dict[str, Any]
         "pass_at_k": passed,
         "majority_at_k": majority,
         "wall_seconds": seconds,
-        "samples_per_second": len(records) / seconds,
-        "tokens_per_second": sum(written["kept"].values()) / seconds,
+        "samples_per_second": len(records) / seconds if seconds else None,
+        "tokens_per_second": sum(written["kept"].values()) / seconds if seconds else None,
         "latency_seconds": {
             f"p{q}": float(np.quantile([sample["duration_seconds"] for sample in records], q / 100)) for q in (50, 95)
         },
@@ -134,9 +136,10 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         _within(row["accuracy"]),
         difference(row["difference"]),
         *(_within(row[name]) for name in ("pass_at_k", "majority_at_k")),
-        f"{row['wall_seconds']:.1f}",
-        f"{row['samples_per_second']:.3g}",
-        f"{row['tokens_per_second']:,.0f}",
+        *(
+            "-" if row[name] is None else format(row[name], form)
+            for name, form in (("wall_seconds", ".1f"), ("samples_per_second", ".3g"), ("tokens_per_second", ",.0f"))
+        ),
         *(f"{row['latency_seconds'][name]:.2f}" for name in ("p50", "p95")),
         *(f"{kept[name]:,}" for name in ("draft", "target")),
         f"{sum(lost.values()):,}",
@@ -160,12 +163,13 @@ def target_tokens(row: Mapping[str, Any]) -> int:
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Accuracy against wall time and against the target's tokens, intervals included."""
-    seconds = [float(row["wall_seconds"]) for row in rows]
+    seconds = [row["wall_seconds"] for row in rows]
     of_target = [float(target_tokens(row)) for row in rows]
     labels = ("wall seconds", "tokens that the target wrote")
     with pictures.drawn(path, 11, 4.5, columns=2, sharey=True) as (figure, panels):
         for axes, label, places in zip(panels, labels, (seconds, of_target), strict=True):
-            for number, (row, x) in enumerate(zip(rows, places, strict=True)):
+            for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+                x = math.nan if place is None else place  # in the legend only
                 mean, low, high = (100 * (row["accuracy"][name] or 0) for name in ("mean", "low", "high"))
                 errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
                 look = pictures.style(number) | {"linestyle": "none", "markersize": 6}

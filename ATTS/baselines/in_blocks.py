@@ -1,11 +1,11 @@
 """Runs of the same questions on the same servers, block by block.
 
 A block is a part of the questions. Every run does it, forwards in one block and in reverse order in the next, so that
-a machine that slows down or warms up favours none. A block that was interrupted is done again, so its clock is whole.
+a machine that slows down or warms up favours none. A block that was interrupted goes on where it was; the clock of its
+rest is that of the samples in it, so a run that was interrupted has no time of its own.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ATTS.errors import UserError
 from ATTS.flags import Settings, flags, flat, make
 from ATTS.runs.questions import to_evaluate
 from ATTS.runs.settings import ConformalSettings
-from ATTS.store import atomic, blocks, provenance, under_way
+from ATTS.store import atomic, blocks, provenance
 from ATTS.store.blocks import CALIBRATION, BlockLog
 from ATTS.store.result_folder import SUMMARY, parsed
 
@@ -53,9 +53,6 @@ async def run_in_blocks(
             if not own or log.has(name, number):
                 continue
             say(f"== block {number + 1} of {s.plan.blocks}: {name}")
-            for index in indices:  # of an interrupted block
-                (s.output.output_dir / name / f"problem_{index:04d}.json").unlink(missing_ok=True)
-            shutil.rmtree(s.output.output_dir / name / under_way.FOLDER, ignore_errors=True)
             folder = await run(name, block)
             summary = json.loads((folder / SUMMARY).read_text())
             log.add(name, number, summary["wall_seconds"], summary["samples_in_wall_seconds"])

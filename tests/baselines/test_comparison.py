@@ -113,12 +113,21 @@ def test_the_order_alternates_and_a_repeated_command_runs_only_what_is_missing(t
                 *(("target", 1), ("draft", 1)),
             ]
             assert await compare_methods(few) == first
-            # The clock of a block whose run was cut short would be that of its rest: the block is done again.
+            # A block that was interrupted: what is finished stays, and the clock, which saw only the rest, isn't told.
             log.write_text(json.dumps(done[:-1]))
             (tmp_path / "draft/problem_0007.json").unlink()
-            await compare_methods(few)
+            kept = {path: path.read_bytes() for path in (tmp_path / "draft").glob("problem_*.json")}
+            text = await compare_methods(few)
             again = json.loads(log.read_text())[-1]
-            assert (again["method"], again["block"], again["samples"]) == ("draft", 1, 4)
+            assert (again["method"], again["block"], again["samples"]) == ("draft", 1, 1)
+            assert all(path.read_bytes() == before for path, before in kept.items())
+            seconds = {
+                row["method"]: row["wall_seconds"]
+                for row in json.loads((tmp_path / "comparison.json").read_text())["methods"]
+            }
+            assert seconds["draft"] is None
+            assert seconds["target"] > 0
+            assert "| - | - | - |" in next(line for line in text.splitlines() if line.startswith("| draft |"))
             with pytest.raises(UserError, match=r"temperature: made with 0\.8, now 0\.5"):
                 await compare_methods(settings(one, two, tmp_path, temperature=0.5))
 

@@ -29,8 +29,7 @@ def test_a_process_that_ends_at_any_call_leaves_whole_files_or_none_and_the_next
     [
         # Requests in flight; a score of calibration takes two.
         {"run": 16, "calibration": 32, "re_extraction": 16, "sync_fix_budget": 16, "search": 0},
-        # A block that was interrupted is done again, so that its clock is whole.
-        {"frontier": 500, "comparison": 500},
+        {"frontier": 64, "comparison": 64},
     ],
     ids="-".join,
 )
