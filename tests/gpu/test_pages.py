@@ -30,7 +30,7 @@ async def chains(page: int) -> tuple[CacheStats, list[Usage]]:
     ):
         pair = {"small_model_name": "demo-draft", "eval_model_name": "demo-target", "dataset_name": "demo"}
         chosen = make(AsyncSettings, **pair, eval_model_url=server.url, evalator_max_tokens=24)
-        model = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
+        model = await models.target(session, chosen.target, chosen.requests, 1, True)
         view = model.reader(datasets.load("demo", max_problems=1)[0])
         chain = Chain(lambda *_: None, view)
         for turn in range(6):
