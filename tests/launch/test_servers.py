@@ -26,7 +26,6 @@ from ATTS.method.score import SCORES
 from ATTS.method.types import Stage
 from ATTS.runs import models
 from ATTS.runs.settings import AsyncSettings
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.server_info import inspect, new_session
 from ATTS.serving.tokenizer import ModelTokenizer
 from ATTS.tasks import datasets
@@ -68,8 +67,8 @@ def test_the_score_is_what_transformers_computes(servers: Pair, name: str) -> No
     async def score() -> tuple[float, list[int], int]:
         chosen = settings(servers)
         async with new_session(60) as session:
-            draft = await models.draft(session, chosen.draft, chosen.requests, CapacityLimiter(1))
-            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
+            draft = await models.draft(session, chosen.draft, chosen.requests, 1)
+            target = await models.target(session, chosen.target, chosen.requests, 1, True)
             d, t = (party.reader(datasets.load("demo", max_problems=1)[0]) for party in (draft, target))
             chain = Chain(lambda *_: None, d, t, score=SCORES[name])
             for turn in range(2):
@@ -101,7 +100,7 @@ def test_prompts_extend_each_other_so_the_prefix_cache_serves_all_but_the_newest
         """Tokens a score had to compute beyond the chunk it scores."""
         chosen = settings(servers)
         async with new_session(60) as session:
-            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
+            target = await models.target(session, chosen.target, chosen.requests, 1, True)
             t = target.reader(datasets.load("demo", max_problems=9)[8])
             chain = Chain(lambda *_: None, t)
             surplus = []
@@ -122,7 +121,7 @@ def test_a_server_ends_a_text_at_a_token_that_only_the_client_names(servers: Pai
     async def run() -> None:
         chosen = settings(servers)
         async with new_session(60) as session:
-            target = await models.target(session, chosen.target, chosen.requests, CapacityLimiter(1), True)
+            target = await models.target(session, chosen.target, chosen.requests, 1, True)
             ids = target.tokenizer.prompt(datasets.load("demo", max_problems=1)[0].prompt)
             whole = await target.model.generate(ids, 24, 0.0)
             end = whole.ids[10]
