@@ -25,6 +25,7 @@ from ATTS.flags import make
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings, ConformalSettings
 from ATTS.store import result_folder
+from ATTS.store.records import OWED
 from ATTS.tradeoff.frontier import FrontierSettings, frontier
 from ATTS.tuning.search import SearchSettings, search
 
@@ -139,15 +140,16 @@ def read_again(folder: Path) -> dict[str, bytes]:
 
 
 def blocks_done(folder: Path) -> dict[str, bytes]:
-    """Entries of the log with the samples of their questions, and arrays."""
+    """Entries of the log, finished samples, of interrupted blocks too, and arrays."""
     whole(folder)
     place = folder / "blocks"
     found = {path.name: path.read_bytes() for path in place.glob("*.npy") if path.with_suffix(".json").exists()}
     for entry in log(folder):
         found[f"{entry['method']} {entry['block']}"] = json.dumps(entry).encode()
-        for path in place.glob(f"{entry['method']}/problem_*.json"):
-            if int(path.stem[-4:]) // entry["samples"] == entry["block"]:
-                found[f"{entry['method']} {path.name}"] = path.read_bytes()
+    for path in place.glob("*/problem_*.json"):
+        text = path.read_bytes()
+        if json.loads(text)["exit_status"] not in OWED:
+            found[f"{path.parent.name} {path.name}"] = text
     return found
 
 
@@ -175,11 +177,11 @@ def alike(folder: Path) -> list[str]:
 
 
 def compared(folder: Path) -> Any:
-    """Texts, scores and decisions of every run, and how many samples each block had."""
+    """Texts, scores and decisions of every run, and which blocks each did."""
     names = sorted(path.parent.name for path in folder.glob("blocks/*/settings.json"))
     return [
         *((name, told(folder / "blocks" / name)) for name in names),
-        *sorted((entry["method"], entry["block"], entry["samples"]) for entry in log(folder)),
+        *sorted((entry["method"], entry["block"]) for entry in log(folder)),
     ]
 
 
