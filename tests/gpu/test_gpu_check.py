@@ -206,7 +206,7 @@ def test_the_whole_check_runs_with_the_engines_speculation_and_leaves_no_server(
     done = subprocess.run(command, env={**machine, **sizes, **devices}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
-    assert done.stdout.endswith((out / "gpu_check.md").read_text())
+    assert done.stdout.rstrip().endswith((out / "gpu_check.md").read_text().rstrip())
     figures = json.loads((out / "gpu_check.json").read_text())
     assert [run["name"] for run in figures["runs"]] == list(gpu_check.RUNS)
     assert [run["samples"] for run in figures["runs"]] == [6] * 4
