@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +31,20 @@ def main(description: str | None) -> None:
             seconds = args.timeout or START_SECONDS[args.device]
             start(first, args.folder, seconds)
             if behind:
-                start(behind, args.folder, seconds)
+                _start_before(behind, args.folder, seconds)
     except UserError as problem:
         sys.exit(f"error: {printable(problem)}")
     except KeyboardInterrupt:
         sys.exit("interrupted; no server is left running")
+
+
+def _start_before(gateways: Sequence[Server], folder: Path, seconds: float) -> None:
+    """The gateways of servers that run. Raises UserError, with no server left running either."""
+    try:
+        start(gateways, folder, seconds)
+    except BaseException:
+        stop(folder)
+        raise
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -7,26 +7,20 @@ a target of 32B on two for each server; chains as ``simulate`` draws them.
 """
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from show import show
 
 from ATTS.emulator.engine import Engine
-from ATTS.method.chain import CacheStats, Chain, ModelView
+from ATTS.method.chain import Chain, ModelView
 from ATTS.method.loop import atts
 from ATTS.method.take_over import ByScore, RejectionPolicy
-from ATTS.method.types import Generated, Usage
 from ATTS.runs.samples import Ended, Sample, run_samples
-from ATTS.serving import affinity
-from ATTS.serving.capacity import CapacityLimiter
 from ATTS.serving.limits import Limits
-from ATTS.serving.placement import Placement
 from ATTS.simulation import virtual
-from ATTS.simulation.inprocess import EngineModel
+from ATTS.simulation.inprocess import Replica, Replicas
 from ATTS.simulation.roofline import Deployment
 from ATTS.simulation.run import Workload, find_box, judge
-from ATTS.simulation.script import Script
 from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 
@@ -34,46 +28,15 @@ PAIR = {"draft": Deployment.parse("8B:A100"), "target": Deployment.parse("32B:A1
 TOKENS, TURNS = 500, 15
 
 
-class One(EngineModel):
-    """One server."""
-
-    def __init__(self, role: str, script: Script, gate: CapacityLimiter) -> None:
-        super().__init__(role, script, Engine(PAIR[role].timing()), gate)
-        self.gate, self.chains, self.moved, self.lost = gate, 0, 0, False
-
-    @property
-    def asked(self) -> int:
-        return self.gate.inside + self.gate.waiting
-
-    @property
-    def waiting(self) -> int:
-        return self.gate.waiting
-
-
-class Several:
-    """All servers of a model, as one (a LanguageModel)."""
-
-    def __init__(self, servers: Sequence[One]) -> None:
-        self.servers, self.memory = servers, CacheStats()
-        self._placement = Placement(servers)
-
-    async def generate(
-        self, ids: Sequence[int], max_tokens: int, temperature: float, stop: Sequence[str] = ()
-    ) -> Generated:
-        with affinity.of_request() as who:
-            return await self._placement.choose(who).generate(ids, max_tokens, temperature, stop)
-
-    async def logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float | None], Usage]:
-        with affinity.of_request() as who:
-            return await self._placement.choose(who).logprobs(ids, start)
-
-
 @virtual.timeless
 async def run(each: int, work: Workload) -> dict[str, Any]:
     """All samples over so many servers a side."""
     script, texts = work.script()
     limits = Limits(longest=TURNS * (TOKENS + round(work.rejection_rate * TOKENS)))
-    models = {role: Several([One(role, script, limits.gate(0)) for _ in range(each)]) for role in PAIR}
+    models = {
+        role: Replicas([Replica(role, script, Engine(PAIR[role].timing()), limits.gate(0)) for _ in range(each)])
+        for role in PAIR
+    }
     for model in models.values():
         for one in model.servers:
             limits.add(one, one.gate, model.memory, adaptive=True)
