@@ -1,93 +1,94 @@
-"""Real SGLang servers on the CPU that are killed (SIGKILL) in the middle of a run, and the same command after it.
+"""Real SGLang servers on the CPU that are killed (SIGKILL) in the middle of runs.
 
     python scripts/figures/server_kills.py --kills 20
 
-The demo pair without sampling (temperature 0), decided by its scores (--calibration online). Draft, target and both are
-killed in random order, each so many times, and started again; a run that has come to its end begins anew in another
-folder. Slowest end: seconds from the kill to the end of the command. Named: it says which server is gone, and that the
-same command tries again. In the JSON, lost: finished samples that are gone or another later; made_up: scores that
-differ by over one per cent from that of the same chunk in the same place of a run that nobody disturbed, of those
-compared.
+The demo pair without sampling (temperature 0) and an array of its own. Draft, target and both are killed in random
+order, each so many times, in two ways. Not started again: the command ends, the servers are started and the same
+command follows. Started again at once: the command, with ten retries, goes on by itself. A run that has come to its
+end begins anew in another folder.
+
+Slowest: seconds from the kill to the end of the command; or to the first sample that is stored when the servers are
+there again, and their start is part of these. Named: it says which server is gone. Lost: finished samples that are gone
+or another later, and those missing at the end. Made up: scores that are none or differ by over one per cent from that
+of the same chunk behind the same text in a run that nobody disturbed. Compared: of so many chunks there was one.
 """
 
 import argparse
-import contextlib
-import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forked_servers import ForkedServer
 from show import show
 
-from ATTS.launch.supervisor import Server, free_ports, start, stop
+from ATTS.store.records import OWED
 from ATTS.store.result_folder import samples
 
-ROLES = {"draft": ("small_model",), "target": ("eval_model",), "both": ("small_model", "eval_model")}
 MODELS = {"small_model": "demo-draft", "eval_model": "demo-target"}
-MOST_SECONDS = 120.0  # after which a run that has not ended is ended
-OWED = ("cancelled", "server_failed", "score_failed")
+KILLED = {"draft": ("small_model",), "target": ("eval_model",), "both": tuple(MODELS)}
+MAX_SECONDS = 120.0  # after which what has neither ended nor gone on is ended
+RETRIES = {"no": 3, "yes": 10}  # as they are by default; 60 s in all
+COLUMNS = ("killed", "started again", "kills", "named", "slowest, s", "other exit status", "tracebacks")
 
 
 class Pair:
-    """Both servers, each in a folder of its own, so that one can be started again by itself."""
+    """Both servers, and commands that ask them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        sizes = ("--max-total-tokens", "65536")
-        self._servers = {
-            role: Server(role, MODELS[role], port, device="cpu", memory_fraction=0.1, extra=sizes)
-            for role, port in zip(MODELS, free_ports(2), strict=True)
-        }
-        self.start(tuple(MODELS))
+        self._servers = {role: ForkedServer(role, model, folder / f"{role}.log") for role, model in MODELS.items()}
+        self._array = folder / "array.npy"
 
-    def start(self, roles: tuple[str, ...]) -> None:
+    def start(self, roles: tuple[str, ...] = tuple(MODELS)) -> None:
+        """Comes back at once."""
         for role in roles:
-            start([self._servers[role]], self._folder / role, timeout=900)
+            self._servers[role].start()
 
-    def kill(self, roles: tuple[str, ...]) -> None:
-        """The launcher and what it has started."""
+    def wait(self, roles: tuple[str, ...] = tuple(MODELS)) -> None:
         for role in roles:
-            group = int((self._folder / role / f"{role}.pid").read_text().split()[0])
-            os.killpg(group, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(group, 0)
+            self._servers[role].wait()
 
-    def stop(self) -> None:
-        for role in MODELS:
-            stop(self._folder / role)
+    def kill(self, roles: tuple[str, ...] = tuple(MODELS)) -> None:
+        for role in roles:
+            self._servers[role].kill()
 
-    def command(self, questions: int, folder: Path) -> list[str]:
-        ports = {f"--{role}_port": str(server.port) for role, server in self._servers.items()}
-        flags: dict[str, Any] = {
-            **{f"--{role}_name": model for role, model in MODELS.items()},
-            **ports,
-            "--dataset_name": "demo",
-            "--max_problems": questions,
-            "--repeats": 1,
-            "--turns": 20,
-            "--small_model_max_tokens": 24,
-            "--evalator_max_tokens": 24,
-            "--output_dir": folder,
-            "--small_model_temperature": 0,
-            "--eval_model_temperature": 0,
-            "--calibration": "online",
-            "--samples_in_flight": 8,
-            "--max_retries": 2,
-            "--stall_timeout": 30,
-        }
-        words = [str(word) for pair in flags.items() for word in pair]
-        return [sys.executable, "-m", "ATTS.ref_async", *words, "--use_chat_template"]
+    def named(self, roles: tuple[str, ...], text: str) -> bool:
+        """Whether it speaks of any of these servers."""
+        return any(self._servers[role].url in text for role in roles)
+
+    def calibrate(self) -> None:
+        flags = self._flags(max_problems=20, sample_size=4)
+        subprocess.run(self._command("ref_conformal", flags), check=True, stderr=subprocess.DEVNULL)  # noqa: S603
+
+    def run(self, questions: int, folder: Path, retries: int) -> list[str]:
+        """A run's command."""
+        size = {"max_problems": questions, "sample_size": 4, "repeats": 1, "turns": 20, "evalator_max_tokens": 24}
+        limits = {"samples_in_flight": 8, "max_retries": retries, "output_dir": folder}
+        return self._command("ref_async", self._flags(**size, **limits))
+
+    def _flags(self, **more: object) -> dict[str, object]:
+        ports = {f"{role}_port": server.server.port for role, server in self._servers.items()}
+        names = {f"{role}_name": model for role, model in MODELS.items()}
+        common = {"dataset_name": "demo", "small_model_max_tokens": 24, "ppl_array_path": self._array}
+        return {**names, **ports, **common, "small_model_temperature": 0, "eval_model_temperature": 0, **more}
+
+    @staticmethod
+    def _command(door: str, flags: dict[str, object]) -> list[str]:
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        return [sys.executable, "-m", f"ATTS.{door}", *words, "--use_chat_template"]
 
 
 def finished(folder: Path) -> dict[str, bytes]:
     """Samples that ended by themselves, as they are on the disk."""
     there = {sample["problem_index"] for sample in samples(folder) if sample["exit_status"] not in OWED}
-    return {path.name: path.read_bytes() for path in folder.glob("problem_*.json") if int(path.stem[-4:]) in there}
+    return {path.name: path.read_bytes() for path in folder.glob("problem_*.json") if int(path.stem[8:]) in there}
 
 
 def scores(folder: Path) -> dict[tuple[Any, ...], float | None]:
@@ -102,96 +103,137 @@ def scores(folder: Path) -> dict[tuple[Any, ...], float | None]:
     return found
 
 
-def ended(
-    pair: Pair, roles: tuple[str, ...], questions: int, folder: Path, dice: random.Random
-) -> dict[str, Any] | None:
-    """What became of a run whose servers were killed; None if it had come to its end before."""
-    before = len(finished(folder)) if folder.exists() else 0
-    with subprocess.Popen(pair.command(questions, folder), stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-        until = before + dice.randint(1, 10)
-        while process.poll() is None and len(list(folder.glob("problem_*.json"))) < until:
+def made_up(score: float | None, right: float | None) -> bool:
+    """Whether it isn't the score that it should be."""
+    return score is None or right is None or abs(score - right) > 0.01 * right
+
+
+@dataclass
+class Disturbed:
+    """Runs whose servers are killed, and all that was wrong after it.
+
+    ``left``: which servers are still to be killed, in this order from the end.
+    """
+
+    pair: Pair
+    questions: int
+    again: str
+    left: list[str]
+    dice: random.Random
+    until: float
+    kills: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+    def once(self, folder: Path, right: dict[tuple[Any, ...], float | None]) -> None:
+        """One run until its end."""
+        stored: dict[str, bytes] = {}
+        log, command = folder.with_suffix(".log"), self.pair.run(self.questions, folder, RETRIES[self.again])
+        status = 2
+        while status:
+            with log.open("ab") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:  # noqa: S603
+                while self.left and time.monotonic() < self.until and self._busy(process, folder):
+                    self._kill(process, folder, log)
+                    stored = self._compared(stored, finished(folder))
+                status = process.wait()
+            assert status in (0, 2), log.read_text()
+        now = self._compared(stored, finished(folder))
+        self.counts["lost"] += self.questions - len(now)
+        self.counts["tracebacks"] += log.read_text().count("Traceback")
+        for chunk, score in scores(folder).items():
+            self.counts["scores"] += 1
+            if chunk in right:
+                self.counts["compared"] += 1
+                self.counts["made_up"] += made_up(score, right[chunk])
+
+    def _compared(self, before: dict[str, bytes], now: dict[str, bytes]) -> dict[str, bytes]:
+        self.counts["lost"] += sum(now.get(name) != content for name, content in before.items())
+        return now
+
+    def _busy(self, process: subprocess.Popen[bytes], folder: Path) -> bool:
+        """Waits for a random moment; whether the command is still there."""
+        after = stored(folder) + self.dice.randint(1, 4)
+        while process.poll() is None and stored(folder) < after:
             time.sleep(0.02)
-        time.sleep(dice.uniform(0, 0.5))
-        if process.poll() is not None:
-            assert process.returncode == 0, process.communicate()[1]
-            return None
-        pair.kill(roles)
+        time.sleep(self.dice.uniform(0, 0.5))
+        return process.poll() is None
+
+    def _kill(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
+        """Kills servers once and looks what becomes of the command; all servers are there afterwards."""
+        name, length = self.left[-1], log.stat().st_size
+        roles = KILLED[name]
+        self.pair.kill(roles)
         began = time.monotonic()
-        try:
-            _, said = process.communicate(timeout=MOST_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _, said = process.communicate()
-        line = next((one for one in said.splitlines()[::-1] if one.startswith("error: ")), "")
-        named = any(name in line for name in ("draft server", "target server")) and "same command" in line
-        return {
-            "seconds": time.monotonic() - began,
-            "named": named,
-            "status": process.returncode,
-            "traceback": "Traceback" in said,
-            "line": line,
-        }
+        if self.again == "yes":
+            self.pair.start(roles)
+            self.pair.wait(roles)
+            there = stored(folder)
+            while process.poll() is None and stored(folder) == there and time.monotonic() < began + MAX_SECONDS:
+                time.sleep(0.02)
+        else:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(MAX_SECONDS)
+        seconds, status = time.monotonic() - began, process.poll()
+        if self.again == "no":
+            if status is None:
+                process.kill()
+            self.pair.start(roles)
+            self.pair.wait(roles)
+        if status == 0:  # it had all that it needed
+            return
+        self.left.pop()
+        said = log.read_bytes()[length:].decode()
+        *_, line = ["", *(line for line in said.splitlines() if self.pair.named(roles, line))]
+        self.kills.append({"killed": name, "seconds": seconds, "status": status, "named": bool(line), "line": line})
+        print(name, self.again, f"{seconds:.1f} s", status, line, file=sys.stderr, flush=True)
 
 
-def measure(kills: int, questions: int, seed: int, seconds: float) -> dict[str, Any]:
-    dice = random.Random(seed)
-    order = [name for name in ROLES for _ in range(kills)]
-    dice.shuffle(order)
-    found: dict[str, list[Any]] = {name: [] for name in ROLES}
-    until = time.monotonic() + seconds
+def stored(folder: Path) -> int:
+    return len(list(folder.glob("problem_*.json")))
+
+
+def measure(kills: int, questions: int, ways: list[str], seed: int, seconds: float) -> list[Disturbed]:
+    dice, found = random.Random(seed), []
     with tempfile.TemporaryDirectory() as place:
         parent = Path(place)
-        pair = Pair(parent / "servers")
+        pair = Pair(parent)
         try:
-            subprocess.run(pair.command(questions, parent / "whole"), check=True, stderr=subprocess.DEVNULL)  # noqa: S603
-            right, made_up, compared, rounds, lost = scores(parent / "whole"), 0, 0, 0, 0
-            while order and time.monotonic() < until:
-                folder, stored = parent / f"killed{rounds}", dict[str, bytes]()
-                while order and time.monotonic() < until:
-                    told = ended(pair, ROLES[order[-1]], questions, folder, dice)
-                    if told is None:
-                        break
-                    name = order.pop()
-                    found[name].append(told)
-                    print(name, f"{told['seconds']:.1f} s", told["line"], file=sys.stderr, flush=True)
-                    now = finished(folder)
-                    lost += sum(now.get(file) != content for file, content in stored.items())
-                    stored = now
-                    pair.start(ROLES[name])
-                subprocess.run(pair.command(questions, folder), check=True, stderr=subprocess.DEVNULL)  # noqa: S603
-                now = finished(folder)
-                lost += questions - len(now) + sum(now.get(file) != content for file, content in stored.items())
-                for chunk, score in scores(folder).items():
-                    if chunk in right:
-                        compared += 1
-                        made_up += score is None or abs(score - (right[chunk] or 0)) > 0.01 * (right[chunk] or 0)
-                rounds += 1
+            pair.start()
+            pair.wait()
+            pair.calibrate()
+            whole = parent / "whole"
+            subprocess.run(pair.run(questions, whole, 3), check=True, stderr=subprocess.DEVNULL)  # noqa: S603
+            right = scores(whole)
+            for again in ways:
+                left = [name for name in KILLED for _ in range(kills // len(ways))]
+                dice.shuffle(left)
+                until = time.monotonic() + seconds / len(ways)
+                found.append(Disturbed(pair, questions, again, left, dice, until))
+                while left and time.monotonic() < until:
+                    found[-1].once(parent / f"{again}{len(left)}", right)
         finally:
-            pair.stop()
-    return {"killed": found, "made_up": made_up, "compared": compared, "lost": lost, "rounds": rounds}
+            pair.kill()
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of the draft, of the target, and of both")
-    parser.add_argument("--questions", type=int, default=100, help="in a run, a sample each")
+    parser.add_argument("--questions", type=int, default=40, help="in a run, a sample each")
+    parser.add_argument("--again", default=list(RETRIES), nargs="+", choices=tuple(RETRIES))
     parser.add_argument("--seconds", type=float, default=1e9, help="no kill later than this; fewer kills are then told")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    figures = measure(args.kills, args.questions, args.seed, args.seconds)
-    rows = [
-        [
-            name,
-            len(told),
-            sum(one["named"] for one in told),
-            f"{max((one['seconds'] for one in told), default=0):.1f}",
-            sum(one["status"] != 2 for one in told),
-            sum(one["traceback"] for one in told),
-        ]
-        for name, told in figures["killed"].items()
-    ]
-    columns = ("killed", "kills", "named", "slowest end, s", "other exit status than 2", "tracebacks")
-    show(columns, rows, figures)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the servers, too
+    rows, figures = [], []
+    for found in measure(args.kills, args.questions, args.again, args.seed, args.seconds):
+        figures.append({"again": found.again, "kills": found.kills, **found.counts})
+        for name in KILLED:
+            told = [one for one in found.kills if one["killed"] == name]
+            wrong = sum(one["status"] != (None if found.again == "yes" else 2) for one in told)
+            slowest = max((one["seconds"] for one in told), default=0)
+            rows.append([name, found.again, len(told), sum(one["named"] for one in told), f"{slowest:.1f}", wrong])
+            rows[-1].append(found.counts["tracebacks"])
+    show(COLUMNS, rows, {"ways": figures})
 
 
 if __name__ == "__main__":

@@ -86,8 +86,9 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     odd = ["a: [", "a: !!python/object/apply:os.abort []", "[" * 10_000, "a: &a [x]\nb: *a", "a: \x00"]
     for text, message in (*((text, "is not YAML") for text in odd), ("3", "holds no fields")):
         (tmp_path / "bad.yml").write_text(text)
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=message) as refused:
             config_file.load(tmp_path / "bad.yml")
+        assert "\n" not in str(refused.value)
     with pytest.raises(UserError, match="can't be read"):
         config_file.load(tmp_path / "none.yml")
 

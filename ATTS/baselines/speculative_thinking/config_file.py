@@ -121,10 +121,18 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"--spe_config {path} can't be read: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from None
+        raise UserError(f"{path} is not YAML: {_in_a_line(error)}") from None
     if not isinstance(fields, dict):
         raise UserError(f"{path} holds no fields")
     return fields
+
+
+def _in_a_line(error: Exception) -> str:
+    """What is wrong and where; YAML's own text shows the place in four lines."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 def load(path: Path) -> ThinkingConfig:
