@@ -25,7 +25,8 @@ class ForkedServer:
     """A server of the demo pair on the CPU, with its port and its log."""
 
     def __init__(self, role: str, model: str, log: Path) -> None:
-        self.server = Server(role, model, *free_ports(1), device="cpu", memory_fraction=0.97, extra=SIZES)
+        (port,) = free_ports(1)
+        self.server = Server(role, model, port, device="cpu", memory_fraction=0.97, extra=SIZES)
         self.url, self._log = self.server.url, log
         self._group = 0
 

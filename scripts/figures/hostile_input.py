@@ -3,11 +3,12 @@
     python scripts/figures/hostile_input.py
 
 Each is given to the command or reader that gets it, in a fork of this process. Told is what became of it (done, or
-refused with one line), the CPU seconds of the fork and of what it has started, and the memory at its peak above that of
-a fork that does nothing. The program ends with an error where something was run, a file outside the folder was made or
-changed, a control character came out, or the end was no line for people.
+refused with one line), and the CPU seconds and the memory at the peak of the fork and of what it has started, above
+those of a fork that does nothing. The program ends with an error where something was run, a file outside the folder was
+made or changed, a control character came out, or the end was no line for people.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -145,7 +146,7 @@ def graded(folder: Path) -> Command:
 def beside(folder: Path) -> Command:
     graded(folder)
     (named,) = folder.iterdir()
-    return make(CompareSettings, folders=(named, named)), compare
+    return make(CompareSettings, runs=(named, named)), compare
 
 
 def compared(pairs: list[tuple[str, str]]) -> Callable[[Path], Command]:
@@ -230,20 +231,17 @@ def others(place: Path) -> dict[str, bytes]:
 
 
 def main() -> None:
-    found = [measure(case) for case in CASES]
-    empty = found[0]["kB"]
-    becomes = {DONE: "done", REFUSED: "one line"}
-    rows = [
-        [
-            one["name"],
-            one["reader"],
-            becomes[one["status"]],
-            f"{one['seconds']:.2f}",
-            f"{max(0, one['kB'] - empty) / 1e3:.0f}",
-        ]
-        for one in found[1:]
-    ]
-    show(COLUMNS, rows, {"inputs": found})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    readers = sorted({case.reader for case in CASES[1:]})
+    parser.add_argument("--read_by", default=readers, nargs="+", choices=readers)
+    args = parser.parse_args()
+    empty, *found = [measure(case) for case in CASES if case is CASES[0] or case.reader in args.read_by]
+    rows = []
+    for one in found:
+        memory = max(0, one["kB"] - empty["kB"]) / 1e3
+        becomes = "done" if one["status"] == DONE else "one line"
+        rows.append([one["name"], one["reader"], becomes, f"{one['seconds'] - empty['seconds']:.2f}", f"{memory:.0f}"])
+    show(COLUMNS, rows, {"nothing": empty, "inputs": found})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from forked_servers import ForkedServer
@@ -126,17 +127,21 @@ class Disturbed:
 
     def once(self, folder: Path, right: dict[tuple[Any, ...], float | None]) -> None:
         """One run until its end."""
-        stored: dict[str, bytes] = {}
+        before: dict[str, bytes] = {}
         log, command = folder.with_suffix(".log"), self.pair.run(self.questions, folder, RETRIES[self.again])
         status = 2
         while status:
             with log.open("ab") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:  # noqa: S603
-                while self.left and time.monotonic() < self.until and self._busy(process, folder):
-                    self._kill(process, folder, log)
-                    stored = self._compared(stored, finished(folder))
-                status = process.wait()
+                try:
+                    while self.left and time.monotonic() < self.until and self._busy(process, folder):
+                        self._kill(process, folder, log)
+                        before = self._compared(before, finished(folder))
+                    status = process.wait()
+                except BaseException:
+                    process.kill()
+                    raise
             assert status in (0, 2), log.read_text()
-        now = self._compared(stored, finished(folder))
+        now = self._compared(before, finished(folder))
         self.counts["lost"] += self.questions - len(now)
         self.counts["tracebacks"] += log.read_text().count("Traceback")
         for chunk, score in scores(folder).items():
@@ -162,17 +167,24 @@ class Disturbed:
         name, length = self.left[-1], log.stat().st_size
         roles = KILLED[name]
         self.pair.kill(roles)
-        began = time.monotonic()
+        began, ended = time.monotonic(), list[float]()
         if self.again == "yes":
             self.pair.start(roles)
+
+        def wait() -> None:
+            process.wait()
+            ended.append(time.monotonic())
+
+        Thread(target=wait, daemon=True).start()
+        if self.again == "yes":
             self.pair.wait(roles)
             there = stored(folder)
-            while process.poll() is None and stored(folder) == there and time.monotonic() < began + MAX_SECONDS:
+            while not ended and stored(folder) == there and time.monotonic() < began + MAX_SECONDS:
                 time.sleep(0.02)
         else:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(MAX_SECONDS)
-        seconds, status = time.monotonic() - began, process.poll()
+        status, seconds = process.poll(), (ended or [time.monotonic()])[0] - began
         if self.again == "no":
             if status is None:
                 process.kill()
