@@ -23,6 +23,7 @@ from show import show
 
 from ATTS.errors import ExitStatus
 from ATTS.store.records import OWED
+from ATTS.store.result_folder import samples
 
 KINDS = {
     "status 429": "status,share=0.05,status=429",
@@ -47,8 +48,8 @@ def sent(url: str) -> int:
         return sum(json.load(page).values())
 
 
-def measure(faults: tuple[str, ...], questions: int) -> tuple[list[Any], int]:
-    """What a run comes to, and how many requests it sent."""
+def measure(faults: tuple[str, ...], questions: int) -> tuple[list[Any], int, Counter[str]]:
+    """What a run comes to, how many requests it sent, and why samples failed for good."""
     with tempfile.TemporaryDirectory() as place, pair(*faults) as (urls, _):
         folder = Path(place)
         settings, command = (
@@ -60,7 +61,9 @@ def measure(faults: tuple[str, ...], questions: int) -> tuple[list[Any], int]:
         assert status in (0, 2), text
         assert "Traceback" not in text
         assert "TRACEBACK" not in text
-        return told(folder / "run"), sum(sent(urls[f"{role}_url"]) for role in ("small_model", "eval_model"))
+        why = Counter(str(one["reason"]) for one in samples(folder / "run") if one["exit_status"] in OWED)
+        requests = sum(sent(urls[f"{role}_url"]) for role in ("small_model", "eval_model"))
+        return told(folder / "run"), requests, why
 
 
 def main() -> None:
@@ -69,18 +72,18 @@ def main() -> None:
     parser.add_argument("--what", default=list(PLANS), nargs="+", choices=tuple(PLANS))
     args = parser.parse_args()
     questions = max(1, args.requests // 154)  # 16 samples with 9.6 requests each
-    right, asked = measure((), questions)
+    right, asked, _ = measure((), questions)
     share = answered(right)
     rows: list[list[object]] = []
     figures: dict[str, dict[str, Any]] = {"without": {"samples": len(right), "requests": asked, "answered": share}}
     for name in args.what:
-        found, requests = measure(PLANS[name], questions)
+        found, requests, why = measure(PLANS[name], questions)
         owed = sum(status in OWED for _, status, _ in found)
         other = sum(one != two and two[1] not in OWED for one, two in zip(right, found, strict=True))
         figures[name] = {"samples": len(found), "owed": owed, "other": other, "answered": answered(found)}
-        figures[name] |= {"requests": requests, "statuses": Counter(status for _, status, _ in found)}
+        figures[name] |= {"requests": requests, "statuses": Counter(status for _, status, _ in found), "why": why}
         rows.append([name, len(found), owed, other, f"{answered(found):.2f}", f"{requests / asked:.3f}"])
-        print(rows[-1], file=sys.stderr, flush=True)
+        print(rows[-1], dict(why), file=sys.stderr, flush=True)
     rows.append(["none", len(right), 0, 0, f"{share:.2f}", "1"])
     show(("failure", "samples", "owed", "other", "answered, %", "requests"), rows, figures)
 
