@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ATTS.console import STOPPING
+from ATTS.errors import UserError
 from ATTS.tasks import algebra
 
 CHECK_SECONDS = 5.0
 POLL_SECONDS = 0.1
-START_SECONDS = 120.0  # a fresh worker imports sympy first
+START_SECONDS = 600.0  # a fresh worker imports sympy first: over 120 s where a machine has far more work than cores
 
 
 class Workers:
@@ -72,7 +73,10 @@ class _Worker:
 
     def check(self, pair: tuple[str, str], stopping: threading.Event | None) -> bool | None:
         if not self._ready and self._reply(START_SECONDS, stopping) != algebra.READY:
-            raise RuntimeError(f"a process that compares answers did not start: python -m {algebra.__name__}")
+            raise UserError(
+                f"a process that compares answers did not start (python -m {algebra.__name__}): the machine lacks memory"
+                " or time; rerun the same command when it has less to do"
+            )
         self._ready = True
         assert self._process.stdin is not None
         try:

@@ -3,6 +3,8 @@
 import itertools
 import json
 import random
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,6 +18,7 @@ from grading import children
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ATTS.errors import UserError
 from ATTS.tasks import notation, quantities
 from ATTS.tasks.answers import find_answer
 from ATTS.tasks.equivalence import LONGEST, Grader, Verdict, compare_quickly, read
@@ -243,3 +246,9 @@ def test_a_check_out_of_memory_is_undecided_and_the_next_one_is_done(grader: Gra
     glutton = ("1", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}^{9999} \cdot 3^{9999^2}")
     assert grader.compare([glutton])[0] is not Verdict.EQUAL
     assert grader.compare([(r"\sqrt{8}", r"2\sqrt{2}")]) == [Verdict.EQUAL]
+
+
+def test_a_process_that_does_not_start_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    with Grader() as grader, pytest.raises(UserError, match="did not start"):
+        grader.compare([(r"\sqrt{8}", r"2\sqrt{2}")])
