@@ -74,8 +74,8 @@ class _Worker:
     def check(self, pair: tuple[str, str], stopping: threading.Event | None) -> bool | None:
         if not self._ready and self._reply(START_SECONDS, stopping) != algebra.READY:
             raise UserError(
-                f"a process that compares answers did not start (python -m {algebra.__name__}): the machine lacks memory"
-                " or time; rerun the same command when it has less to do"
+                f"a process that compares answers did not start (python -m {algebra.__name__}): the machine lacks"
+                " memory or time; rerun the same command when it has less to do"
             )
         self._ready = True
         assert self._process.stdin is not None
