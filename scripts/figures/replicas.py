@@ -3,7 +3,7 @@
     python scripts/figures/replicas.py shares      # 1, 2 and 4 emulated servers a side
     python scripts/figures/replicas.py shares --draft URL URL --target URL URL --flags "--dataset_name demo ..."
     python scripts/figures/replicas.py failover    # kill -9 and SIGSTOP: seconds until its requests are elsewhere
-    python scripts/figures/replicas.py kills       # 20 kills in a run of 2 and 2: the same samples as without?
+    python scripts/figures/replicas.py kills       # 20 kills in runs of 2 and 2: the same samples as without?
 
 Each emulated server is a process of its own. For *shares* a chunk's text is random, so that samples of a question
 differ behind their prompt; for *kills* texts and scores follow from the prompt, so that two runs must be equal in every
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -252,12 +253,17 @@ def _is_used(server: Kept) -> bool:
         return bool(json.loads(reply.read()))
 
 
-async def disturbed(found: dict[str, list[Kept]], settings: AsyncSettings, kills: int, seed: int) -> int:
-    """Kills one server after the other, each at a random moment, and starts it again. Returns how often."""
+async def disturbed(
+    found: dict[str, list[Kept]], count: "Synchronized[int]", settings: AsyncSettings, most: int, dice: random.Random
+) -> int:
+    """One run, in which one server after the other, at most ``most``, is killed at a random moment and started again.
+    Returns how many."""
+    before, done = count.value, 0
     work = asyncio.create_task(evaluate_async(settings, per_question=False))
-    dice, done = random.Random(seed), 0
+    while count.value == before:  # noqa: ASYNC110 - a run doesn't begin where a server that it is given is down
+        await asyncio.sleep(0.01)
     everybody = [one for role in ROLES for one in found[role]]
-    while done < kills and not work.done():
+    while done < most and not work.done():
         await asyncio.sleep(dice.uniform(0.3, 1.0))
         if work.done():
             break
@@ -274,21 +280,32 @@ async def disturbed(found: dict[str, list[Kept]], settings: AsyncSettings, kills
 
 
 def killed(kills: int, questions: int, seed: int) -> None:
+    """Runs, each in a new folder, until there were so many kills."""
+    dice, sums = random.Random(seed), Counter[str]()
     with tempfile.TemporaryDirectory() as place, servers(2) as (found, count):
         folder = Path(place)
         asyncio.run(evaluate_async(flags(found, folder, questions, output_dir=folder / "right"), per_question=False))
-        asked = count.value
-        settings = flags(found, folder, questions, samples_in_flight=32)  # new chains find a server that is back
-        done = asyncio.run(disturbed(found, settings, kills, seed))
-        again = count.value - 2 * asked
-        right, now = told(folder / "right"), told(folder / "run")
-        of_run = summary(folder / "run")
-    differing = sum(one != other for one, other in zip(right, now, strict=True))
-    columns = ["kills", "samples", "failed", "different from an undisturbed run", "requests again, a kill", "seconds"]
-    seconds = f"{of_run['wall_seconds']:.0f}"
-    row = [done, len(now), of_run["owed"], differing, f"{again / max(1, done):.1f}", seconds]
-    figures = {"kills": done, "samples": len(now), "owed": of_run["owed"], "different": differing, "again": again}
-    show(columns, [row], figures)
+        right, asked = told(folder / "right"), count.value
+        while sums["kills"] < kills:
+            own = folder / f"run{sums['runs']}"
+            # Few at a time, so that new chains find a server that is back.
+            settings = flags(found, folder, questions, output_dir=own, samples_in_flight=32)
+            left = kills - sums["kills"]
+            sums["kills"] += asyncio.run(disturbed(found, count, settings, left, dice))
+            now, of_run = told(own), summary(own)
+            sums += Counter(
+                runs=1,
+                samples=len(now),
+                owed=of_run["owed"],
+                different=sum(one != other for one, other in zip(right, now, strict=True)),
+                seconds=round(of_run["wall_seconds"]),
+            )
+            print(dict(sums), file=sys.stderr, flush=True)
+        again = count.value - (1 + sums["runs"]) * asked
+    figures = {name: sums[name] for name in ("kills", "runs", "samples", "owed", "different", "seconds")}
+    columns = ["kills", "runs", "samples", "failed", "different from an undisturbed run", "seconds"]
+    row: list[object] = list(figures.values())
+    show([*columns, "requests again, a kill"], [[*row, f"{again / kills:.1f}"]], {**figures, "again": again})
 
 
 def main() -> None:

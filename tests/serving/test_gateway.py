@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from conftest import ROOT
 from test_replicas import QUESTIONS, REPEATS, by_server, pairs, right, servers, settings, told, until
 
 from ATTS.emulator import Server
@@ -110,3 +112,44 @@ def test_a_killed_server_behind_a_gateway_costs_nothing(tmp_path: Path, right: l
 
     asyncio.run(run())
     assert told(tmp_path / "out") == right
+
+
+def test_the_start_script_puts_a_gateway_before_each_side_and_the_stop_script_ends_all(tmp_path: Path) -> None:
+    """With emulated servers in SGLang's place, on devices that they don't look at."""
+    small, large, *gateways = free_ports(4)
+    tests = ROOT / "tests"
+    environment = {
+        **os.environ,
+        **{"DEVICE": "cuda", "SMALL_MODEL": "demo-draft", "EVAL_MODEL": "demo-target", "SERVER_DIR": str(tmp_path)},
+        **{"SMALL_MODEL_PORT": str(small), "SMALL_MODEL_REPLICAS": "2", "SMALL_MODEL_DEVICE": "0;1"},
+        **{"EVAL_MODEL_PORT": str(large), "EVAL_MODEL_DEVICES": "2,3;4,5"},
+        **{"SMALL_MODEL_GATEWAY_PORT": str(gateways[0]), "EVAL_MODEL_GATEWAY_PORT": str(gateways[1])},
+        **{"PYTHON": sys.executable, "GATEWAY_PYTHON": PYTHON},
+        "PYTHONPATH": os.pathsep.join(map(str, (tests / "gpu/stand_in", tests, ROOT))),
+    }
+
+    async def behind(url: str, role: str, name: str) -> list[str]:
+        async with new_session(20) as session:
+            (one,) = await reach(session, role, [url], name, 0, 0, 60.0)
+            return sorted(one.workers)
+
+    def script(name: str) -> str:
+        done = subprocess.run(
+            ["bash", ROOT / f"scripts/{name}_sglang_servers.sh"], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    try:
+        script("launch")
+        for port, gateway, role in ((small, gateways[0], "draft"), (large, gateways[1], "target")):
+            found = asyncio.run(behind(f"http://127.0.0.1:{gateway}", role, f"demo-{role}"))
+            assert found == sorted(f"http://127.0.0.1:{port + 2 * number}" for number in (0, 1))
+    finally:
+        told = script("stop")
+    for role in ("small_model", "eval_model"):
+        for name in (role, f"{role}_2", f"{role}_gateway"):
+            assert name in told
+    for port in (small, small + 2, large, large + 2, *gateways):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)), f"something still listens at {port}"
