@@ -169,7 +169,7 @@ class SGLangModel:
     async def _post(
         self, path: str, body: Body, read: Callable[[Body], Content], scores: bool, who: Affinity
     ) -> tuple[Content, Usage]:
-        data = bytes(memoryview(orjson.dumps(body)))  # a copy: orjson's own holds 28 times its length in memory
+        data = bytes(memoryview(orjson.dumps(body)))  # a copy: orjson's own keeps a buffer of 28 times its length
         began, waited = asyncio.get_running_loop().time(), Waited()
         name = f"{self.servers.number}-{who.name}_t{who.asked[self.role]}"
         who.asked[self.role] += 1

@@ -118,15 +118,23 @@ def test_the_start_script_puts_a_gateway_before_each_side_and_the_stop_script_en
     """With emulated servers in SGLang's place, on devices that they don't look at."""
     small, large, *gateways = free_ports(4)
     tests = ROOT / "tests"
-    environment = {
-        **os.environ,
-        **{"DEVICE": "cuda", "SMALL_MODEL": "demo-draft", "EVAL_MODEL": "demo-target", "SERVER_DIR": str(tmp_path)},
-        **{"SMALL_MODEL_PORT": str(small), "SMALL_MODEL_REPLICAS": "2", "SMALL_MODEL_DEVICE": "0;1"},
-        **{"EVAL_MODEL_PORT": str(large), "EVAL_MODEL_DEVICES": "2,3;4,5"},
-        **{"SMALL_MODEL_GATEWAY_PORT": str(gateways[0]), "EVAL_MODEL_GATEWAY_PORT": str(gateways[1])},
-        **{"PYTHON": sys.executable, "GATEWAY_PYTHON": PYTHON},
+    given = {
+        "DEVICE": "cuda",
+        "SMALL_MODEL": "demo-draft",
+        "EVAL_MODEL": "demo-target",
+        "SERVER_DIR": str(tmp_path),
+        "SMALL_MODEL_PORT": str(small),
+        "EVAL_MODEL_PORT": str(large),
+        "SMALL_MODEL_REPLICAS": "2",
+        "SMALL_MODEL_DEVICE": "0;1",
+        "EVAL_MODEL_DEVICES": "2,3;4,5",
+        "SMALL_MODEL_GATEWAY_PORT": str(gateways[0]),
+        "EVAL_MODEL_GATEWAY_PORT": str(gateways[1]),
+        "PYTHON": sys.executable,
+        "GATEWAY_PYTHON": PYTHON,
         "PYTHONPATH": os.pathsep.join(map(str, (tests / "gpu/stand_in", tests, ROOT))),
     }
+    environment = {**os.environ, **given}
 
     async def behind(url: str, role: str, name: str) -> list[str]:
         async with new_session(20) as session:
