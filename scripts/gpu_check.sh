@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export CONFIG=${CONFIG:-configs/gpu_1x24.sh}
 source scripts/common.sh
-: "${QUESTIONS:=16}" "${REPEATS:=4}" "${TURNS:=6}" "${CHUNK:=256}" "${CONCURRENCY:=16}" "${DATASET:=demo}"
+: "${QUESTIONS:=16}" "${REPEATS:=4}" "${TURNS:=6}" "${CHUNK:=${SMALL_MODEL_MAX_TOKENS:-256}}" "${CONCURRENCY:=16}" "${DATASET:=demo}"
 : "${OUT:=results/gpu_check}" "${REFERENCE:=cpu}" "${SIMULATED_DRAFT:=}" "${SIMULATED_TARGET:=}"
 : "${WEIGHTS:=$([[ $DEVICE == cuda ]] && echo dummy || echo auto)}"
 if [[ $DEVICE == cuda ]]; then bash third_party/sglang_gpu/check.sh "$PYTHON" >&2; fi

@@ -10,6 +10,9 @@ class Release:
     version: str
     returns_ids: bool = True  # `output_ids` in the replies of /generate
     has_server_info: bool = True  # /server_info and /model_info
+    tells_context: bool = True  # the context length, in /v1/models; else only the longest prompt, in /get_server_info
+    longest_prompt_less: int = 0  # tokens, than the context: a prompt of so many is refused, too
+    aborts_by_number: bool = True  # /abort_request; else a request ends early only when its client leaves
     continues_always: bool = False  # chat: a final assistant message is continued without being asked to
     zero_writes_one: bool = False  # max_new_tokens 0 still writes a token
     scores_nothing: bool = True  # log-probabilities from the end of the prompt on: an empty list, else 400
@@ -28,6 +31,9 @@ RELEASES = {
             "0.4.3.post4",
             returns_ids=False,
             has_server_info=False,
+            tells_context=False,
+            longest_prompt_less=6,
+            aborts_by_number=False,
             continues_always=True,
             zero_writes_one=True,
             scores_nothing=False,

@@ -132,6 +132,9 @@ def _checked(request: Request, release: Release, context: int) -> Request:
     length, new = len(request.ids), request.max_new_tokens
     if length >= context:
         raise Refused(400, f"the input ({length} tokens) is longer than the model's context length ({context} tokens)")
+    longest = context - release.longest_prompt_less
+    if length >= longest and length + new <= context:
+        raise Refused(400, f"the input ({length} tokens) exceeds the maximum allowed length ({longest} tokens)")
     if length + new > context:
         raise Refused(400, f"{length} input tokens and {new} new ones exceed the context length of {context} tokens")
     if request.temperature < 0 and release.checks_temperature:

@@ -72,8 +72,9 @@ class Server:
             "/metrics": self._metrics,
             "/emulated/chains": self._chains,
         }
-        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/abort_request": self._abort}
-        posts["/flush_cache"] = self._flush
+        posts = {"/generate": self._generate, "/v1/chat/completions": self._chat, "/flush_cache": self._flush}
+        if self.served.release.aborts_by_number:
+            posts["/abort_request"] = self._abort
         if self.served.release.has_server_info:
             gets |= {"/model_info": self._model_info, "/server_info": self._server_info}
             posts |= {"/tokenize": self._tokenize, "/v1/tokenize": self._tokenize}
@@ -124,12 +125,13 @@ class Server:
         )
 
     async def _server_info(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        served = self.served
+        served, told = self.served, self.served.release.tells_context
         return web.json_response(
             {
                 "model_path": served.name,
                 "served_model_name": served.name,
-                "context_length": served.context_length,
+                "context_length": served.context_length if told else None,
+                "max_req_input_len": served.context_length - served.release.longest_prompt_less,
                 "max_total_num_tokens": served.timing.kv_tokens or None,
                 "page_size": served.timing.page,
                 "version": served.release.version,
@@ -139,7 +141,9 @@ class Server:
 
     async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
         name, length = self.served.name, self.served.context_length
-        card = {"id": name, "object": "model", "owned_by": "sglang", "root": name, "max_model_len": length}
+        card: dict[str, Any] = {"id": name, "object": "model", "owned_by": "sglang", "root": name}
+        if self.served.release.tells_context:
+            card["max_model_len"] = length
         return web.json_response({"object": "list", "data": [card]})
 
     async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002

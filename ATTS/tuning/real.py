@@ -1,5 +1,6 @@
 """Runs that replay can't answer for, on the servers of a finished run: by successive halving over its questions."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from ATTS.tuning.searchers import SHARES
 
 
 async def at_rates(
-    base: Run, rates: Sequence[float], searched: int, questions: int, score: Callable[[Path], float]
+    base: Run, rates: Sequence[float], searched: int, questions: int, worth: Callable[[Path], tuple[float, float]]
 ) -> list[Path]:
-    """Runs the settings of ``base`` at each rate on the first questions, the better half by ``score`` on twice as many,
+    """Runs the settings of ``base`` at each rate on the first questions, the better half by ``worth`` on twice as many,
     and so on up to the ``searched`` first ones; the last that stays on all ``questions``. Returns its folder, as a
     list. Each folder lies beside that of ``base`` and is gone on with in every round. Raises UserError."""
     about = result_folder.about_of(base.path)
@@ -34,7 +35,8 @@ async def at_rates(
     for share in SHARES:
         count = max(1, round(share * searched))
         say(f"rates {', '.join(f'{rate:g}' for rate in staying)} on {count} questions")
-        scores = {rate: score(await run(rate, count)) for rate in staying}
-        staying.sort(key=lambda rate: -scores[rate])
+        found = {rate: await asyncio.to_thread(worth, await run(rate, count)) for rate in staying}
+        say("; ".join(f"rate {rate:g}: {100 * value:.1f} at a cost of {-less:.4g}" for rate, (value, less) in found.items()))
+        staying.sort(key=lambda rate: found[rate], reverse=True)
         staying = staying[: max(1, len(staying) // 2)]
     return [await run(rate, questions) for rate in staying[:1]]

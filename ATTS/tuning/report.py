@@ -56,9 +56,14 @@ def table(rows: Sequence[Row], unit: str, chosen: Setting | None) -> str:
         rate, low, high = row.accuracy
         name = f"**{row.trial.setting}**" if row.trial.setting == chosen else str(row.trial.setting)
         searched = f"{100 * row.trial.score:.1f} %"
-        cells.append((name, within(rate, (low, high)), searched, f"{row.cost:,.1f}", f"{row.trial.cost:,.1f}"))
+        cells.append((name, within(rate, (low, high)), searched, amount(row.cost), amount(row.trial.cost)))
     columns = ("setting", "held out (95 %)", "searched", f"{unit} a question, held out", "searched")
     return markdown(columns, cells)
+
+
+def amount(cost: float) -> str:
+    """A cost for people: tokens and seconds with one decimal, the small fractions that prices come to with three digits."""
+    return f"{cost:,.1f}" if cost >= 1 else f"{cost:.3g}"
 
 
 def picture(rows: Sequence[Row], others: Sequence[Trial], unit: str, path: Path) -> None:

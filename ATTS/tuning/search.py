@@ -104,6 +104,7 @@ class Environment:
             raise UserError("two of the runs have the same name: rename one of the folders")
         self.searched, self.held_out = replay.halves(runs)
         self.space = Space.of(((r.name, r.turns, r.repeats) for r in runs), vote=s.objective != "mean")
+        self._votes = s.objective != "mean"
         self._vote = VOTES["weighted" if s.objective == "weighted" else "majority"]
         for run in runs if s.objective == "weighted" else ():
             if all(sample.confidence is None for samples in run.questions.values() for sample in samples):
@@ -126,7 +127,22 @@ class Environment:
 
     def on(self, setting: Setting, questions: Sequence[int]) -> tuple[replay.Score, float]:
         """Its score on some questions and the cost of one of these."""
-        run = self.runs[setting.run]
+        return self._of(self.runs[setting.run], setting, questions)
+
+    def worth(self, run: Run, budget: float | None) -> tuple[float, float]:
+        """What rates are compared by, the more the better: the value of the run's best setting on the questions that it
+        has, or of all its samples and turns where there is no budget; of equal ones the cheaper."""
+        questions, repeats = sorted(run.questions), run.repeats if self._votes else 1
+        settings: Sequence[Setting] = [Setting(run.name, run.turns, repeats)]
+        if budget is not None:
+            settings = Space.of([(run.name, run.turns, run.repeats)], self._votes).settings
+        trials = []
+        for setting in settings:
+            score, cost = self._of(run, setting, questions)
+            trials.append(Trial(setting, 1.0, sum(score.right) / len(score.right), cost))
+        return max((trial.value(budget), -trial.cost) for trial in trials)
+
+    def _of(self, run: Run, setting: Setting, questions: Sequence[int]) -> tuple[replay.Score, float]:
         score = replay.score(run, setting, questions, vote=self._vote)
         if self._unit == "seconds":
             return score, seconds.seconds(run, setting, questions, *self._pair) / len(questions)
@@ -175,7 +191,7 @@ async def search(s: SearchSettings) -> str:
     lines.append(f"{len(found)} of {size} settings tried by {s.searcher}")
     if chosen is None:
         cheapest = min(found, key=lambda trial: trial.cost)
-        lines.append(f"none costs at most {s.budget:g} {s.unit} a question; the least is {cheapest.cost:,.1f}")
+        lines.append(f"none costs at most {s.budget:g} {s.unit} a question; the least is {report.amount(cheapest.cost)}")
     else:
         told = report.command(environment.runs[chosen.setting.run], chosen.setting)
         lines += [f"the best within the budget: {chosen.setting}", "", f"    {told or 'a recording has no command'}"]
@@ -198,14 +214,11 @@ async def _made(environment: Environment, s: SearchSettings) -> list[Path]:
         raise UserError("--run goes on from a run of ATTS: give the folder of one")
     base = pairs[-1]
 
-    def score(folder: Path) -> float:
-        run = replay.read(folder, *s.truth.given, s.read_again)
-        full = Setting(run.name, run.turns, run.repeats if s.objective != "mean" else 1)
-        right = replay.score(run, full, sorted(run.questions)).right
-        return sum(right) / len(right)
+    def worth(folder: Path) -> tuple[float, float]:
+        return environment.worth(replay.read(folder, *s.truth.given, s.read_again), s.budget)
 
     questions = len(base.questions)
-    return await real.at_rates(base, missing, len(environment.searched), questions, score)
+    return await real.at_rates(base, missing, len(environment.searched), questions, worth)
 
 
 def _missing(environment: Environment, s: SearchSettings) -> tuple[list[Run], list[float]]:

@@ -150,10 +150,28 @@ def test_an_older_release_differs_as_measured() -> None:
             assert (await post("/generate", input_ids=PROMPT, sampling_params=colder))[0] == 200
             assert (await post("/generate", input_ids=PROMPT, return_logprob=True, logprob_start_len=4))[0] == 400
             assert (await session.get(f"{server.url}/server_info")).status == 404
+            assert (await post("/generate", input_ids=PROMPT * 15, sampling_params={"max_new_tokens": 1}))[0] == 400
+            async with session.post(f"{server.url}/abort_request", json={"rid": "x"}) as response:
+                assert response.status == 404
             await post("/v1/chat/completions", messages=messages, max_tokens=4)
             assert seen[-1].assistant == "so far"
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("release", "longest"), [("0.5.23", 64), ("0.4.3.post4", 58)])
+def test_a_client_sends_nothing_that_the_release_would_refuse_for_its_length(release: str, longest: int) -> None:
+    """The older one doesn't say its context, only the longest prompt that it takes: a chain that fills it ends there."""
+
+    async def use(model: SGLangModel) -> None:
+        assert model.info.context_length == longest
+        await model.generate([5] * (longest - 2), 8, 0.8)
+        await model.logprobs([5] * (longest - 2), longest - 8)
+        for refused in (model.generate([5] * (longest - 1), 8, 0.8), model.logprobs([5] * longest, longest - 8)):
+            with pytest.raises(ContextFull):
+                await refused
+
+    with_client(served(release=RELEASES[release]), use)
 
 
 def test_a_chain_that_fills_the_context_is_refused_with_400() -> None:

@@ -56,3 +56,17 @@ def test_what_a_server_says_of_itself() -> None:
     info = asyncio.run(ask())
     assert info == ServerInfo(frozenset({"m", "/models/m"}), "/models/m", "/models/m", 2000, "0.5.23", 2000)
     assert info.returns_ids
+
+
+def test_a_server_that_does_not_say_its_context_says_the_longest_prompt() -> None:
+    """As 0.4.3.post4 of a model of 2,048 tokens; where the context is told, that counts."""
+    told = {"version": "0.4.3.post4", "max_total_num_tokens": 65536, "context_length": None, "max_req_input_len": 2042}
+
+    async def ask(card: dict[str, int]) -> int | None:
+        pages = {"/get_model_info": {"model_path": "m"}, "/v1/models": {"data": [{"id": "m", **card}]}}
+        made = {path: web.json_response(page) for path, page in (pages | {"/get_server_info": told}).items()}
+        async with serving(lambda *_: web.Response(), made) as url, new_session(5) as session:
+            return (await inspect(session, url, "draft", "m")).context_length
+
+    assert asyncio.run(ask({})) == 2042
+    assert asyncio.run(ask({"max_model_len": 2048})) == 2048

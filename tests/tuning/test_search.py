@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +264,31 @@ def test_rates_that_no_run_was_made_with_are_run_on_the_servers(tmp_path: Path) 
     assert counts == {"base": 16, "base_rate0": 1, "base_rate0.02": 1, "base_rate1": 16}
     assert "base_rate1: " in told
     assert "needs a run" not in told
+
+
+def test_rates_are_compared_within_the_budget(runs: list[Path]) -> None:
+    """Of a run that is always right for 100 tokens and one that is mostly right for 10, the budget decides which is
+    worth more; of two that are equally right, the cheaper one; and with a vote, samples that fit the budget count."""
+
+    def run(rights: int, tokens: int) -> Run:
+        samples = [Sample(RIGHT if i < rights else "a", (Turn(tokens, None),)) for i in range(5)]
+        return Run("r", Path("r"), dict.fromkeys(range(4), samples), None)
+
+    dear, fair, cheap = run(5, 100), run(4, 10), run(5, 90)
+    mean = Environment(found(runs), make(SearchSettings, runs=tuple(runs), objective="mean"))
+    assert mean.worth(dear, None) == (1.0, -100.0)
+    assert mean.worth(cheap, None) > mean.worth(dear, None) > mean.worth(fair, None)
+    assert mean.worth(fair, 20.0) == (pytest.approx(0.8), -10.0)
+    assert mean.worth(fair, 20.0) > mean.worth(cheap, 20.0) > mean.worth(dear, 20.0)
+    vote = Environment(found(runs), make(SearchSettings, runs=tuple(runs)))
+    assert vote.worth(fair, 50.0)[0] > vote.worth(fair, 10.0)[0] == pytest.approx(0.8)
+    assert vote.worth(dear, 50.0)[0] == pytest.approx(1 - math.log(2))
+
+
+def test_prices_are_printed_with_their_digits(runs: list[Path]) -> None:
+    told = asyncio.run(search.search(make(SearchSettings, runs=tuple(runs), unit="price", trials=3)))
+    assert re.search(r"\| (0\.000[0-9]+|[0-9.]+e-05) \|", told)
+    assert report.amount(8434.47) == "8,434.5"
 
 
 def test_a_vote_by_confidence_needs_confidences(runs: list[Path]) -> None:
