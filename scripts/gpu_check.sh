@@ -5,7 +5,7 @@
 #   WEIGHTS=auto CONFIG=configs/gpu_1x80.sh bash scripts/gpu_check.sh    # real ones, which are downloaded
 #   CONFIG=configs/demo.sh bash scripts/gpu_check.sh              # the demo pair on CPU, to see that it runs
 # Into OUT: gpu_check.md (the table), gpu_check.json, agreement.json, a folder a run. Delete OUT to measure anew.
-#   QUESTIONS=16 REPEATS=4 TURNS=6 CHUNK=256 CONCURRENCY=16  how much    DATASET=demo
+#   QUESTIONS=16 REPEATS=4 TURNS=6 CONCURRENCY=16  how much    DATASET=demo    CHUNK=256, or what CONFIG says of the draft
 #   SIMULATED_DRAFT=1.5B:L4 SIMULATED_TARGET=7B:L4  devices of the prediction (python -m ATTS.simulate --help)
 #   REFERENCE=cpu|cuda|none  where transformers computes
 set -euo pipefail
@@ -48,7 +48,7 @@ say "the target alone"
 say "log-probabilities and decisions"
 "$PYTHON" scripts/figures/gpu_agreement.py --target "$target" --run "$OUT/atts" --array "$OUT/atts.npy" \
     --json "$OUT/agreement.json" --reference "$REFERENCE"
-missing="Speculation of the engine's own: not on a CPU."
+missing="The engine's own speculation was not run: SGLang needs its CUDA kernels (sgl_kernel) for it."
 if [[ $DEVICE == cuda ]]; then
     missing=""
     say "the target alone, with the engine's own speculation"

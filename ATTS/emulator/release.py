@@ -18,8 +18,8 @@ class Release:
     scores_nothing: bool = True  # log-probabilities from the end of the prompt on: an empty list, else 400
     unknown_sampling: int = 400  # status for a sampling parameter that doesn't exist
     empty_input: int = 400  # for input_ids [] and for missing messages
-    not_json: int = 400
-    not_an_object: int = 400
+    malformed: int = 400  # for a body of /generate that is no JSON object
+    malformed_chat: int = 400  # and of chat
     checks_temperature: bool = True  # a negative one is refused
 
 
@@ -39,8 +39,8 @@ RELEASES = {
             scores_nothing=False,
             unknown_sampling=500,
             empty_input=500,
-            not_json=422,
-            not_an_object=500,
+            malformed=422,
+            malformed_chat=500,
             checks_temperature=False,
         ),
     )

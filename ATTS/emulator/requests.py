@@ -46,14 +46,14 @@ class Request:
     top: int = 0  # and of how many likeliest ones
 
 
-def parse_json(raw: bytes, release: Release) -> dict[str, Any]:
-    """The object that a body holds. Raises Refused."""
+def parse_json(raw: bytes, malformed: int) -> dict[str, Any]:
+    """The object that a body holds. Raises Refused with the status ``malformed``."""
     try:
         body = json.loads(raw)
     except ValueError as error:
-        raise Refused(release.not_json, f"the body is not JSON: {error}") from None
+        raise Refused(malformed, f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise Refused(release.not_an_object, "the body is not an object")
+        raise Refused(malformed, "the body is not an object")
     return body
 
 

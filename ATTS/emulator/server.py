@@ -154,21 +154,21 @@ class Server:
         return web.json_response(self.chains)
 
     async def _tokenize(self, http: web.Request) -> web.Response:
-        body = requests.parse_json(await http.read(), self.served.release)
+        body = requests.parse_json(await http.read(), self.served.release.malformed)
         text = str(body.get("prompt", ""))
         special = bool(body.get("add_special_tokens", True))
         ids = self.tokenizer.plain_prompt(text) if special else self.tokenizer.begin(text)
         return web.json_response({"tokens": ids, "count": len(ids), "max_model_len": self.served.context_length})
 
     async def _generate(self, http: web.Request) -> web.StreamResponse:
-        body = requests.parse_json(await http.read(), self.served.release)
+        body = requests.parse_json(await http.read(), self.served.release.malformed)
         request = requests.generate(body, self.tokenizer, self.served.release, self.served.context_length)
         if request.rid:
             self.chains[request.rid.rpartition("_t")[0]] += 1
         return await self._serve(http, request, replies.generate)
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
-        body = requests.parse_json(await http.read(), self.served.release)
+        body = requests.parse_json(await http.read(), self.served.release.malformed_chat)
         request = requests.chat(body, self.tokenizer, self.served.release, self.served.context_length)
         return await self._serve(http, request, replies.chat)
 
@@ -176,7 +176,7 @@ class Server:
         return web.Response(status=200 if self._engine.flush() else 400)
 
     async def _abort(self, http: web.Request) -> web.Response:
-        body = requests.parse_json(await http.read(), self.served.release)
+        body = requests.parse_json(await http.read(), self.served.release.malformed)
         number = str(body.get("rid", ""))
         self.aborts.append(number)
         task = self._running.pop(number, None)

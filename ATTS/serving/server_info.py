@@ -76,7 +76,9 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
     limits = [card.get("max_model_len") for card in cards]
     memory = server.get("max_total_num_tokens")
     limits += [server.get("context_length"), memory]
-    if not any(limits[:-1]):  # 0.4.3 says neither, but the longest prompt that it takes, six tokens less than the context
+    if not any(
+        limits[:-1]
+    ):  # 0.4.3 says neither, but the longest prompt that it takes, six tokens less than the context
         limits.append(server.get("max_req_input_len"))
     return ServerInfo(
         names=frozenset(names),

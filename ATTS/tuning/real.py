@@ -36,7 +36,11 @@ async def at_rates(
         count = max(1, round(share * searched))
         say(f"rates {', '.join(f'{rate:g}' for rate in staying)} on {count} questions")
         found = {rate: await asyncio.to_thread(worth, await run(rate, count)) for rate in staying}
-        say("; ".join(f"rate {rate:g}: {100 * value:.1f} at a cost of {-less:.4g}" for rate, (value, less) in found.items()))
+        say(
+            "; ".join(
+                f"rate {rate:g}: {100 * value:.1f} at a cost of {-less:.4g}" for rate, (value, less) in found.items()
+            )
+        )
         staying.sort(key=lambda rate: found[rate], reverse=True)
         staying = staying[: max(1, len(staying) // 2)]
     return [await run(rate, questions) for rate in staying[:1]]

@@ -62,7 +62,7 @@ def table(rows: Sequence[Row], unit: str, chosen: Setting | None) -> str:
 
 
 def amount(cost: float) -> str:
-    """A cost for people: tokens and seconds with one decimal, the small fractions that prices come to with three digits."""
+    """A cost for people: tokens and seconds with one decimal, the small fractions that prices are with three digits."""
     return f"{cost:,.1f}" if cost >= 1 else f"{cost:.3g}"
 
 

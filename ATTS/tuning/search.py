@@ -191,7 +191,9 @@ async def search(s: SearchSettings) -> str:
     lines.append(f"{len(found)} of {size} settings tried by {s.searcher}")
     if chosen is None:
         cheapest = min(found, key=lambda trial: trial.cost)
-        lines.append(f"none costs at most {s.budget:g} {s.unit} a question; the least is {report.amount(cheapest.cost)}")
+        lines.append(
+            f"none costs at most {s.budget:g} {s.unit} a question; the least is {report.amount(cheapest.cost)}"
+        )
     else:
         told = report.command(environment.runs[chosen.setting.run], chosen.setting)
         lines += [f"the best within the budget: {chosen.setting}", "", f"    {told or 'a recording has no command'}"]

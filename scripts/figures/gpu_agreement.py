@@ -166,7 +166,9 @@ async def agreement(settings: AgreementSettings) -> str:
         name = await served_name(session, settings.target, "target")
         most, one = max(settings.batches), [settings.target]
         model, tokenizer = await models.connect(session, parts.Requests(), "target", one, name, most)
-        pages = [await get_page(session, settings.target, page, "target") for page in ("/server_info", "/get_server_info")]
+        pages = [
+            await get_page(session, settings.target, page, "target") for page in ("/server_info", "/get_server_info")
+        ]
         told = next(filter(None, pages), {})  # releases before 0.5 have the second one only
         asked = cases(settings, tokenizer)
 

@@ -153,6 +153,10 @@ def test_an_older_release_differs_as_measured() -> None:
             assert (await post("/generate", input_ids=PROMPT * 15, sampling_params={"max_new_tokens": 1}))[0] == 400
             async with session.post(f"{server.url}/abort_request", json={"rid": "x"}) as response:
                 assert response.status == 404
+            for path, status in (("/generate", 422), ("/v1/chat/completions", 500)):
+                for raw in (b"[1]", b"{bad"):
+                    async with session.post(server.url + path, data=raw) as response:
+                        assert response.status == status
             await post("/v1/chat/completions", messages=messages, max_tokens=4)
             assert seen[-1].assistant == "so far"
 
@@ -161,11 +165,11 @@ def test_an_older_release_differs_as_measured() -> None:
 
 @pytest.mark.parametrize(("release", "longest"), [("0.5.23", 64), ("0.4.3.post4", 58)])
 def test_a_client_sends_nothing_that_the_release_would_refuse_for_its_length(release: str, longest: int) -> None:
-    """The older one doesn't say its context, only the longest prompt that it takes: a chain that fills it ends there."""
+    """The older one says the longest prompt that it takes and not its context: a chain that fills that ends there."""
 
     async def use(model: SGLangModel) -> None:
         assert model.info.context_length == longest
-        await model.generate([5] * (longest - 2), 8, 0.8)
+        await model.generate([5] * (longest - 2), 1, 0.8)
         await model.logprobs([5] * (longest - 2), longest - 8)
         for refused in (model.generate([5] * (longest - 1), 8, 0.8), model.logprobs([5] * longest, longest - 8)):
             with pytest.raises(ContextFull):
