@@ -169,7 +169,7 @@ async def agreement(settings: AgreementSettings) -> str:
         pages = [
             await get_page(session, settings.target, page, "target") for page in ("/server_info", "/get_server_info")
         ]
-        told = next(filter(None, pages), {})  # releases before 0.5 have the second one only
+        told: dict[str, Any] = next(filter(None, pages), {})  # releases before 0.5 have the second one only
         asked = cases(settings, tokenizer)
 
         async def flushed() -> None:

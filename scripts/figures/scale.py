@@ -56,6 +56,7 @@ class Collector:
     """CPU seconds of garbage collection in the block."""
 
     seconds = 0.0
+    _began = 0.0
 
     def __enter__(self) -> "Collector":
         gc.callbacks.append(self._note)
