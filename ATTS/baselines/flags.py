@@ -150,10 +150,10 @@ class Slice(Part):
     """Which part of a data set."""
 
     start: NotNegative[Incidental[int]] = 0
-    """First question."""
+    """First question, counted without those of --calibration_split."""
 
     end: Annotated[Incidental[int], Range(-1)] = -1
-    """Question to stop before; -1 = all."""
+    """Question to stop before, counted in the same way; -1 = all."""
 
 
 class Writing(Part):
@@ -216,8 +216,11 @@ class Evaluations(Part):
     temperatures: NotNegative[tuple[float, ...]] = (0.6,)
     """Sampling temperatures of both models, a run each."""
 
+    calibration_split: Annotated[float, Range(0, 1, open_high=True)] = 0.0
+    """Leave out this share of the questions, drawn by seed, that other methods calibrate on."""
+
     seed: int = 0
-    """Draws demo problems. Sampling itself is not seeded: servers ignore it."""
+    """Draws demo problems and the calibration split. Sampling itself is not seeded: servers ignore it."""
 
     data_dir: Path | None = None
     """Folder with local copies of the data sets; else $ATTS_DATA_DIR; else the hub."""

@@ -100,6 +100,22 @@ def test_all_methods_stand_in_one_table_one_picture_and_one_json(tmp_path: Path)
     assert rows["async_fix_budget"]["requests"]["score"] == 0
 
 
+def test_with_a_calibration_split_all_methods_answer_the_same_questions(tmp_path: Path) -> None:
+    file = tmp_path / "sums.jsonl"
+    file.write_text("".join(json.dumps({"problem": f"{n} + 1 = ?", "answer": str(n + 1)}) + "\n" for n in range(50)))
+    more = {"dataset_name": str(file), "calibration_split": 0.5, "max_problems": 4, "repeats": 1}
+
+    async def main() -> None:
+        async with Server(served("draft")) as one, Server(served("target")) as two:
+            await compare_methods(settings(one, two, tmp_path / "out", **more))
+
+    asyncio.run(main())
+    asked = {name: {s["question_index"] for s in samples(tmp_path / "out" / name)} for name in METHODS}
+    assert len(asked["target"]) == 4
+    assert asked == dict.fromkeys(METHODS, asked["target"])
+    assert asked["target"] != {0, 1, 2, 3}  # which would be those of a method that knows of no split
+
+
 def test_the_order_alternates_and_a_repeated_command_runs_only_what_is_missing(tmp_path: Path) -> None:
     log = tmp_path / "blocks.json"
 

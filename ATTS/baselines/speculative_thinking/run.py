@@ -46,6 +46,7 @@ async def evaluate_speculative_thinking(settings: SpeculativeThinkingSettings | 
         data = Data(
             dataset_name=THINKING_NAMES.get(task, task),
             max_problems=max(0, s.part.end),
+            calibration_split=evaluations.calibration_split,
             seed=evaluations.seed,
             data_dir=evaluations.data_dir,
         )
@@ -120,7 +121,7 @@ class Thinking:
 
 async def _think(s: ThinkingSettings) -> Path:
     start, end, folder = s.part.start, s.part.end, s.output.output_dir
-    questions = [q for q in to_evaluate(s.data) if q.index >= start and (end < 0 or q.index < end)]
+    questions = to_evaluate(s.data)[start : end if end >= 0 else None]
     if not questions:
         raise UserError(f"{s.data.dataset_name} has no question from {start} to {end}: check --start and --end")
     assert folder is not None
