@@ -110,7 +110,10 @@ def read(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
     by_target = any(t.target is not None for samples in groups.values() for s in samples for t in s.turns)
     models = settings.get("small_model_name"), settings.get("eval_model_name")
     alone = None if by_target or models[1] else "draft"
-    return Run(path.name.split(".")[0], path, dict(sorted(groups.items())), alone, models)
+    name = path.resolve().name
+    if not path.is_dir():
+        name = name.removesuffix(".gz").removesuffix(".jsonl")
+    return Run(name, path, dict(sorted(groups.items())), alone, models)
 
 
 def with_roles(runs: Sequence[Run]) -> list[Run]:

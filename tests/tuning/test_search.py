@@ -252,17 +252,17 @@ def test_rates_that_no_run_was_made_with_are_run_on_the_servers(tmp_path: Path) 
                 "dataset_name": str(tmp_path / "q.jsonl"),
             }
             more = {"small_model_name": "d", "eval_model_name": "t", "takeover": "random", "repeats": 2, "turns": 3}
-            base = make(AsyncSettings, **urls, **more, output_dir=tmp_path / "base", rejection_rate=0.5)
+            base = make(AsyncSettings, **urls, **more, output_dir=tmp_path / "base_t0.8", rejection_rate=0.5)
             await evaluate_async(base, False)
             rates = (0.0, 0.5, 0.02, 1.0)
             return await search.search(
-                make(SearchSettings, runs=(tmp_path / "base",), rates=rates, run=True, trials=20)
+                make(SearchSettings, runs=(tmp_path / "base_t0.8",), rates=rates, run=True, trials=20)
             )
 
     told = asyncio.run(run())
     counts = {path.name: len(list(path.glob("problem_*.json"))) // 2 for path in tmp_path.iterdir() if path.is_dir()}
-    assert counts == {"base": 16, "base_rate0": 1, "base_rate0.02": 1, "base_rate1": 16}
-    assert "base_rate1: " in told
+    assert counts == {"base_t0.8": 16, "base_t0.8_rate0": 1, "base_t0.8_rate0.02": 1, "base_t0.8_rate1": 16}
+    assert "base_t0.8_rate1: " in told
     assert "needs a run" not in told
 
 
