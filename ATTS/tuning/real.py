@@ -15,11 +15,12 @@ from ATTS.tuning.searchers import SHARES
 
 
 async def at_rates(
-    base: Run, rates: Sequence[float], searched: int, questions: int, worth: Callable[[Path], tuple[float, float]]
+    base: Run, rates: Sequence[float], searched: int, questions: int, worth: Callable[[Path, int], tuple[float, float]]
 ) -> list[Path]:
     """Runs the settings of ``base`` at each rate on the first questions, the better half by ``worth`` on twice as many,
     and so on up to the ``searched`` first ones; the last that stays on all ``questions``. Returns its folder, as a
-    list. Each folder lies beside that of ``base`` and is gone on with in every round. Raises UserError."""
+    list. ``worth`` is told on how many questions. Each folder lies beside that of ``base`` and is gone on with in every
+    round. Raises UserError."""
     about = result_folder.about_of(base.path)
     if about.get("command") not in ("ref_async", "ref_async_per_question"):
         raise UserError(f"{base.path} is no run of ref_async, so there is no command to run at other rates")
@@ -35,7 +36,7 @@ async def at_rates(
     for share in SHARES:
         count = max(1, round(share * searched))
         say(f"rates {', '.join(f'{rate:g}' for rate in staying)} on {count} questions")
-        found = {rate: await asyncio.to_thread(worth, await run(rate, count)) for rate in staying}
+        found = {rate: await asyncio.to_thread(worth, await run(rate, count), count) for rate in staying}
         say(
             "; ".join(
                 f"rate {rate:g}: {100 * value:.1f} at a cost of {-less:.4g}" for rate, (value, less) in found.items()

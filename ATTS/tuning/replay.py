@@ -116,6 +116,11 @@ def read(path: Path, dataset_name: str | None, repeats: int | None, data_dir: Pa
     return Run(name, path, dict(sorted(groups.items())), alone, models)
 
 
+def of_first(run: Run, count: int) -> Run:
+    """Its first questions only, by their numbers: a folder may hold more from an earlier command."""
+    return replace(run, questions={number: run.questions[number] for number in sorted(run.questions)[:count]})
+
+
 def with_roles(runs: Sequence[Run]) -> list[Run]:
     """Says which runs are of the target alone: its name is that of the model that helps in another run."""
     targets = {run.models[1] for run in runs} - {None}

@@ -216,8 +216,9 @@ async def _made(environment: Environment, s: SearchSettings) -> list[Path]:
         raise UserError("--run goes on from a run of ATTS: give the folder of one")
     base = pairs[-1]
 
-    def worth(folder: Path) -> tuple[float, float]:
-        return environment.worth(replay.read(folder, *s.truth.given, s.read_again), s.budget)
+    def worth(folder: Path, count: int) -> tuple[float, float]:
+        run = replay.read(folder, *s.truth.given, s.read_again)
+        return environment.worth(replay.of_first(run, count), s.budget)
 
     questions = len(base.questions)
     return await real.at_rates(base, missing, len(environment.searched), questions, worth)

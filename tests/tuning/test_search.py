@@ -231,7 +231,9 @@ def test_seconds_come_from_the_virtual_clock(runs: list[Path]) -> None:
     assert one == seconds.seconds(run, Setting("good", TURNS, 1), questions, *pair)
 
 
-def test_rates_that_no_run_was_made_with_are_run_on_the_servers(tmp_path: Path) -> None:
+def test_rates_that_no_run_was_made_with_are_run_on_the_servers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A target that is right and a draft that is not: of three rates the highest stays, and is run on all questions."""
 
     def write(ask: Ask) -> Written:
@@ -255,9 +257,14 @@ def test_rates_that_no_run_was_made_with_are_run_on_the_servers(tmp_path: Path) 
             base = make(AsyncSettings, **urls, **more, output_dir=tmp_path / "base_t0.8", rejection_rate=0.5)
             await evaluate_async(base, False)
             rates = (0.0, 0.5, 0.02, 1.0)
-            return await search.search(
-                make(SearchSettings, runs=(tmp_path / "base_t0.8",), rates=rates, run=True, trials=20)
-            )
+            asked = make(SearchSettings, runs=(tmp_path / "base_t0.8",), rates=rates, run=True, trials=20)
+            first, compared = await search.search(asked), capsys.readouterr().err
+            assert await search.search(asked) == first
+            again = capsys.readouterr().err
+            rounds = [line for line in compared.splitlines() if line.startswith("rate")]
+            assert len(rounds) >= 4
+            assert rounds == [line for line in again.splitlines() if line.startswith("rate")]
+            return first
 
     told = asyncio.run(run())
     counts = {path.name: len(list(path.glob("problem_*.json"))) // 2 for path in tmp_path.iterdir() if path.is_dir()}
