@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,9 @@ class Trial:
 class Archive:
     """The trials of one search, in memory and, with a path, in a file. ``about``: what must be the same to go on."""
 
-    def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
-        """Reads what is there. Raises UserError for a file of another search or one that is damaged; a last line that
-        was cut off is dropped."""
+    def __init__(self, path: Path | None, about: dict[str, Any], runs: Collection[str] | None = None) -> None:
+        """Reads what is there of ``runs`` (None: of any; what --run made for an earlier command may not be among them).
+        Raises UserError for a file of another search or one that is damaged; a last line that was cut off is dropped."""
         self.trials: list[Trial] = []
         self._path = path
         if path is None:
@@ -46,7 +47,9 @@ class Archive:
             if rows and rows[0] != about:
                 raise UserError(f"{path} is of another search: choose another --archive, or remove it")
             for row in rows[1:]:
-                self.trials.append(Trial(**{**row, "setting": Setting(**row["setting"])}))
+                trial = Trial(**{**row, "setting": Setting(**row["setting"])})
+                if runs is None or trial.setting.run in runs:
+                    self.trials.append(trial)
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}): remove it to search anew") from None
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -177,7 +177,7 @@ async def search(s: SearchSettings) -> str:
     size = len(environment.space.settings)
     say(f"{size} settings of {len(runs)} runs; {len(environment.searched)} questions to search on")
     about = _about(s)
-    archive = Archive(s.archive, about)
+    archive = Archive(s.archive, about, environment.runs)
     if s.searcher == "llm":
         async with Endpoint("--searcher llm", cache=ReplyCache(s.llm_cache)) as endpoint:
             found = await explored(environment, llm.searcher(endpoint), archive, s.budget, s.trials, s.seed)

@@ -153,6 +153,8 @@ def test_a_search_that_was_cut_off_goes_on(runs: list[Path], tmp_path: Path) -> 
         with parts.open("a") as file:
             file.write('{"setting": {"run"')  # torn
     assert archive.trials == whole.trials == Archive(parts, {"a": 1}).trials
+    some = whole.trials[0].setting.run  # a run that --run made for an earlier command may be gone
+    assert Archive(parts, {"a": 1}, [some]).trials == [trial for trial in whole.trials if trial.setting.run == some]
     with pytest.raises(UserError, match="is of another search"):
         Archive(parts, {"a": 2})
     parts.write_text("[]\n{}\n")
