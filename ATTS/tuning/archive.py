@@ -34,7 +34,8 @@ class Archive:
 
     def __init__(self, path: Path | None, about: dict[str, Any], runs: Collection[str] | None = None) -> None:
         """Reads what is there of ``runs`` (None: of any; what --run made for an earlier command may not be among them).
-        Raises UserError for a file of another search or one that is damaged; a last line that was cut off is dropped."""
+        Raises UserError for a file of another search or one that is damaged; a last line that was cut off is dropped.
+        """
         self.trials: list[Trial] = []
         self._path = path
         if path is None:
