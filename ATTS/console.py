@@ -5,6 +5,7 @@ import errno
 import gc
 import io
 import logging
+import math
 import os
 import re
 import signal
@@ -153,19 +154,25 @@ def say(text: str) -> None:
     tqdm.write(printable(text), file=sys.stderr)
 
 
+PAUSE_SECONDS = 60.0
+
+
 class Once(logging.Handler):
-    """Shows every warning once, beside the bar, and at the end how often those came that came again."""
+    """Shows every warning once, beside the bar, again when it hasn't come for a minute (another outage, then), and at
+    the end how often those came that came again."""
 
     def __init__(self) -> None:
         super().__init__()
         self._counts: Counter[str] = Counter()
+        self._last: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a record unless one with the same text was printed."""
-        text = self.format(record)
+        """Prints a record unless one with the same text came within the last minute."""
+        text, now = self.format(record), time.monotonic()
         self._counts[text] += 1
-        if self._counts[text] == 1:
+        if now - self._last.get(text, -math.inf) >= PAUSE_SECONDS:
             say(text)
+        self._last[text] = now
 
     def close(self) -> None:
         """Says how often each repeated text came."""
@@ -173,6 +180,7 @@ class Once(logging.Handler):
             if count > 1:
                 say(f"{text} ({count} times)")
         self._counts.clear()
+        self._last.clear()
         super().close()
 
 

@@ -132,9 +132,10 @@ class Disturbed:
         status = 2
         while status:
             with log.open("ab") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:  # noqa: S603
+                start = log.stat().st_size
                 try:
                     while self.left and time.monotonic() < self.until and self._busy(process, folder):
-                        self._kill(process, folder, log)
+                        self._kill(process, folder, log, start)
                         before = self._compared(before, finished(folder))
                     status = process.wait()
                 except BaseException:
@@ -162,9 +163,11 @@ class Disturbed:
         time.sleep(self.dice.uniform(0, 0.5))
         return process.poll() is None
 
-    def _kill(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
-        """Kills servers once and looks what becomes of the command; all servers are there afterwards."""
-        name, length = self.left[-1], log.stat().st_size
+    def _kill(self, process: subprocess.Popen[bytes], folder: Path, log: Path, start: int) -> None:
+        """Kills servers once and looks what becomes of the command, whose output begins at ``start`` of the log; all
+        servers are there afterwards. A command that goes on shows the same warning once a minute, so all that it said
+        is looked at."""
+        name, length = self.left[-1], log.stat().st_size if self.again == "no" else start
         roles = KILLED[name]
         self.pair.kill(roles)
         began, ended = time.monotonic(), list[float]()

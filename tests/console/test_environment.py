@@ -129,6 +129,18 @@ def test_a_reader_that_leaves_and_a_full_disk_are_no_traceback(folder: Path) -> 
             assert (told.returncode, "No space left" in told.stderr) == (2, True)
 
 
+def test_a_warning_is_shown_again_when_it_has_not_come_for_a_while(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ATTS.console.PAUSE_SECONDS", 0.0)
+    handler = Once()
+    for _ in range(2):
+        handler.emit(logging.makeLogRecord({"msg": "the server has gone"}))
+    handler.close()
+    told = "the server has gone"
+    assert capsys.readouterr().err.splitlines() == [told, told, f"{told} (2 times)"]
+
+
 def test_a_warning_that_comes_again_is_shown_once_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     handler = Once()
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
