@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what the tests need and run them: bash scripts/test.sh [fast] [large] [pytest arguments]
-#   fast: those that start no server    large: with the report of 34,000 samples instead of 3,400
+#   fast: those that start no server    large: with the report of 34,000 samples instead of 3,400, and kills of real servers
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ if [[ ${1:-} == fast ]]; then
     shift
 fi
 if [[ ${1:-} == large ]]; then
-    export REPORT_SAMPLES=34000
+    export REPORT_SAMPLES=34000 SERVER_KILLS=2
     shift
 fi
 # Two processes: most tests of the real servers wait for them, and leave a core to the others.
