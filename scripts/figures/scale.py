@@ -20,6 +20,7 @@ from typing import Any
 
 from client import IDS, INFO
 from instant import running
+from lag import lag
 from show import show
 
 from ATTS.console import event_loop, relieve_collector
@@ -34,7 +35,7 @@ from ATTS.serving.server_info import new_session
 from ATTS.store.records import Key, Keys
 from ATTS.tasks.datasets import Question
 
-REPEATS, TICK = 16, 0.01
+REPEATS = 16
 
 
 class Digits:
@@ -76,15 +77,8 @@ async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
     questions = [Question(number, f"question {number}", "") for number in range(samples // REPEATS)]
     limits = Limits(in_flight)
     gate = limits.gate(in_flight)
-    lags: list[float] = []
     looks: list[tuple[int, int]] = []
     done = 0
-
-    async def lag() -> None:
-        while True:
-            asked = time.perf_counter()
-            await asyncio.sleep(TICK)
-            lags.append(time.perf_counter() - asked - TICK)
 
     async with new_session(600) as session:
         model = SGLangModel(session, url, "instant", INFO, gate, 3)
@@ -100,13 +94,11 @@ async def measure(url: str, samples: int, in_flight: int) -> dict[str, Any]:
             if done % (samples // 10) == 0:
                 looks.append((memory(), len(os.listdir(Path("/proc/self/fd")))))
 
-        watch = asyncio.create_task(lag())
         began, spent = time.perf_counter(), time.process_time()
         with Collector() as collector:
-            await run_samples(Keys(questions, REPEATS), loop, keep, limits.samples)
+            async with lag() as lags:
+                await run_samples(Keys(questions, REPEATS), loop, keep, limits.samples)
         seconds, spent = time.perf_counter() - began, time.process_time() - spent
-        watch.cancel()
-    lags.sort()
     return {
         "samples": done,
         "samples_per_second": done / seconds,

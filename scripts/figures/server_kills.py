@@ -165,8 +165,8 @@ class Disturbed:
 
     def _kill(self, process: subprocess.Popen[bytes], folder: Path, log: Path, start: int) -> None:
         """Kills servers once and looks what becomes of the command, whose output begins at ``start`` of the log; all
-        servers are there afterwards. A command that goes on shows the same warning once a minute, so all that it said
-        is looked at."""
+        servers are there afterwards. A command that goes on shows a warning again only after a minute's pause, so all
+        that it said is looked at."""
         name, length = self.left[-1], log.stat().st_size if self.again == "no" else start
         roles = KILLED[name]
         self.pair.kill(roles)

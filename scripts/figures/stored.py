@@ -10,7 +10,6 @@ more than all.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 from emulated import data_set, forked, pair
+from lag import lag
 from show import show
 
 from ATTS.flags import make
@@ -28,27 +28,17 @@ from ATTS.runs.evaluate import evaluate_alone
 from ATTS.runs.settings import BaselineSettings
 from ATTS.store import progress
 
-REPEATS, TICK = 16, 0.01
+REPEATS = 16
 COLUMNS = ("samples", "in flight", "seconds", "memory after a fifth / at the end, MB", "open files")
 COLUMNS += ("lag p99 / most, ms", "progress adds up")  # type: ignore[assignment]
 
 
 async def command(lags_at: Path, settings: BaselineSettings) -> Path:
     """The run, and how late a task beside it is called."""
-    lags: list[float] = []
-
-    async def watch() -> None:
-        while True:
-            asked = time.perf_counter()
-            await asyncio.sleep(TICK)
-            lags.append(time.perf_counter() - asked - TICK)
-
-    watching = asyncio.create_task(watch())
-    try:
-        return await evaluate_alone(settings)
-    finally:
-        watching.cancel()
-        lags_at.write_text(json.dumps(sorted(lags)))  # noqa: ASYNC240 - the run is over
+    async with lag() as lags:
+        run = await evaluate_alone(settings)
+    lags_at.write_text(json.dumps(lags))  # noqa: ASYNC240 - the run is over
+    return run
 
 
 def stored(folder: Path) -> int:

@@ -250,11 +250,8 @@ def test_rates_that_no_run_was_made_with_are_run_on_the_servers(
     async def run() -> str:
         draft, target = (Server(Served(role=role, name=role[0], content=content)) for role in ("draft", "target"))
         async with draft, target:
-            urls = {
-                "small_model_url": draft.url,
-                "eval_model_url": target.url,
-                "dataset_name": str(tmp_path / "q.jsonl"),
-            }
+            urls = {"small_model_url": draft.url, "eval_model_url": target.url}
+            urls["dataset_name"] = str(tmp_path / "q.jsonl")
             more = {"small_model_name": "d", "eval_model_name": "t", "takeover": "random", "repeats": 2, "turns": 3}
             base = make(AsyncSettings, **urls, **more, output_dir=tmp_path / "base_t0.8", rejection_rate=0.5)
             await evaluate_async(base, False)
