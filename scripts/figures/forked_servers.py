@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ WAIT_SECONDS = 300.0
 class ForkedServer:
     """A server of the demo pair on the CPU, with its port and its log."""
 
-    def __init__(self, role: str, model: str, log: Path) -> None:
+    def __init__(self, role: str, model: str, log: Path, extra: Sequence[str] = SIZES) -> None:
         (port,) = free_ports(1)
-        self.server = Server(role, model, port, device="cpu", memory_fraction=0.97, extra=SIZES)
+        self.server = Server(role, model, port, device="cpu", memory_fraction=0.97, extra=extra)
         self.url, self._log = self.server.url, log
         self._group = 0
 
