@@ -11,7 +11,7 @@ if [[ ${1:-} == fast ]]; then
     shift
 fi
 if [[ ${1:-} == large ]]; then
-    export REPORT_SAMPLES=34000 SERVER_KILLS=2
+    export REPORT_SAMPLES=34000 SERVER_KILLS=1
     shift
 fi
 # Two processes: most tests of the real servers wait for them, and leave a core to the others.

@@ -10,7 +10,7 @@ import orjson
 import yarl
 
 from ATTS.errors import Refused
-from ATTS.serving import keys, replies, retry
+from ATTS.serving import gateway, keys, replies, retry
 from ATTS.serving.load import Load, load, together
 from ATTS.serving.replies import Body, Counts
 from ATTS.serving.retry import Lost, Transient
@@ -101,7 +101,7 @@ class Endpoint:
                 self._aborts.add(task := asyncio.create_task(self._abort(rid)))
                 task.add_done_callback(self._aborts.discard)
             raise
-        if retry.is_transient(response.status):
+        if retry.is_transient(response.status) or gateway.is_starting(response.status, response.headers):
             raise Transient(f"status {response.status}: {replies.excerpt(raw)}")
         if response.status != 200:
             raise Refused(f"{self.role} server refused a request, status {response.status}: {replies.excerpt(raw)}")

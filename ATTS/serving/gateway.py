@@ -1,11 +1,19 @@
 """A gateway before several servers of one model (smg). It passes requests on, each chain's to one server, and hides
 what servers say of themselves, so that is asked of the servers that it names."""
 
+from collections.abc import Mapping
+
 import aiohttp
 
 from ATTS.errors import UserError
 from ATTS.serving.retry import Transient
 from ATTS.serving.server_info import get_page
+
+
+def is_starting(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a reply is a gateway's that has just started and knows none of its servers yet: a 404 as for a wrong
+    model, although ``/generate`` names none."""
+    return status == 404 and headers.get("x-smg-error-code") == "model_not_found"
 
 
 async def workers(session: aiohttp.ClientSession, url: str, role: str) -> list[str]:

@@ -15,12 +15,19 @@ from ATTS.store import lock
 def write(path: Path, data: bytes, new_folder: bool = True) -> None:
     """Replaces ``path`` by ``data``: temporary file beside it, fsync, rename, fsync of the folder. ``new_folder``: make
     its folder where there is none. Raises OSError, which names ``path``; it is then as it was."""
-    try:
+    with names(path):
         if new_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         with _temporary(path, data) as made:
             os.replace(made, path)
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def names(path: Path) -> Iterator[None]:
+    """An OSError of the block names ``path``, which one of a write or a flush doesn't, and no temporary file."""
+    try:
+        yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -34,5 +34,6 @@ class ReplyCache:
             await self._journal.add(json.dumps({"request": name, "reply": reply}).encode())
         except OSError as error:
             raise UserError(
-                f"{self._journal.path} can't be written: {error.strerror}; name another file with --llm_cache"
+                f"{self._journal.path} can't be written: {error.strerror}; the replies before it are kept. Make room"
+                " and rerun the same command, or name another file with --llm_cache"
             ) from None

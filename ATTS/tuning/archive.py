@@ -59,13 +59,13 @@ class Archive:
             atomic.write(path, ("".join(whole) or json.dumps(about) + "\n").encode())
 
     def add(self, trial: Trial) -> None:
-        """Keeps a trial, on the disk too."""
+        """Keeps a trial, on the disk too. Raises OSError."""
         self.trials.append(trial)
         if self._path is not None:
             row = {"setting": trial.setting.json()} | {
                 name: getattr(trial, name) for name in ("share", "score", "cost", "level")
             }
-            with self._path.open("a", encoding="utf-8") as file:
+            with atomic.names(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
     def tried(self, share: float = 1.0) -> dict[Setting, Trial]:

@@ -1,13 +1,14 @@
-"""No room, no permission, no folder: at every kind of write of a run.
+"""No room, no permission, no folder: at every kind of write of a run; no room for every other command.
 
     unshare -rm python scripts/figures/room.py
 
 (In a name space of its own, so that file systems can be mounted for it.) A run of 64 samples writes to a file system
 with little room, a little more each time; under a limit on the size of files; to one that becomes read-only; and to a
 folder that is removed. Each must end with one line that names the file, keep what was finished, and go on when there is
-room again.
+room again. Then the other commands, each with room for a part only (--share) of what it writes in all.
 """
 
+import argparse
 import os
 import resource
 import shutil
@@ -24,6 +25,8 @@ from interrupted import WHAT, samples_of
 from show import show
 
 KILOBYTES = (40, 150)
+QUESTIONS = 8
+PAGE = os.sysconf("SC_PAGE_SIZE")  # a file system in memory gives room by pages
 
 
 def system(*words: str) -> bool:
@@ -65,7 +68,63 @@ def limited(settings: Any, command: Any, log: Path, size: int) -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def used(place: Path) -> int:
+    """Bytes of a file system that was mounted here."""
+    found = os.statvfs(place)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def without_room(name: str, share: float) -> list[object]:
+    """One command with room for a ``share`` of what it writes, then with enough."""
+    work = WHAT[name]
+    with (
+        tempfile.TemporaryDirectory() as place,
+        unmounted(Path(place)) as folder,
+        pair(writer=work.writer) as (urls, _),
+    ):
+        flags = {**urls, "dataset_name": data_set(folder, QUESTIONS)}
+        os.environ.update(OPENAI_API_KEY="none", OPENAI_BASE_URL=f"{urls['eval_model_url']}/v1", OPENAI_MODEL="t")
+
+        def tried(own: Path, share: float) -> tuple[int, int]:
+            own.mkdir()
+            mounted(own, "size=100m")
+            work.prepared(own, QUESTIONS)
+            before = used(own)
+            if share < 1:
+                room = before + int(share * written) // PAGE * PAGE or PAGE  # 0: as much as there is
+                assert system("mount", "-o", f"remount,size={room}", str(own))
+            return waited(forked(work.settings(flags, own), work.command, own.with_suffix(".log"))), used(own) - before
+
+        written = 0
+        whole, own = folder / "whole", folder / "small"
+        status, written = tried(whole, 1)
+        assert status == 0, whole.with_suffix(".log").read_text()
+        log = own.with_suffix(".log")
+        status, _ = tried(own, share)
+        assert status == 2, (name, share, written, status, log.read_text())
+        line, kept = said(log), work.finished(own)
+        assert system("mount", "-o", "remount,size=100m", str(own))
+        assert waited(forked(work.settings(flags, own), work.command, log)) == 0, log.read_text()
+        assert kept.items() <= work.finished(own).items(), name
+        assert work.outcome(own) == work.outcome(whole), name
+        names = work.names(own)
+        assert len(set(names)) == len(names), name
+        return [f"{name}, room for {100 * share:.0f} %", len(kept), line.replace(str(own), "...")]
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", default=list(WHAT), nargs="+", choices=tuple(WHAT))
+    parser.add_argument("--share", default=[0.1, 0.6], nargs="+", type=float)
+    args = parser.parse_args()
+    rows = runs() if "run" in args.what else []
+    for name in args.what:
+        rows += [without_room(name, share) for share in args.share if name != "run"]
+    show(["what", "finished samples or other parts kept", "what is said"], rows, {"cases": rows})
+
+
+def runs() -> list[list[object]]:
+    """Every way of a run."""
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as place, unmounted(Path(place)) as folder, pair() as (urls, count):
         flags = {**urls, "dataset_name": data_set(folder, 4)}
@@ -113,7 +172,7 @@ def main() -> None:
                 assert system("mount", "--bind", str(own), str(own))
                 assert system("mount", "-o", "remount,bind,ro", str(own))
             case(name, number, own, again=name != "removed")
-    show(["what", "finished samples kept", "what is said"], rows, {})
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Real SGLang servers on the CPU that are killed (SIGKILL) in the middle of runs.
 
     python scripts/figures/server_kills.py --kills 20
+    GATEWAY_PYTHON=/tmp/smg/bin/python python scripts/figures/server_kills.py --kills 20 --what replica gateway
 
 The demo pair without sampling (temperature 0) and an array of its own. Draft, target and both are killed in random
 order, each so many times, in two ways. Not started again: the command ends, the servers are started and the same
 command follows. Started again at once: the command, with ten retries, goes on by itself. A run that has come to its
-end begins anew in another folder.
+end begins anew in another folder. Replica: one of two target servers, in turns; the command goes on with the other,
+and the next is killed when it has said that the first is back. Gateway: the one before two target servers.
 
 Slowest: seconds from the kill to the end of the command; or to the first sample that is stored when the servers are
 there again, and their start is part of these. Named: it says which server is gone. Lost: finished samples that are gone
@@ -14,13 +16,17 @@ of the same chunk behind the same text in a run that nobody disturbed. Compared:
 """
 
 import argparse
+import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,37 +36,78 @@ from typing import Any
 from forked_servers import ForkedServer
 from show import show
 
+from ATTS.launch import gateway
+from ATTS.launch.supervisor import free_ports
 from ATTS.store.records import OWED
 from ATTS.store.result_folder import samples
 
 MODELS = {"small_model": "demo-draft", "eval_model": "demo-target"}
+SECOND, GATEWAY = "eval_model_2", "gateway"  # another target server, and what stands before both
 KILLED = {"draft": ("small_model",), "target": ("eval_model",), "both": tuple(MODELS)}
+KILLED |= {"replica": ("eval_model", SECOND), "gateway": (GATEWAY,)}  # of the replicas one
 MAX_SECONDS = 120.0  # after which what has neither ended nor gone on is ended
 RETRIES = {"no": 3, "yes": 10}  # as they are by default; 60 s in all
 COLUMNS = ("killed", "started again", "kills", "named", "slowest, s", "other exit status", "tracebacks")
 
 
-class Pair:
-    """Both servers, and commands that ask them."""
+class Gateway:
+    """smg before several servers."""
 
-    def __init__(self, folder: Path) -> None:
-        self._servers = {role: ForkedServer(role, model, folder / f"{role}.log") for role, model in MODELS.items()}
+    def __init__(self, urls: list[str], log: Path) -> None:
+        self._port, metrics = free_ports(2)
+        self.url, self._log = f"http://127.0.0.1:{self._port}", log
+        self._command = gateway.command(os.environ["GATEWAY_PYTHON"], "127.0.0.1", self._port, metrics, urls)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)  # noqa: S603
+
+    def wait(self) -> None:
+        """Until it knows its servers as healthy."""
+        while True:
+            with suppress(OSError), urllib.request.urlopen(f"{self.url}/workers", timeout=20) as reply:  # noqa: S310
+                workers = json.load(reply)["workers"]
+                if workers and all(one["is_healthy"] for one in workers):
+                    return
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Pair:
+    """Draft and target, by one server each or (``what``: "replica", "gateway") two of the target, and commands that ask
+    them."""
+
+    def __init__(self, folder: Path, what: str = "") -> None:
+        models = MODELS | ({SECOND: MODELS["eval_model"]} if what in ("replica", "gateway") else {})
+        self._servers: dict[str, ForkedServer | Gateway] = {
+            role: ForkedServer(role, model, folder / f"{role}.log") for role, model in models.items()
+        }
+        targets = [self._servers[role].url for role in models if role != "small_model"]
+        if what == "gateway":
+            self._servers[GATEWAY] = Gateway(targets, folder / "gateway.log")
+            targets = [self._servers[GATEWAY].url]
+        self._urls = {"small_model": [self._servers["small_model"].url], "eval_model": targets}
         self._array = folder / "array.npy"
 
-    def start(self, roles: tuple[str, ...] = tuple(MODELS)) -> None:
-        """Comes back at once."""
-        for role in roles:
+    def start(self, roles: Sequence[str] = ()) -> None:
+        """All, if none is named. Comes back at once."""
+        for role in roles or self._servers:
             self._servers[role].start()
 
-    def wait(self, roles: tuple[str, ...] = tuple(MODELS)) -> None:
-        for role in roles:
+    def wait(self, roles: Sequence[str] = ()) -> None:
+        for role in roles or self._servers:
             self._servers[role].wait()
 
-    def kill(self, roles: tuple[str, ...] = tuple(MODELS)) -> None:
-        for role in roles:
+    def kill(self, roles: Sequence[str] = ()) -> None:
+        for role in roles or self._servers:
             self._servers[role].kill()
 
-    def named(self, roles: tuple[str, ...], text: str) -> bool:
+    def named(self, roles: Sequence[str], text: str) -> bool:
         """Whether it speaks of any of these servers."""
         return any(self._servers[role].url in text for role in roles)
 
@@ -75,14 +122,14 @@ class Pair:
         return self._command("ref_async", self._flags(**size, **limits))
 
     def _flags(self, **more: object) -> dict[str, object]:
-        ports = {f"{role}_port": server.server.port for role, server in self._servers.items()}
+        urls = {f"{role}_url": " ".join(urls) for role, urls in self._urls.items()}
         names = {f"{role}_name": model for role, model in MODELS.items()}
         common = {"dataset_name": "demo", "small_model_max_tokens": 24, "ppl_array_path": self._array}
-        return {**names, **ports, **common, "small_model_temperature": 0, "eval_model_temperature": 0, **more}
+        return {**names, **urls, **common, "small_model_temperature": 0, "eval_model_temperature": 0, **more}
 
     @staticmethod
     def _command(door: str, flags: dict[str, object]) -> list[str]:
-        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        words = [word for name, value in flags.items() for word in (f"--{name}", *str(value).split(" "))]
         return [sys.executable, "-m", f"ATTS.{door}", *words, "--use_chat_template"]
 
 
@@ -113,7 +160,7 @@ def made_up(score: float | None, right: float | None) -> bool:
 class Disturbed:
     """Runs whose servers are killed, and all that was wrong after it.
 
-    ``left``: which servers are still to be killed, in this order from the end.
+    ``left``: which servers are still to be killed, in this order from the end; ``names``: all that there are.
     """
 
     pair: Pair
@@ -122,6 +169,7 @@ class Disturbed:
     left: list[str]
     dice: random.Random
     until: float
+    names: Sequence[str]
     kills: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter[str])
 
@@ -151,6 +199,11 @@ class Disturbed:
                 self.counts["compared"] += 1
                 self.counts["made_up"] += made_up(score, right[chunk])
 
+    @property
+    def survives(self) -> bool:
+        """Whether the command goes on by itself behind the next kill."""
+        return self.again == "yes" or self.left[-1] == "replica"
+
     def _compared(self, before: dict[str, bytes], now: dict[str, bytes]) -> dict[str, bytes]:
         self.counts["lost"] += sum(now.get(name) != content for name, content in before.items())
         return now
@@ -167,10 +220,11 @@ class Disturbed:
         """Kills servers once and looks what becomes of the command, whose output begins at ``start`` of the log; all
         servers are there afterwards. A command that goes on shows a warning again only after a minute's pause, so all
         that it said is looked at."""
-        name, length = self.left[-1], log.stat().st_size if self.again == "no" else start
-        roles = KILLED[name]
+        name, survives = self.left[-1], self.survives
+        length = start if survives and name != "replica" else log.stat().st_size
+        roles = KILLED[name] if name != "replica" else (KILLED[name][len(self.left) % 2],)
         self.pair.kill(roles)
-        began, ended = time.monotonic(), list[float]()
+        began, ended, there = time.monotonic(), list[float](), stored(folder)
         if self.again == "yes":
             self.pair.start(roles)
 
@@ -179,9 +233,10 @@ class Disturbed:
             ended.append(time.monotonic())
 
         Thread(target=wait, daemon=True).start()
-        if self.again == "yes":
-            self.pair.wait(roles)
-            there = stored(folder)
+        if survives:
+            if name != "replica":  # behind whose kill it goes on while that is started
+                self.pair.wait(roles)
+                there = stored(folder)
             while not ended and stored(folder) == there and time.monotonic() < began + MAX_SECONDS:
                 time.sleep(0.02)
         else:
@@ -189,40 +244,51 @@ class Disturbed:
                 process.wait(MAX_SECONDS)
         status, seconds = process.poll(), (ended or [time.monotonic()])[0] - began
         if self.again == "no":
-            if status is None:
+            if status is None and not survives:
                 process.kill()
             self.pair.start(roles)
-            self.pair.wait(roles)
+        self.pair.wait(roles)
+        if name == "replica":
+            while not ended and b"is back" not in log.read_bytes()[length:]:
+                time.sleep(0.1)
         if status == 0:  # it had all that it needed
             return
         self.left.pop()
         said = log.read_bytes()[length:].decode()
         *_, line = ["", *(line for line in said.splitlines() if self.pair.named(roles, line))]
         self.kills.append({"killed": name, "seconds": seconds, "status": status, "named": bool(line), "line": line})
-        print(name, self.again, f"{seconds:.1f} s", status, line, file=sys.stderr, flush=True)
+        print(name, self.again, f"{seconds:.1f} s", status, line, *said.splitlines()[-1:], file=sys.stderr, flush=True)
 
 
 def stored(folder: Path) -> int:
     return len(list(folder.glob("problem_*.json")))
 
 
-def measure(kills: int, questions: int, ways: list[str], seed: int, seconds: float) -> list[Disturbed]:
-    dice, found = random.Random(seed), []
+def measure(args: argparse.Namespace) -> list[Disturbed]:
+    """By what is killed, those in one setup together, and whether it is started again."""
+    together = [name for name in args.what if name not in ("replica", "gateway")]
+    setups = [("", together)] if together else []
+    setups += [(name, [name]) for name in args.what if name not in together]
+    return [one for what, names in setups for one in disturbed(args, what, names, args.seconds / len(setups))]
+
+
+def disturbed(args: argparse.Namespace, what: str, names: Sequence[str], seconds: float) -> list[Disturbed]:
+    dice, found = random.Random(args.seed), []
     with tempfile.TemporaryDirectory() as place:
         parent = Path(place)
-        pair = Pair(parent)
+        pair = Pair(parent, what)
         try:
             pair.start()
             pair.wait()
             pair.calibrate()
             whole = parent / "whole"
-            subprocess.run(pair.run(questions, whole, 3), check=True, stderr=subprocess.DEVNULL)  # noqa: S603
+            subprocess.run(pair.run(args.questions, whole, 3), check=True, stderr=subprocess.DEVNULL)  # noqa: S603
             right = scores(whole)
-            for again in ways:
-                left = [name for name in KILLED for _ in range(kills // len(ways))]
+            for again in args.again:
+                left = [name for name in names for _ in range(args.kills)]
                 dice.shuffle(left)
-                until = time.monotonic() + seconds / len(ways)
-                found.append(Disturbed(pair, questions, again, left, dice, until))
+                until = time.monotonic() + seconds / len(args.again)
+                found.append(Disturbed(pair, args.questions, again, left, dice, until, names))
                 while left and time.monotonic() < until:
                     found[-1].once(parent / f"{again}{len(left)}", right)
         finally:
@@ -232,7 +298,8 @@ def measure(kills: int, questions: int, ways: list[str], seed: int, seconds: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="of the draft, of the target, and of both")
+    parser.add_argument("--what", default=["draft", "target", "both"], nargs="+", choices=tuple(KILLED))
+    parser.add_argument("--kills", type=int, default=20, help="of each, in each way")
     parser.add_argument("--questions", type=int, default=40, help="in a run, a sample each")
     parser.add_argument("--again", default=list(RETRIES), nargs="+", choices=tuple(RETRIES))
     parser.add_argument("--seconds", type=float, default=1e9, help="no kill later than this; fewer kills are then told")
@@ -240,11 +307,12 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the servers, too
     rows, figures = [], []
-    for found in measure(args.kills, args.questions, args.again, args.seed, args.seconds):
+    for found in measure(args):
         figures.append({"again": found.again, "kills": found.kills, **found.counts})
-        for name in KILLED:
+        for name in found.names:
             told = [one for one in found.kills if one["killed"] == name]
-            wrong = sum(one["status"] != (None if found.again == "yes" else 2) for one in told)
+            right = None if found.again == "yes" or name == "replica" else 2
+            wrong = sum(one["status"] != right for one in told)
             slowest = max((one["seconds"] for one in told), default=0)
             rows.append([name, found.again, len(told), sum(one["named"] for one in told), f"{slowest:.1f}", wrong])
             rows[-1].append(found.counts["tracebacks"])

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ import server_kills
 from conftest import ROOT
 
 
-def figures(program: str, *flags: str, seconds: float = 250) -> Any:
+def figures(program: str, *flags: str, seconds: float = 250, through: Sequence[str] = ()) -> Any:
     """What a program of scripts/figures/ prints at its end."""
-    command = [sys.executable, ROOT / "scripts/figures" / program, *flags]
+    command = [*through, sys.executable, ROOT / "scripts/figures" / program, *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr
@@ -68,6 +70,20 @@ def test_hostile_input_is_refused_or_read_in_bounded_time_and_memory() -> None:
     for told in found["inputs"]:
         assert told["seconds"] < 30, told
         assert told["kB"] - found["nothing"]["kB"] < 1_000_000, told
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
+    reason="file systems can't be mounted here: unshare -rm",
+)
+def test_without_room_every_command_names_the_file_keeps_what_is_there_and_goes_on() -> None:
+    """The program itself fails where something is lost or the end is another."""
+    flags = ("--what", "run", "calibration", "re_extraction", "search", "--share", "0.6")
+    cases = figures("room.py", *flags, through=("unshare", "-rm"))["cases"]
+    assert len(cases) == 6 + 3
+    for name, _, said in cases:
+        assert said.startswith("error: "), name
+        assert ".../" in said, name
 
 
 def test_a_stored_run_takes_no_more_memory_towards_its_end_and_its_progress_adds_up() -> None:

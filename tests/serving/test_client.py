@@ -95,6 +95,8 @@ SCORES: list[object] = [
     *([[None, 2, None], [-0.5, 3, None], [bad, 4, None]] for bad in (None, "x", 0.5, 1e400, [1], {})),
 ]
 FAILURES: list[Callable[[], web.Response]] = [
+    # A gateway that has just started knows no server yet.
+    lambda: web.Response(status=404, headers={"x-smg-error-code": "model_not_found"}),
     *(lambda status=status: web.Response(status=status) for status in (408, 425, 429, 500, 501, 503, 520, 599)),
     *(lambda body=body: web.json_response(body) for body in REPLIES),
     lambda: web.Response(text="{not json"),

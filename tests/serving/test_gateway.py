@@ -6,8 +6,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +34,32 @@ def installed() -> None:
         pytest.skip(f"{PYTHON} has no smg (third_party/gateway/requirements.txt); GATEWAY_PYTHON names one that has")
 
 
-@asynccontextmanager
-async def gateway(behind: list[Server], log: Path) -> AsyncIterator[str]:
-    port, other = free_ports(2)
-    with log.open("wb") as output:
-        words = command(PYTHON, "127.0.0.1", port, other, [one.url for one in behind])
-        process = await asyncio.create_subprocess_exec(*words, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    try:
+class Gateway:
+    """One before these servers; killed at the end of the block."""
+
+    def __init__(self, behind: list[Server], log: Path) -> None:
+        port, other = free_ports(2)
+        self.url, self._log, self._count = f"http://127.0.0.1:{port}", log, len(behind)
+        self._command = command(PYTHON, "127.0.0.1", port, other, [one.url for one in behind])
+
+    async def start(self) -> None:
+        with self._log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(*self._command, stdout=output, stderr=output)
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def __aenter__(self) -> "Gateway":
+        await self.start()
         async with new_session(20) as session:
-            while len(await known(session, url)) < len(behind):
-                assert process.returncode is None, f"the gateway has ended: {log}"
+            while len(await known(session, self.url)) < self._count:
+                assert self._process.returncode is None, f"the gateway has ended: {self._log}"
                 await asyncio.sleep(0.1)
-        yield url
-    finally:
-        process.kill()
-        await process.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
 
 
 async def known(session: aiohttp.ClientSession, url: str) -> list[str]:
@@ -60,12 +69,17 @@ async def known(session: aiohttp.ClientSession, url: str) -> list[str]:
         return []
 
 
+def at(gateways: list[Gateway]) -> dict[str, str]:
+    """Flags."""
+    return {"small_model_url": gateways[0].url, "eval_model_url": gateways[1].url}
+
+
 def test_through_a_gateway_nothing_changes_and_every_chain_has_one_server(tmp_path: Path, right: list[Any]) -> None:
     async def run() -> dict[str, list[Counter[str]]]:
         async with servers(**pairs()) as found, AsyncExitStack() as stack:
-            urls = [await stack.enter_async_context(gateway(found[role], tmp_path / role)) for role in found]
+            gateways = [await stack.enter_async_context(Gateway(found[role], tmp_path / role)) for role in found]
             await evaluate_async(
-                settings(tmp_path, found, output_dir=tmp_path / "out", small_model_url=urls[0], eval_model_url=urls[1]),
+                settings(tmp_path, found, output_dir=tmp_path / "out", **at(gateways)),
                 per_question=False,
             )
             return {role: [Counter(one.chains) for one in those] for role, those in found.items()}
@@ -83,9 +97,9 @@ def test_through_a_gateway_nothing_changes_and_every_chain_has_one_server(tmp_pa
 def test_what_a_gateway_hides_is_asked_of_its_servers(tmp_path: Path) -> None:
     async def run() -> None:
         async with servers(draft=pairs(context_length=2048)["draft"]) as found, AsyncExitStack() as stack:
-            url = await stack.enter_async_context(gateway(found["draft"], tmp_path / "log"))
+            before = await stack.enter_async_context(Gateway(found["draft"], tmp_path / "log"))
             session = await stack.enter_async_context(new_session(20))
-            servers_of = await reach(session, "draft", [url], "d", 0, 0, 60.0)
+            servers_of = await reach(session, "draft", [before.url], "d", 0, 0, 60.0)
             assert servers_of.info.context_length == 2048
             assert servers_of.info.kv_tokens == 2 * 200_000
             assert servers_of.info.returns_ids
@@ -101,13 +115,29 @@ def test_what_a_gateway_hides_is_asked_of_its_servers(tmp_path: Path) -> None:
 def test_a_killed_server_behind_a_gateway_costs_nothing(tmp_path: Path, right: list[Any]) -> None:
     async def run() -> None:
         async with servers(**pairs()) as found, AsyncExitStack() as stack:
-            urls = [await stack.enter_async_context(gateway(found[role], tmp_path / role)) for role in found]
-            chosen = settings(
-                tmp_path, found, output_dir=tmp_path / "out", small_model_url=urls[0], eval_model_url=urls[1]
-            )
+            gateways = [await stack.enter_async_context(Gateway(found[role], tmp_path / role)) for role in found]
+            chosen = settings(tmp_path, found, output_dir=tmp_path / "out", **at(gateways))
             work = asyncio.create_task(evaluate_async(chosen, per_question=False))
             await until(lambda: found["target"][0].chains.total() >= 20)
             await found["target"][0].__aexit__()
+            await work
+
+    asyncio.run(run())
+    assert told(tmp_path / "out") == right
+
+
+def test_a_gateway_that_is_killed_and_started_again_costs_nothing(tmp_path: Path, right: list[Any]) -> None:
+    """In between it knows no server, and says so as if a model were wrong."""
+
+    async def run() -> None:
+        async with servers(**pairs()) as found, AsyncExitStack() as stack:
+            gateways = [await stack.enter_async_context(Gateway(found[role], tmp_path / role)) for role in found]
+            chosen = settings(tmp_path, found, output_dir=tmp_path / "out", max_retries=8, **at(gateways))
+            work = asyncio.create_task(evaluate_async(chosen, per_question=False))
+            await until(lambda: found["target"][0].chains.total() >= 20)
+            await gateways[1].kill()
+            await asyncio.sleep(1)
+            await gateways[1].start()
             await work
 
     asyncio.run(run())
