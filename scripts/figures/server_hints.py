@@ -20,7 +20,6 @@ import os
 import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from forked_servers import ForkedServer
+from real_replicas import forget
 from show import show
 
 from ATTS.calibration.calibrate import calibrate
@@ -98,18 +98,6 @@ def fields(way: str, sent: bool) -> Iterator[Seen]:
         yield seen
     finally:
         Endpoint._send, Affinity.leave = send, leave  # type: ignore[method-assign]
-
-
-def forget(url: str) -> None:
-    """Empties a server's prefix cache."""
-    request = urllib.request.Request(f"{url}/flush_cache", method="POST")  # noqa: S310 - of this machine
-    for _ in range(50):  # it refuses while it works
-        try:
-            with urllib.request.urlopen(request, timeout=60):  # noqa: S310
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit(f"{url} doesn't forget")
 
 
 def settings(servers: Sequence[ForkedServer], array: Path, **more: object) -> dict[str, Any]:
