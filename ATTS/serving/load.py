@@ -42,6 +42,8 @@ NAMES = {
     "used_tokens": ("sglang:num_used_tokens",),
     "summed_lengths": ("sglang:decode_sum_seq_lens",),
 }
+# With --enable-priority-scheduling each number of requests comes once in all and once for each priority.
+IN_ALL = (*NAMES["running"], *NAMES["queued"])
 WANTED = tuple(name for names in NAMES.values() for name in names)
 
 
@@ -73,6 +75,8 @@ def parse(page: str) -> Load | None:
     try:
         for family in text_string_to_metric_families(wanted):
             for sample in family.samples:  # several labels: several workers
+                if sample.name in IN_ALL and sample.labels.get("priority"):
+                    continue
                 values[sample.name] = values.get(sample.name, 0.0) + sample.value
     except ValueError:
         return None

@@ -6,11 +6,12 @@ Real SGLang servers on the CPU with the demo pair. Each way is run --rounds time
 on the same servers, whose caches are emptied before each run; without sampling, so that the work is the same.
 
 priority: the target (--enable-priority-scheduling --disable-priority-preemption) works on few requests at a time, and
-the client sends it many more; requests that score come before those that write, then older chains before younger.
+the client sends it many more; requests that score come before those that write (scores), and older chains before
+younger, too (older).
 sessions: both servers (--enable-session-radix-cache) have memory for fewer tokens than the chains that are under way;
 requests carry their chain's name, and a chain that has ended closes its session.
 
-This package sends neither field: the program adds them to what is sent.
+This package sends a priority to scores by itself; here it sends nothing, and the program adds the fields.
 """
 
 import argparse
@@ -44,6 +45,7 @@ MODELS = {"small_model": "demo-draft", "eval_model": "demo-target"}
 CHUNK = 8
 SCORES = b'"max_new_tokens":0'  # in the body of a request that scores
 FIRST = 1_000_000  # above every position of a sample
+VARIANTS = {"priority": ("no", "scores", "older"), "sessions": ("no", "yes")}
 WAYS: dict[str, dict[str, Sequence[str]]] = {
     "priority": {
         "small_model": ("--max-total-tokens", "65536"),
@@ -64,17 +66,18 @@ class Seen:
 
 
 @contextmanager
-def fields(way: str, sent: bool) -> Iterator[Seen]:
-    """Requests in the block carry the fields of this way if they are to be ``sent``."""
-    seen, send, leave = Seen(), Endpoint._send, Affinity.leave
+def fields(sent: str) -> Iterator[Seen]:
+    """Requests in the block carry the fields of this variant."""
+    seen, send, leave, own = Seen(), Endpoint._send, Affinity.leave, Endpoint._with_priority
     closing: set[asyncio.Task[None]] = set()
     chains: dict[str, set[Endpoint]] = {}
 
     async def marked(self: Endpoint, path: str, data: bytes, rid: str, key: str) -> Body:
         scores = SCORES in data
-        if sent and way == "priority":
-            data = b'%s,"priority":%d}' % (data[:-1], scores * FIRST - QUEUE_POSITION.get())
-        elif sent and way == "sessions":
+        if sent in ("scores", "older"):
+            later = QUEUE_POSITION.get() if sent == "older" else 0
+            data = b'%s,"priority":%d}' % (data[:-1], scores * FIRST - later)
+        elif sent == "yes":
             data = b'%s,"session_id":"%s"}' % (data[:-1], key.encode())
             chains.setdefault(key, set()).add(self)
         began = time.monotonic()
@@ -94,10 +97,12 @@ def fields(way: str, sent: bool) -> Iterator[Seen]:
         leave(self)
 
     Endpoint._send, Affinity.leave = marked, left  # type: ignore[method-assign]
+    Endpoint._with_priority = lambda _, data, scores: data  # type: ignore[method-assign,assignment]  # noqa: ARG005
     try:
         yield seen
     finally:
         Endpoint._send, Affinity.leave = send, leave  # type: ignore[method-assign]
+        Endpoint._with_priority = own  # type: ignore[method-assign]
 
 
 def settings(servers: Sequence[ForkedServer], array: Path, **more: object) -> dict[str, Any]:
@@ -124,10 +129,10 @@ def measure(way: str, args: argparse.Namespace, folder: Path) -> list[dict[str, 
         with asyncio.Runner(loop_factory=event_loop) as runner:
             given = settings(servers, array, max_problems=100, sample_size=1)
             runner.run(calibrate(make(ConformalSettings, **given), per_question=False))
-        for number in range(2 * args.rounds):
-            sent = (number % 2 == 1) != (number % 4 > 1)  # off, on, on, off, off, ...
-            found.append(run(way, sent, servers, array, folder / f"{way}_{number}", args))
-            print(json.dumps(found[-1]), flush=True)
+        for number in range(args.rounds):
+            for sent in VARIANTS[way][:: -1 if number % 2 else 1]:
+                found.append(run(way, sent, servers, array, folder / f"{way}_{sent}_{number}", args))
+                print(json.dumps(found[-1]), flush=True)
     finally:
         for server in servers:
             server.kill()
@@ -135,14 +140,14 @@ def measure(way: str, args: argparse.Namespace, folder: Path) -> list[dict[str, 
 
 
 def run(
-    way: str, sent: bool, servers: Sequence[ForkedServer], array: Path, out: Path, args: argparse.Namespace
+    way: str, sent: str, servers: Sequence[ForkedServer], array: Path, out: Path, args: argparse.Namespace
 ) -> dict[str, Any]:
     for server in servers:
         forget(server.url)
     limits = dict.fromkeys(("small_model_concurrency", "eval_model_concurrency", "samples_in_flight"), args.in_flight)
     more = {"evalator_max_tokens": CHUNK, "eval_model_temperature": 0.0, "turns": 60, "output_dir": out, "quiet": True}
     more |= {"max_problems": args.questions, "repeats": 1, **limits}
-    with fields(way, sent) as seen, asyncio.Runner(loop_factory=event_loop) as runner:
+    with fields(sent) as seen, asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(evaluate_async(make(AsyncSettings, **settings(servers, array, **more)), per_question=False))
     summary = json.loads((out / "summary.json").read_text())
     assert summary["owed"] == 0, summary
@@ -176,9 +181,9 @@ def main() -> None:
     )
     rows = []
     for way in args.what:
-        for sent in (False, True):
-            own = [one for one in runs if one["way"] == way and one["sent"] is sent]
-            row: list[object] = [way, "yes" if sent else "no", len(own)]
+        for sent in VARIANTS[way]:
+            own = [one for one in runs if (one["way"], one["sent"]) == (way, sent)]
+            row: list[object] = [way, sent, len(own)]
             row += [spread([one[name] for one in own], 2) for name in ("seconds", "target_scores", "target_writes")]
             row += [spread([100 * one[f"cached_{name}"] for one in own], 1) for name in ("draft", "target")]
             rows.append(row)

@@ -251,6 +251,22 @@ def test_a_page_of_metrics_is_read_over_all_workers_and_another_page_is_none() -
     assert parse("<html>") is None
 
 
+def test_a_server_with_priorities_counts_its_requests_once() -> None:
+    """It tells them in all and by priority; tokens only by priority."""
+    page = "".join(
+        f'sglang:{name}{{model_name="m",priority="{priority}"}} {value}\n'
+        for name, values in (
+            ("num_running_reqs", {"": 3, "0": 1, "1": 2, "None": 0}),
+            ("num_queue_reqs", {"": 4, "1": 4}),
+            ("prompt_tokens_total", {"0": 100, "1": 10}),
+        )
+        for priority, value in values.items()
+    )
+    load = parse(page)
+    assert load is not None
+    assert (load.running, load.queued, load.prompt_tokens) == (3, 4, 110)
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=12))
 def test_overlapping_spans_are_counted_once(spans: list[tuple[int, int]]) -> None:
     ticks = {tick for start, length in spans for tick in range(start, start + length)}
