@@ -82,17 +82,12 @@ class Endpoint:
                     raise Lost
                 try:
                     async with self._watch.request():
-                        return await self._send(path, self._with_priority(data, scores), rid, key)
+                        return await self._send(path, data, rid, key)
                 finally:
                     waited.served += clock() - sent
         finally:
             self.asked -= 1
             self.waiting -= not admitted
-
-    def _with_priority(self, data: bytes, scores: bool) -> bytes:
-        """A score, which a draft's chunk waits for, goes before what else waits at a server that takes priorities.
-        (Who came first is admitted first here; more priorities than two would each be lines of its metrics.)"""
-        return b'%s,"priority":%d}' % (data[:-1], scores) if self.info.priorities else data
 
     async def _send(self, path: str, data: bytes, rid: str, key: str) -> Body:
         if path == "/generate":

@@ -1,6 +1,6 @@
 """What a server says of itself, asked before a run: which model it serves, its limits, its ids of a text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,6 @@ class ServerInfo:
     version: str | None
     kv_tokens: int | None = None  # tokens that fit its memory, of all requests and of the prefix cache
     page_size: int = 1  # tokens that the prefix cache keeps together: 64 on a B200
-    priorities: bool = False  # it takes waiting requests by their priority, the higher first, and breaks none off
 
     @property
     def returns_ids(self) -> bool:
@@ -89,14 +88,7 @@ async def inspect(session: aiohttp.ClientSession, url: str, role: str, name: str
         version=server.get("version"),
         kv_tokens=int(memory) if memory else None,
         page_size=int(server.get("page_size") or 1),
-        priorities=_by_priority(server),
     )
-
-
-def _by_priority(server: Mapping[str, Any]) -> bool:
-    """By the flags that the server tells. One that breaks running requests off for others would compute them again."""
-    asked, breaks_off = server.get("enable_priority_scheduling"), not server.get("disable_priority_preemption")
-    return bool(asked) and not breaks_off and not server.get("schedule_low_priority_values_first")
 
 
 async def served_name(session: aiohttp.ClientSession, url: str, role: str) -> str:

@@ -11,7 +11,7 @@ younger, too (older).
 sessions: both servers (--enable-session-radix-cache) have memory for fewer tokens than the chains that are under way;
 requests carry their chain's name, and a chain that has ended closes its session.
 
-This package sends a priority to scores by itself; here it sends nothing, and the program adds the fields.
+This package sends neither field, since neither makes runs shorter (docs/SCALE.md): the program adds them.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class Seen:
 @contextmanager
 def fields(sent: str) -> Iterator[Seen]:
     """Requests in the block carry the fields of this variant."""
-    seen, send, leave, own = Seen(), Endpoint._send, Affinity.leave, Endpoint._with_priority
+    seen, send, leave = Seen(), Endpoint._send, Affinity.leave
     closing: set[asyncio.Task[None]] = set()
     chains: dict[str, set[Endpoint]] = {}
 
@@ -97,12 +97,10 @@ def fields(sent: str) -> Iterator[Seen]:
         leave(self)
 
     Endpoint._send, Affinity.leave = marked, left  # type: ignore[method-assign]
-    Endpoint._with_priority = lambda _, data, scores: data  # type: ignore[method-assign,assignment]  # noqa: ARG005
     try:
         yield seen
     finally:
         Endpoint._send, Affinity.leave = send, leave  # type: ignore[method-assign]
-        Endpoint._with_priority = own  # type: ignore[method-assign]
 
 
 def settings(servers: Sequence[ForkedServer], array: Path, **more: object) -> dict[str, Any]:

@@ -2,15 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from aiohttp import web
 from misbehaving_server import serving
 
 from ATTS.errors import UserError
-from ATTS.serving.capacity import CapacityLimiter
-from ATTS.serving.client import SGLangModel
 from ATTS.serving.server_info import ServerInfo, inspect, new_session
 
 
@@ -59,38 +56,6 @@ def test_what_a_server_says_of_itself() -> None:
     info = asyncio.run(ask())
     assert info == ServerInfo(frozenset({"m", "/models/m"}), "/models/m", "/models/m", 2000, "0.5.23", 2000)
     assert info.returns_ids
-
-
-@pytest.mark.parametrize(
-    ("more", "sends"),
-    [
-        ({"disable_priority_preemption": True}, True),
-        ({}, False),  # it would break off what it writes for a score, and compute it again
-        ({"disable_priority_preemption": True, "schedule_low_priority_values_first": True}, False),
-        ({"disable_priority_preemption": True, "enable_priority_scheduling": False}, False),
-    ],
-)
-def test_scores_ask_to_be_first_where_the_server_takes_priorities(more: dict[str, bool], sends: bool) -> None:
-    sent = []
-
-    def reply(_: int, body: dict[str, Any]) -> web.Response:
-        sent.append(body.get("priority"))
-        values = [[None, 1, None], [-0.5, 2, None]]
-        meta = {"input_token_logprobs": values, "finish_reason": {"type": "length", "length": 1}}
-        return web.json_response({"output_ids": [5], "meta_info": meta})
-
-    async def ask() -> None:
-        flags = {"version": "0.5.23", "enable_priority_scheduling": True, **more}
-        pages = {"/get_model_info": {"model_path": "m"}, "/v1/models": {"data": [{"id": "m"}]}, "/server_info": flags}
-        made = {path: web.json_response(page) for path, page in pages.items()}
-        async with serving(reply, made) as url, new_session(5) as session:
-            info = await inspect(session, url, "target", "m")
-            model = SGLangModel(session, url, "target", info, CapacityLimiter(2), 0)
-            await model.generate([1, 2], 4, 0.8)
-            await model.logprobs([1, 2], 1)
-
-    asyncio.run(ask())
-    assert sent == ([0, 1] if sends else [None, None])
 
 
 def test_a_server_that_does_not_say_its_context_says_the_longest_prompt() -> None:
