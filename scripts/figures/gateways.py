@@ -10,62 +10,25 @@ must be equal in every text, score and decision.
 
 import argparse
 import asyncio
-import json
-import os
 import signal
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from emulated import told
 from replicas import ROLES, Kept, flags, servers, summary
 from show import show
+from started_gateway import Gateway, page
 
-from ATTS.launch.gateway import command
-from ATTS.launch.supervisor import free_ports
 from ATTS.runs.evaluate import evaluate_async
 from ATTS.runs.settings import AsyncSettings
-
-PYTHON = os.environ.get("GATEWAY_PYTHON", sys.executable)
-
-
-@contextmanager
-def gateway(urls: list[str], log: Path) -> Iterator[str]:
-    """A gateway before these servers, when all of them are known to it."""
-    port, other = free_ports(2)
-    with log.open("wb") as output:
-        words = command(PYTHON, "127.0.0.1", port, other, urls)
-        process = subprocess.Popen(words, stdout=output, stderr=output)  # noqa: S603 - its own words
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while sum(one["is_healthy"] for one in _page(url + "/workers").get("workers", [])) < len(urls):
-            if process.poll() is not None:
-                raise SystemExit(f"the gateway has ended:\n{log.read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _page(url: str) -> Any:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - of this machine
-            return json.loads(reply.read())
-    except OSError:
-        return {}
 
 
 def chains(found: list[Kept]) -> list[Counter[str]]:
     """Requests by chain, of each server."""
-    return [Counter(_page(f"{one.url}/emulated/chains")) for one in found]
+    return [Counter(page(f"{one.url}/emulated/chains")) for one in found]
 
 
 async def run(settings: AsyncSettings, victim: Kept | None = None) -> None:
@@ -100,7 +63,7 @@ def measure(questions: int, through: bool, kill: bool) -> dict[str, Any]:
         settings = flags(found, folder, questions, max_problems=questions, samples_in_flight=32)
         if through:
             urls = {
-                role: stack.enter_context(gateway([one.url for one in found[role]], folder / f"{role}.log"))
+                role: stack.enter_context(Gateway([one.url for one in found[role]], folder / f"{role}.log")).url
                 for role in ROLES
             }
             gateways = {"small_model_url": urls["draft"], "eval_model_url": urls["target"]}

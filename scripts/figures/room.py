@@ -85,22 +85,21 @@ def without_room(name: str, share: float) -> list[object]:
         flags = {**urls, "dataset_name": data_set(folder, QUESTIONS)}
         os.environ.update(OPENAI_API_KEY="none", OPENAI_BASE_URL=f"{urls['eval_model_url']}/v1", OPENAI_MODEL="t")
 
-        def tried(own: Path, share: float) -> tuple[int, int]:
+        def tried(own: Path, room: int | None) -> tuple[int, int]:
+            """Exit status and bytes written, with this ``room`` for them (None: enough)."""
             own.mkdir()
             mounted(own, "size=100m")
             work.prepared(own, QUESTIONS)
             before = used(own)
-            if share < 1:
-                room = before + int(share * written) // PAGE * PAGE or PAGE  # 0: as much as there is
-                assert system("mount", "-o", f"remount,size={room}", str(own))
+            if room is not None:
+                assert system("mount", "-o", f"remount,size={before + room or PAGE}", str(own))  # 0: without a limit
             return waited(forked(work.settings(flags, own), work.command, own.with_suffix(".log"))), used(own) - before
 
-        written = 0
         whole, own = folder / "whole", folder / "small"
-        status, written = tried(whole, 1)
+        status, written = tried(whole, None)
         assert status == 0, whole.with_suffix(".log").read_text()
         log = own.with_suffix(".log")
-        status, _ = tried(own, share)
+        status, _ = tried(own, int(share * written) // PAGE * PAGE)
         assert status == 2, (name, share, written, status, log.read_text())
         line, kept = said(log), work.finished(own)
         assert system("mount", "-o", "remount,size=100m", str(own))

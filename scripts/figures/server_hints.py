@@ -159,10 +159,10 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", default=list(WAYS), nargs="+", choices=tuple(WAYS))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--questions", type=int, default=192, help="in a run, a sample each")
     parser.add_argument("--in_flight", type=int, default=48)
-    parser.add_argument("--tokens", type=int, default=6144, help="that fit each server's memory, for sessions")
+    parser.add_argument("--tokens", type=int, default=3072, help="that fit each server's memory, for sessions")
     args = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with tempfile.TemporaryDirectory() as place:

@@ -16,15 +16,12 @@ of the same chunk behind the same text in a run that nobody disturbed. Compared:
 """
 
 import argparse
-import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,9 +32,8 @@ from typing import Any
 
 from forked_servers import ForkedServer
 from show import show
+from started_gateway import Gateway
 
-from ATTS.launch import gateway
-from ATTS.launch.supervisor import free_ports
 from ATTS.store.records import OWED
 from ATTS.store.result_folder import samples
 
@@ -48,34 +44,6 @@ KILLED |= {"replica": ("eval_model", SECOND), "gateway": (GATEWAY,)}  # of the r
 MAX_SECONDS = 120.0  # after which what has neither ended nor gone on is ended
 RETRIES = {"no": 3, "yes": 10}  # as they are by default; 60 s in all
 COLUMNS = ("killed", "started again", "kills", "named", "slowest, s", "other exit status", "tracebacks")
-
-
-class Gateway:
-    """smg before several servers."""
-
-    def __init__(self, urls: list[str], log: Path) -> None:
-        self._port, metrics = free_ports(2)
-        self.url, self._log = f"http://127.0.0.1:{self._port}", log
-        self._command = gateway.command(os.environ["GATEWAY_PYTHON"], "127.0.0.1", self._port, metrics, urls)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)  # noqa: S603
-
-    def wait(self) -> None:
-        """Until it knows its servers as healthy."""
-        while True:
-            with suppress(OSError), urllib.request.urlopen(f"{self.url}/workers", timeout=20) as reply:  # noqa: S310
-                workers = json.load(reply)["workers"]
-                if workers and all(one["is_healthy"] for one in workers):
-                    return
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 class Pair:

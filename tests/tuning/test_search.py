@@ -143,15 +143,6 @@ def test_every_searcher_ends_with_the_best_setting(name: str, runs: list[Path]) 
         assert len(tried) < len(grid) / 4
 
 
-def test_a_trial_that_can_not_be_kept_names_the_archive(tmp_path: Path) -> None:
-    """Of a write that fails, Python names no file."""
-    archive = Archive(tmp_path / "archive", {})
-    (tmp_path / "archive").unlink()
-    (tmp_path / "archive").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/archive'"):
-        archive.add(Trial(Setting("r", 1, 1), 1.0, 0.5, 1.0))
-
-
 def test_a_search_that_was_cut_off_goes_on(runs: list[Path], tmp_path: Path) -> None:
     environment = Environment(found(runs), make(SearchSettings, runs=tuple(runs)))
     whole, parts = Archive(tmp_path / "whole", {"a": 1}), tmp_path / "parts"
